@@ -1,0 +1,63 @@
+# The commands people run. Two set everything up on a machine with Python and make only: make demo, make test.
+SHELL := /bin/sh
+VENV ?= .venv
+BIN := $(VENV)/bin
+export VENV
+
+# Two workers: the tests start real servers, and each worker has its own.
+PYTEST_ARGS ?=
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check unit kube-apiserver test-cluster bench pins format clean env-demo env-dev generate
+
+help: ## Say what there is
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+
+demo: env-demo ## Show the whole path on this machine: no cluster, no AWS account
+	@$(BIN)/trustbind demo $(DEMO_ARGS)
+
+test: env-dev ## Lint, types, import rules, and every test that needs no cluster
+	@printf '%s\n' 'trustbind: lint, types and import rules'
+	@$(MAKE) --no-print-directory check
+	@printf '%s\n' 'trustbind: tests'
+	@$(MAKE) --no-print-directory unit
+	@printf '%s\n' 'trustbind: all green'
+
+check: env-dev ## Lint, types and import rules alone
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache | tail -n 3
+
+unit: env-dev ## The tests that need no cluster, alone
+	@$(BIN)/python -m pytest -q -n $(WORKERS) -m 'not cluster' $(PYTEST_ARGS)
+
+kube-apiserver: ## Build a real kube-apiserver for test-cluster (once; about ten minutes; needs Go)
+	@tools/kube-apiserver/build.sh
+
+test-cluster: env-dev ## The tests against a real kube-apiserver and etcd
+	@$(BIN)/python -m pytest -q -m cluster $(PYTEST_ARGS) tests/cluster
+
+bench: env-dev ## Measure both halves against floors and peers
+	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+format: env-dev ## Format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix --quiet . || true
+
+pins: ## Renew requirements/*.txt (needs uv)
+	@for set in 'run:' 'demo:--extra localaws --group build' 'dev:--extra localaws --group dev'; do \
+	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
+	    --no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins' \
+	    pyproject.toml $${set#*:} --output-file requirements/$${set%%:*}.txt || exit 1; \
+	done
+
+clean: ## Remove what the commands above made here
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+
+env-demo:
+	@tools/environment.sh demo
+
+env-dev:
+	@tools/environment.sh dev

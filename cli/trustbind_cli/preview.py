@@ -1,0 +1,108 @@
+"""``trustbind preview``: what a pod would get, and what a trust policy would become. Nothing is changed anywhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from trustbind.arns import RoleArn
+from trustbind.documents import EMPTY, TrustDocument
+from trustbind.identities import Issuer
+from trustbind.manifests import Manifest
+from trustbind.plan import Claim, Desired, Plan, claims_on, plan
+from trustbind.reasons import SkipReason
+from trustbind_cli.inputs import DEFAULT_NAMESPACE, Objects, texts
+from trustbind_webhook.decision import Account, Inject, InjectionSettings, Skip, decide
+from trustbind_webhook.patch import Operation, applied, patch
+from trustbind_webhook.pods import Pod, pod_of
+
+__all__ = ["PodPreview", "desired_for", "preview_pods", "preview_trust"]
+
+
+@dataclass(frozen=True, slots=True)
+class PodPreview:
+    """One pod.
+
+    Attributes:
+        described: kind, namespace and name.
+        outcome: what was decided.
+        operations: the patch, empty when nothing changes.
+        pod: as it would be stored.
+    """
+
+    described: str
+    outcome: Inject | Skip
+    operations: list[Operation]
+    pod: dict[str, Any]
+
+
+def preview_pods(objects: Objects, settings: InjectionSettings) -> list[PodPreview]:
+    """Return what the webhook would do to each pod.
+
+    Raises:
+        ManifestError: a pod cannot be understood.
+    """
+    result: list[PodPreview] = []
+    for number, manifest in enumerate(objects.pods):
+        pod = _pod(manifest)
+        namespace = manifest.namespace or DEFAULT_NAMESPACE
+        outcome = decide(
+            pod,
+            _account(objects, namespace, pod.account),
+            [b for b in objects.bindings if b.ref.namespace == namespace],
+            settings,
+            namespace=namespace,
+            # At admission this is the request's uid; here, whatever tells this pod from the others of the files.
+            unique=f"{namespace}/{pod.metadata.generate_name or ''}/{number}",
+        )
+        operations = patch(outcome) if isinstance(outcome, Inject) else []
+        if isinstance(outcome, Skip) and outcome.reason is SkipReason.ACCOUNT_NOT_FOUND:
+            outcome = Skip(
+                outcome.reason,
+                f"ServiceAccount {namespace}/{pod.account} is not in the files; "
+                "add it with -f, so that its annotations can be read",
+            )
+        result.append(
+            PodPreview(_described(manifest, namespace), outcome, operations, applied(manifest.body, operations))
+        )
+    return result
+
+
+def preview_trust(objects: Objects, role: RoleArn, issuer: Issuer, current: TrustDocument | None, limit: int) -> Plan:
+    """Return how the role's trust policy would change."""
+    return plan(current or EMPTY, desired_for(objects, role, issuer), limit)
+
+
+def desired_for(objects: Objects, role: RoleArn, issuer: Issuer) -> Desired:
+    """Return everything that the bindings of the files want in the trust policy of ``role``."""
+    claims: list[Claim] = []
+    for binding in objects.bindings:
+        claims += claims_on(role, binding, objects.labels_in(binding.ref.namespace))
+    return Desired(role, issuer, tuple(claims))
+
+
+def _pod(manifest: Manifest) -> Pod:
+    texts(manifest, "annotations")
+    try:
+        return pod_of(manifest.body)
+    except msgspec.ValidationError as error:
+        problem, _, place = str(error).partition(" - at `$.")
+        field = place.rstrip("`")
+        raise manifest.error(f"{field}: {problem}" if field else problem) from None
+
+
+def _account(objects: Objects, namespace: str, name: str) -> Account | None:
+    """Return the account; one that only a binding names counts as there, with no annotations."""
+    manifest = objects.accounts.get((namespace, name))
+    if manifest is not None:
+        return Account(namespace, name, texts(manifest, "annotations"), texts(manifest, "labels"))
+    named = any(b.ref.namespace == namespace and name in b.service_account_names for b in objects.bindings)
+    return Account(namespace, name) if named else None
+
+
+def _described(manifest: Manifest, namespace: str) -> str:
+    metadata = manifest.body.get("metadata") or {}
+    name = manifest.name or metadata.get("generateName") or "without a name"
+    return f"Pod {namespace}/{name}"

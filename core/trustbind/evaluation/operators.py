@@ -1,0 +1,247 @@
+"""The condition operators, as a table: how each reads the two values and what it compares.
+
+Source: IAM User Guide, "IAM JSON policy elements: Condition operators". Operator names are case-sensitive: IAM
+refuses ``stringEquals`` with "Invalid Condition type". ``Null`` and the prefixes and suffix are in ``conditions``.
+"""
+
+from __future__ import annotations
+
+import base64
+import calendar
+import ipaddress
+import operator
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+from trustbind.evaluation.globs import glob_matches
+from trustbind.evaluation.truth import quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trustbind.evaluation.variables import Operand
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """One condition operator. Reading raises ValueError, with a phrase for people, for what has the wrong form."""
+
+    read_wanted: Callable[[Operand], Any]
+    """Reads a value of the policy."""
+    read_given: Callable[[str], Any]
+    """Reads a value of the request."""
+    test: Callable[[Any, Any], bool]
+    """Compares the given with the wanted, in this order."""
+    wording: str = ""
+    """Stands in messages between "expects" and the wanted value."""
+    negated: bool = False
+    """Whether the operator matches when ``test`` holds for none of the policy's values."""
+    variables: bool = False
+    """Whether policy variables are replaced in the policy's values."""
+
+
+_NUMBER = re.compile(r"[+-]?[0-9]{1,40}(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-9]{1,3})?")
+_EPOCH = re.compile(r"[0-9]{5,19}|[0-9]{1,3}")
+_YEAR = re.compile(r"[0-9]{4}")
+_MOMENT = re.compile(
+    r"(?P<date>[0-9]{4}-[0-9]{2}(?:-[0-9]{2})?)"
+    r"(?:(?<=-..-..)T(?P<time>[0-9]{2}:[0-9]{2})(?::(?P<second>[0-9]{2})(?:\.(?P<fraction>[0-9]{1,9}))?)?"
+    r"(?:Z|(?P<sign>[+-])(?P<hours>[01][0-9]|2[0-3]):(?P<minutes>[0-5][0-9])))?"
+)
+"""The W3C profiles of ISO 8601: month, day, or time of day with its offset from UTC."""
+
+_CIDR = re.compile(r"[0-9A-Fa-f:.]{2,45}(?:/[0-9]{1,3})?")
+_ARN_PARTS = 6
+
+
+def _same(text: str) -> str:
+    return text
+
+
+def _folded(text: str) -> str:
+    return text.lower()
+
+
+def _glob(given: str, wanted: Operand) -> bool:
+    return glob_matches(wanted.text, given, wanted.literal)
+
+
+def _number(text: str) -> Decimal:
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(f"{quoted(text)} is not a number")
+    return Decimal(text)
+
+
+def _moment(text: str) -> Decimal:
+    """Return seconds since 1970.
+
+    Four digits alone are refused: a year in the W3C profiles, but a number of seconds to anyone who reads epoch times
+    first, and IAM does not say which it is.
+    """
+    if _EPOCH.fullmatch(text):
+        return Decimal(text)
+    if _YEAR.fullmatch(text):
+        raise ValueError(f"{quoted(text)} may be a year or a number of seconds")
+    match = _MOMENT.fullmatch(text)
+    try:
+        if match is None:
+            raise ValueError  # noqa: TRY301 - one message for every wrong form
+        year, month, day = (match["date"] + "-01").split("-")[:3]
+        hour, minute = (match["time"] or "00:00").split(":")
+        # A datetime only to have the calendar checked.
+        instant = datetime(
+            int(year), int(month), int(day), int(hour), int(minute), int(match["second"] or 0), tzinfo=UTC
+        )
+    except ValueError:
+        raise ValueError(f"{quoted(text)} is not a date") from None
+    offset = 0
+    if match["sign"]:
+        offset = (int(match["hours"]) * 60 + int(match["minutes"])) * 60
+        offset = offset if match["sign"] == "+" else -offset
+    return calendar.timegm(instant.timetuple()) - offset + Decimal(f"0.{match['fraction'] or 0}")
+
+
+def _boolean(text: str) -> bool:
+    folded = text.lower()
+    if folded not in ("true", "false"):
+        raise ValueError(f"{quoted(text)} is neither true nor false")
+    return folded == "true"
+
+
+def _binary(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        raise ValueError(f"{quoted(text)} is not base64") from None
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        if not _CIDR.fullmatch(text):
+            raise ValueError  # noqa: TRY301 - one message for every wrong form
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(f"{quoted(text)} is not an IP address or CIDR range") from None
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        raise ValueError(f"{quoted(text)} is not an IP address") from None
+
+
+def _in_network(
+    given: ipaddress.IPv4Address | ipaddress.IPv6Address, wanted: ipaddress.IPv4Network | ipaddress.IPv6Network
+) -> bool:
+    return given in wanted
+
+
+def _arn(text: str) -> list[str]:
+    parts = text.split(":", _ARN_PARTS - 1)
+    if len(parts) != _ARN_PARTS:
+        raise ValueError(f"{quoted(text)} is not an ARN of six parts")
+    return parts
+
+
+def _arn_pattern(wanted: Operand) -> list[tuple[str, frozenset[int]]]:
+    """Split a pattern into its six parts.
+
+    A colon that came out of a variable must not move the parts, so a pattern that has one among its separators is
+    refused.
+    """
+    parts = []
+    start = 0
+    for part in _arn(wanted.text):
+        if start - 1 in wanted.literal:
+            raise ValueError(f"{quoted(wanted.text)} takes more than one part of an ARN from a policy variable")
+        literal = frozenset(at - start for at in wanted.literal if start <= at < start + len(part))
+        parts.append((part, literal))
+        start += len(part) + 1
+    return parts
+
+
+def _arn_matches(given: list[str], wanted: list[tuple[str, frozenset[int]]]) -> bool:
+    return all(glob_matches(pattern, part, literal) for part, (pattern, literal) in zip(given, wanted, strict=True))
+
+
+def _pair(
+    positive: str,
+    negative: str,
+    read: Callable[[str], Any],
+    test: Callable[[Any, Any], bool] = operator.eq,
+    *,
+    read_wanted: Callable[[Operand], Any] | None = None,
+    wording: str = "",
+    variables: bool = False,
+) -> dict[str, Operator]:
+    """Return an operator and its negation."""
+    wanted = read_wanted or (lambda operand: read(operand.text))
+    return {
+        positive: Operator(wanted, read, test, wording, variables=variables),
+        negative: Operator(wanted, read, test, f"anything but {wording}".strip(), negated=True, variables=variables),
+    }
+
+
+def _ordered(family: str, read: Callable[[str], Any], wordings: tuple[str, str, str, str]) -> dict[str, Operator]:
+    """Return the six operators of a family whose values have an order."""
+    orders = {
+        "LessThan": operator.lt,
+        "LessThanEquals": operator.le,
+        "GreaterThan": operator.gt,
+        "GreaterThanEquals": operator.ge,
+    }
+    return _pair(f"{family}Equals", f"{family}NotEquals", read) | {
+        family + name: Operator(lambda operand: read(operand.text), read, test, wording)
+        for (name, test), wording in zip(orders.items(), wordings, strict=True)
+    }
+
+
+def _itself(wanted: Operand) -> Operand:
+    return wanted
+
+
+OPERATORS: Final[dict[str, Operator]] = {
+    **_pair("StringEquals", "StringNotEquals", _same, variables=True),
+    **_pair("StringEqualsIgnoreCase", "StringNotEqualsIgnoreCase", _folded, variables=True),
+    **_pair("StringLike", "StringNotLike", _same, _glob, read_wanted=_itself, wording="a value like", variables=True),
+    **_ordered(
+        "Numeric",
+        _number,
+        ("a number less than", "a number of at most", "a number greater than", "a number of at least"),
+    ),
+    **_ordered("Date", _moment, ("a time before", "a time not after", "a time after", "a time not before")),
+    "Bool": Operator(lambda operand: _boolean(operand.text), _boolean, operator.eq, variables=True),
+    "BinaryEquals": Operator(lambda operand: _binary(operand.text), _binary, operator.eq),
+    **_pair(
+        "IpAddress",
+        "NotIpAddress",
+        _address,
+        _in_network,
+        read_wanted=lambda operand: _network(operand.text),
+        wording="an address in",
+    ),
+    # "ArnEquals and ArnLike behave identically", and so do their negations.
+    **_pair(
+        "ArnEquals",
+        "ArnNotEquals",
+        _arn,
+        _arn_matches,
+        read_wanted=_arn_pattern,
+        wording="an ARN like",
+        variables=True,
+    ),
+    **_pair(
+        "ArnLike",
+        "ArnNotLike",
+        _arn,
+        _arn_matches,
+        read_wanted=_arn_pattern,
+        wording="an ARN like",
+        variables=True,
+    ),
+}
+"""Every operator of the reference except Null, by name."""

@@ -1,0 +1,126 @@
+"""Reasons: one constant each, and the same string in skips, conditions, events, metrics and documents."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+__all__ = ["SkipReason", "TrustReason"]
+
+
+class SkipReason(StrEnum):
+    """Why a pod was not injected (the webhook's audit annotation, metric and preview)."""
+
+    NOT_BOUND = "NotBound"
+    """Neither an annotation nor a binding gives the pod's account a role. The everyday case."""
+    ALREADY_INJECTED = "AlreadyInjected"
+    """Everything that would be added is there."""
+    ACCOUNT_NOT_FOUND = "AccountNotFound"
+    """The service account does not exist, as far as the API server says."""
+    LOOKUP_FAILED = "LookupFailed"
+    """The service account is not in the cache and could not be read in time."""
+    INVALID_ROLE_ARN = "InvalidRoleArn"
+    """The annotation is not the ARN of an IAM role."""
+    OPTED_OUT = "OptedOut"
+    """The pod or its account says ``trustbind.dev/inject: "false"``."""
+    VOLUME_CONFLICT = "VolumeConflict"
+    """A volume with our name holds something else."""
+    MIRROR_POD = "MirrorPod"
+    """A static pod's mirror, which the kubelet runs as it is and which may not use tokens."""
+    METHOD_NOT_SUPPORTED = "MethodNotSupported"
+    """The binding uses a method that the webhook cannot inject yet."""
+    NOT_UNDERSTOOD = "PodNotUnderstood"
+    """The object is not a Pod that this version can read."""
+    NOT_A_POD_CREATION = "NotAPodCreation"
+    """The review is about something else than the creation of a pod."""
+
+
+class TrustReason(StrEnum):
+    """Why trust is, or is not, as a binding asks (conditions, events, plans, metrics).
+
+    Each member's docstring is its meaning and, after "Remedy:", what to do; docs/reference/conditions.md is made of
+    them.
+    """
+
+    # As it should be
+    APPLIED = "TrustApplied"
+    """The role's trust policy holds the statement. Remedy: none needed."""
+    GRANTED = "Granted"
+    """A RoleGrant covers the binding. Remedy: none needed."""
+    ACCOUNT_READY = "AccountReady"
+    """The account can be reached and its OIDC provider is as it should be. Remedy: none needed."""
+    PENDING = "Pending"
+    """The binding has been seen and its role waits for its turn. Remedy: wait a few seconds."""
+
+    # The binding itself
+    INVALID_SPEC = "InvalidSpec"
+    """The binding asks for something that cannot be written. Remedy: correct the field that the message names."""
+    NO_SUBJECTS = "NoSubjects"
+    """The binding's selector matches no service account. Remedy: create the account, or correct the selector."""
+    PROFILE_CONFLICT = "ProfileConflict"
+    """An older binding already claims the profile for this account. Remedy: remove one of the two, or give this one
+    another spec.profile."""
+    METHOD_NOT_SUPPORTED = "MethodNotSupported"
+    """This version cannot do the binding's method yet. Remedy: use WebIdentity, or a later version."""
+
+    # Who may bind what
+    NOT_GRANTED = "NotGranted"
+    """No RoleGrant covers the binding. Remedy: a cluster administrator creates or widens a RoleGrant."""
+    NO_CONSENT = "NoRoleConsent"
+    """The account asks for the role's consent, and the role does not carry the tag. Remedy: tag the role with
+    trustbind.dev/namespaces and the namespace in its value."""
+
+    # The account
+    ACCOUNT_UNKNOWN = "AccountUnknown"
+    """No AWSAccount says how to reach the role's account. Remedy: create the AWSAccount that the message shows."""
+    ACCOUNT_DUPLICATE = "AccountDuplicate"
+    """Another, older AWSAccount has the same account id. Remedy: remove one of them."""
+    ACCOUNT_UNREACHABLE = "AccountUnreachable"
+    """There was no answer from AWS. Remedy: check network, endpoint and credentials of the operator; it is tried
+    again by itself."""
+    ACCOUNT_DENIED = "AccountAccessDenied"
+    """The manager role cannot be assumed. Remedy: check its trust policy, the external id, and the operator's own
+    permission to assume it."""
+    ACCOUNT_MISMATCH = "AccountMismatch"
+    """The credentials lead into another account than the AWSAccount says. Remedy: set spec.managerRoleArn."""
+    PROVIDER_MISSING = "ProviderMissing"
+    """The account's OIDC provider is missing, or lacks an audience, and is not ours to manage. Remedy: create it or
+    add the client id, or set spec.oidcProvider.manage: true."""
+
+    # The role and its document
+    ROLE_NOT_FOUND = "RoleNotFound"
+    """There is no such role. Remedy: create the role, or correct spec.roleArn in a new binding."""
+    ACCESS_DENIED = "AccessDenied"
+    """The manager role may not read or edit the role. Remedy: give it iam:GetRole and iam:UpdateAssumeRolePolicy on
+    the role."""
+    THROTTLED = "Throttled"
+    """AWS answers that there are too many calls. Remedy: none; it is tried again by itself, more slowly."""
+    POLICY_REJECTED = "PolicyRejected"
+    """IAM refused the document. Remedy: see IAM's message; most often another statement of the document is broken."""
+    TRUST_POLICY_FULL = "TrustPolicyFull"
+    """The document would be longer than the account allows. Remedy: remove a binding or another statement, use a
+    second role, or raise the quota 'Role trust policy length'."""
+    NEAR_LIMIT = "NearLimit"
+    """The document is longer than 80 % of what the account allows. Remedy: plan for a second role or a higher
+    quota."""
+    STALE_PRINCIPAL = "StalePrincipal"
+    """A foreign statement names a principal that was deleted, and IAM would refuse any write. Remedy: correct or
+    remove the statement that the message names."""
+    SID_TAKEN = "SidTaken"
+    """Another statement has the Sid that this one would need. Remedy: change the binding's audience or conditions."""
+    TRUST_CONTENDED = "TrustContended"
+    """Another writer keeps undoing what was written. Remedy: find it (CloudTrail: UpdateAssumeRolePolicy) and let it
+    leave statements alone whose Sid begins with Trustbind."""
+    OBSERVED = "DriftObserved"
+    """The account is only watched: the difference is told and nothing is written. Remedy: set driftPolicy: Repair, or
+    make the change by hand."""
+    AWS_FAILED = "AwsFailed"
+    """AWS failed a call for a reason that is none of the others. Remedy: see the message; it is tried again."""
+
+    # The end
+    REVOKED = "TrustRevoked"
+    """The binding's statement is gone from the trust policy. Remedy: none needed."""
+    RETAINED = "TrustRetained"
+    """The binding is gone and its trust was left, as it asked for. Remedy: none needed; remove the statement by hand
+    when it is not wanted any more."""
+    ORPHAN_REMOVED = "OrphanRemoved"
+    """A statement of ours that no binding wants was removed. Remedy: none needed."""

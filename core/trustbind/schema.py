@@ -1,0 +1,82 @@
+"""What the parsers of custom resources share: the strict base of their parts, and errors in plain words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from trustbind.errors import InvalidValueError
+
+__all__ = ["API_VERSION", "Metadata", "Strict", "converted"]
+
+T = TypeVar("T")
+
+API_VERSION: Final = "trustbind.dev/v1alpha1"
+
+
+class Strict(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """A part of a manifest in which an unknown field is a mistake."""
+
+
+class Metadata(msgspec.Struct, frozen=True, rename="camel"):
+    """The part of ``metadata`` that matters; it has many more fields, which are Kubernetes' own business."""
+
+    name: str = ""
+    namespace: str = ""
+    creation_timestamp: str | None = None
+    deletion_timestamp: str | None = None
+    generation: int = 0
+
+
+def converted(manifest: Mapping[str, Any], kind: type[T]) -> T:
+    """Return ``manifest`` as ``kind``.
+
+    Raises:
+        InvalidValueError: with the field, and what must hold there.
+    """
+    try:
+        result = msgspec.convert(manifest, kind)
+    except msgspec.ValidationError as error:
+        raise _translated(error) from None
+    api_version = manifest.get("apiVersion")
+    if api_version != API_VERSION:
+        raise InvalidValueError(f"{api_version!r} is not {API_VERSION}", field="apiVersion")
+    return result
+
+
+_AT = re.compile(r"(?P<problem>.*?)(?: - at `(?P<key>key in )?\$\.?(?P<path>[^`]*)`)?", re.DOTALL)
+_TYPES: Final = {
+    "str": "a text",
+    "int": "a whole number",
+    "float": "a number",
+    "array": "a list",
+    "object": "an object",
+    "bool": "true or false",
+    "null": "nothing",
+}
+_TYPE = re.compile(r"(?<=Expected )`([a-z]+(?: \| [a-z]+)*)`|(?<=, got )`([a-z]+)`")
+_WORDS: Final = (
+    ("Object contains unknown field", "there is no field"),
+    ("Object missing required field", "a required field is missing:"),
+    ("Invalid enum value", "not one of the possible values:"),
+    ("Expected", "expected"),
+)
+
+
+def _translated(error: msgspec.ValidationError) -> InvalidValueError:
+    """Return msgspec's error, which ends in the place as a JSON path, as one of ours."""
+    match = _AT.fullmatch(str(error))
+    problem, path = (match["problem"], match["path"] or "") if match else (str(error), "")
+    problem = _TYPE.sub(_named, problem)
+    for theirs, ours in _WORDS:
+        problem = problem.replace(theirs, ours)
+    return InvalidValueError(problem, field=path)
+
+
+def _named(match: re.Match[str]) -> str:
+    """Return a type, or several, in plain words; that a field may also be left out goes without saying."""
+    kinds = (match[1] or match[2]).split(" | ")
+    return " or ".join(_TYPES.get(kind, kind) for kind in kinds if kind != "null" or len(kinds) == 1)

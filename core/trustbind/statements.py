@@ -1,0 +1,153 @@
+"""The statements that one cluster owns in a trust policy: how they are named, recognised and built.
+
+A Sid is ``Trustbind`` and 16 hex digits. The first eight derive from the issuer, so that everything that a cluster
+wrote can be told from its Sid alone, whatever somebody did to the rest of the statement; the other eight derive from
+the statement's key. A Sid has letters and digits only (IAM User Guide, "IAM JSON policy elements: Sid").
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from trustbind.arns import RoleArn
+from trustbind.bindings import ExtraCondition
+from trustbind.documents import Statement
+from trustbind.errors import InvalidValueError
+from trustbind.identities import Issuer, Subject
+
+__all__ = [
+    "PREFIX",
+    "ChainKey",
+    "StatementKey",
+    "WebIdentityKey",
+    "build",
+    "disowned",
+    "is_owned",
+    "owner_prefix",
+    "placeholder",
+    "sid_of",
+]
+
+PREFIX: Final = "Trustbind"
+_HALF: Final = 8
+_SID = re.compile(rf"{PREFIX}[0-9a-f]{{16}}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class WebIdentityKey:
+    """What tells one web-identity statement of a role from another: its subjects are grouped into it."""
+
+    audience: str
+    conditions: tuple[ExtraCondition, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ChainKey:
+    """What tells one statement for a source role from another (method AssumeRole)."""
+
+    source: RoleArn
+    external_id: str = ""
+    conditions: tuple[ExtraCondition, ...] = ()
+
+
+StatementKey = WebIdentityKey | ChainKey
+
+
+def owner_prefix(issuer: Issuer) -> str:
+    """Return the beginning of every Sid that the cluster with this issuer writes."""
+    return PREFIX + _digest(issuer.url)
+
+
+def is_owned(statement: Statement, issuer: Issuer) -> bool:
+    """Return whether the cluster with this issuer wrote the statement; decided by the Sid alone."""
+    sid = statement.get("Sid", "")
+    return isinstance(sid, str) and sid.startswith(owner_prefix(issuer)) and _SID.fullmatch(sid) is not None
+
+
+def sid_of(issuer: Issuer, key: StatementKey) -> str:
+    """Return the Sid of the statement with this key: the same after every restart."""
+    conditions = [[c.operator, c.key, sorted(c.values)] for c in sorted(key.conditions)]
+    parts: list[Any] = (
+        ["web", key.audience, conditions]
+        if isinstance(key, WebIdentityKey)
+        else ["chain", str(key.source), key.external_id, conditions]
+    )
+    return owner_prefix(issuer) + _digest(json.dumps(parts, separators=(",", ":")))
+
+
+def build(issuer: Issuer, role: RoleArn, key: StatementKey, subjects: Iterable[Subject] = ()) -> dict[str, Any]:
+    """Return the owned statement.
+
+    Args:
+        issuer: the cluster's issuer.
+        role: the role in whose trust policy it will stand.
+        key: see the key classes.
+        subjects: of a web-identity statement; grouped and sorted here, and never empty.
+
+    Raises:
+        InvalidValueError: a further condition is about the audience, the subject or the external id, which the
+            statement states itself, or there is no subject.
+    """
+    if isinstance(key, WebIdentityKey):
+        names = sorted({str(s) for s in subjects})
+        if not names:
+            raise InvalidValueError("a statement without a subject would let every account of the cluster in")
+        principal = {"Federated": str(issuer.provider_for(role))}
+        action = "sts:AssumeRoleWithWebIdentity"
+        base: dict[str, Any] = {issuer.audience_key: key.audience, issuer.subject_key: names}
+    else:
+        principal = {"AWS": str(key.source)}
+        action = "sts:AssumeRole"
+        base = {"sts:ExternalId": key.external_id} if key.external_id else {}
+    statement: dict[str, Any] = {
+        "Sid": sid_of(issuer, key),
+        "Effect": "Allow",
+        "Principal": principal,
+        "Action": action,
+    }
+    if condition := _with_conditions(base, key.conditions):
+        statement["Condition"] = condition
+    return statement
+
+
+def disowned(statement: Statement, subjects: Iterable[Subject]) -> dict[str, Any]:
+    """Return ``statement`` under a Sid that no cluster owns: what a binding leaves that is deleted with ``Retain``."""
+    names = ",".join(sorted(str(s) for s in subjects))
+    return {**statement, "Sid": f"{PREFIX}Retained{_digest(str(statement['Sid']) + names)}"}
+
+
+def placeholder(issuer: Issuer, role: RoleArn) -> dict[str, Any]:
+    """Return the statement that stands alone when nothing else is left.
+
+    IAM refuses a policy without a statement, so the last one cannot simply go. This one lets nobody in, and keeps
+    nobody else out: it denies only this cluster's own provider.
+    """
+    return {
+        "Sid": owner_prefix(issuer) + "0" * _HALF,
+        "Effect": "Deny",
+        "Principal": {"Federated": str(issuer.provider_for(role))},
+        "Action": "sts:AssumeRoleWithWebIdentity",
+    }
+
+
+def _with_conditions(base: dict[str, Any], extra: tuple[ExtraCondition, ...]) -> dict[str, Any]:
+    reserved = {key.lower() for key in base}
+    result: dict[str, Any] = {"StringEquals": dict(base)} if base else {}
+    for condition in sorted(extra):
+        if condition.key.lower() in reserved:
+            raise InvalidValueError(
+                f"a further condition on {condition.key} is not possible: the statement states it itself"
+            )
+        values = sorted(condition.values)
+        block = result.setdefault(condition.operator, {})
+        block[condition.key] = values[0] if len(values) == 1 else values
+    return result
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:_HALF]

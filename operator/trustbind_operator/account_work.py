@@ -1,0 +1,156 @@
+"""The work on one AWSAccount: can the operator get in, is the OIDC provider in order, is anything of ours left over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from trustbind.accounts import AwsAccount
+from trustbind.arns import RoleArn
+from trustbind.errors import AwsError, InvalidValueError
+from trustbind.reasons import TrustReason
+from trustbind.statements import owner_prefix
+from trustbind_operator.accounts import MismatchError
+from trustbind_operator.failures import account_failure
+from trustbind_operator.registry import BindingEntry
+from trustbind_operator.status import Condition, ConditionType, merged, transitions
+from trustbind_operator.work import Context, Next, is_deleting, stamp
+
+__all__ = ["FINALIZER", "AccountWork"]
+
+FINALIZER: Final = "trustbind.dev/account"
+"""Keeps an AWSAccount until no binding needs it for revoking."""
+
+
+class AccountWork:
+    """See the module. No two runs for one object overlap."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def run(self, name: str) -> tuple[Next, bool]:
+        """Look at one account.
+
+        Returns:
+            When it is due again, and whether its roles should be looked at now since they were held up.
+        """
+        context = self._context
+        body = context.registry.aws_accounts.get(name)
+        if body is None:
+            return Next.NEVER, False
+        try:
+            account = AwsAccount.parse(body)
+        except InvalidValueError as error:
+            await self._store(body, _not_ready(TrustReason.INVALID_SPEC, str(error)), {})
+            return Next.NEVER, False
+        entries = self.entries_of(account.account_id)
+        if is_deleting(body):
+            return await self._going(body, entries), False
+        first = context.registry.aws_account(account.account_id)
+        if first is not None and first.name != account.name:
+            message = f"AWSAccount {first.name} is older and has the same accountId; remove one of the two"
+            await self._store(body, _not_ready(TrustReason.ACCOUNT_DUPLICATE, message), {})
+            return Next.RESYNC, False
+        return await self._inspect(body, account, entries)
+
+    async def guard(self, account: AwsAccount) -> None:
+        """Put our finalizer on an AWSAccount, before anything is written in the account."""
+        registry = self._context.registry
+        body = registry.aws_accounts.get(account.name)
+        if body is None or is_deleting(body) or FINALIZER in (body["metadata"].get("finalizers") or ()):
+            return
+        changed = await self._context.cluster.guard_account(body, on=True)
+        if changed is not None and account.name in registry.aws_accounts:
+            registry.put_aws_account(changed)
+
+    async def orphans(self, account_id: str) -> list[RoleArn]:
+        """Return roles with statements of ours that no binding is about.
+
+        Raises:
+            AwsError: the account's roles cannot be listed.
+        """
+        context = self._context
+        account = context.registry.aws_account(account_id)
+        if account is None:
+            return []
+        prefix = owner_prefix(context.issuer)
+        roles = await context.accounts.within(account_id, lambda: context.accounts.enter(account).roles_with(prefix))
+        known = set(context.registry.roles())
+        return [role for role in roles if role not in known]
+
+    def entries_of(self, account_id: str) -> list[BindingEntry]:
+        """Return the bindings whose target role is in the account."""
+        return [
+            entry
+            for entry in self._context.registry.bindings.values()
+            if entry.binding is not None and entry.binding.role.account_id == account_id
+        ]
+
+    async def _inspect(
+        self, body: Mapping[str, Any], account: AwsAccount, entries: list[BindingEntry]
+    ) -> tuple[Next, bool]:
+        context = self._context
+        live = [e.binding for e in entries if e.binding is not None and not e.deleting]
+        audiences = frozenset(binding.audience for binding in live)
+        counts = {"bindings": len(entries), "roles": len({e.binding.role for e in entries if e.binding is not None})}
+        try:
+            found = await context.accounts.within(
+                account.account_id, lambda: context.accounts.inspect(account, audiences)
+            )
+        except AwsError as error:
+            context.accounts.refused(account, error)
+            reason, message = (
+                (TrustReason.ACCOUNT_MISMATCH, error.problem)
+                if isinstance(error, MismatchError)
+                else account_failure(error)
+            )
+            context.observer.account(account.account_id, reason, message)
+            await self._store(body, _not_ready(reason, message), counts)
+            return Next.RETRY, False
+        context.observer.account(account.account_id, TrustReason.ACCOUNT_READY, "")
+        message = f"the operator works there as {found.caller_arn}"
+        ready = Condition(ConditionType.READY, status=True, reason=TrustReason.ACCOUNT_READY, message=message)
+        facts = {
+            "callerArn": found.caller_arn,
+            "providerArn": found.provider_arn,
+            "trustPolicyLimit": found.limit,
+        }
+        before = await self._store(body, ready, facts | counts)
+        return Next.RESYNC, before == "False"
+
+    async def _going(self, body: Mapping[str, Any], entries: list[BindingEntry]) -> Next:
+        """Let an AWSAccount go once nobody needs it for revoking any more."""
+        held = [e for e in entries if e.guarded]
+        if not held:
+            await self._context.cluster.guard_account(body, on=False)
+            return Next.NEVER
+        count = len(held)
+        message = (
+            f"it is being deleted, and kept until its {count} binding{'' if count == 1 else 's'} (such as "
+            f"{held[0].ref}) {'is' if count == 1 else 'are'} deleted, since trust cannot be revoked without it"
+        )
+        await self._store(body, _not_ready(TrustReason.PENDING, message), {})
+        return Next.RETRY
+
+    async def _store(self, body: Mapping[str, Any], ready: Condition, facts: Mapping[str, Any]) -> str:
+        """Write the status where it differs; return the status of ``Ready`` before, empty when there was none."""
+        context = self._context
+        stored: Mapping[str, Any] = body.get("status") or {}
+        generation = int(body["metadata"].get("generation", 0))
+        conditions = merged(stored.get("conditions") or (), [ready], generation, stamp(context.now()))
+        status: dict[str, Any] = {"observedGeneration": generation, "conditions": conditions, **facts}
+        before = next((str(c.get("status")) for c in stored.get("conditions") or () if c.get("type") == "Ready"), "")
+        if status == stored:
+            return before
+        changed = await context.cluster.account_status(body, status)
+        if changed is None:
+            return before
+        if body["metadata"]["name"] in context.registry.aws_accounts:
+            context.registry.put_aws_account(changed)
+        for transition in transitions(stored, status):
+            await context.cluster.event("AWSAccount", changed["metadata"], transition)
+        return before
+
+
+def _not_ready(reason: TrustReason, message: str) -> Condition:
+    return Condition(ConditionType.READY, status=False, reason=reason, message=message)

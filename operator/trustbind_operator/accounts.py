@@ -1,0 +1,203 @@
+"""Ways into the accounts that AWSAccount objects describe, with what is known of each: provider, limit, last failure.
+
+Everything here blocks, and is called in threads: each account has a few of its own, so that one account that does not
+answer holds up nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from trustbind.accounts import AwsAccount
+from trustbind.arns import RoleArn
+from trustbind.errors import AwsError
+from trustbind.identities import Issuer
+from trustbind_operator.budget import Budget
+from trustbind_operator.iam import AccountAccess, AwsAccess, ManagerRole
+from trustbind_operator.providers import apply_provider, plan_provider
+
+__all__ = ["AccountFacts", "Accounts", "CallWatch", "MismatchError"]
+
+T = TypeVar("T")
+
+THREADS_PER_ACCOUNT: Final = 8
+"""Roles of one account that are worked on at once; the budget of calls is the tighter bound."""
+
+REMEMBER_FAILURE_SECONDS: Final = 15.0
+"""For how long an account that could not be entered is not tried again by each of its roles."""
+
+
+class MismatchError(AwsError):
+    """The credentials lead into another account than the AWSAccount says."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountFacts:
+    """What was found in an account.
+
+    Attributes:
+        caller_arn: whom AWS takes the operator for there.
+        provider_arn: the cluster's OIDC provider.
+        limit: characters of a trust policy.
+    """
+
+    caller_arn: str
+    provider_arn: str
+    limit: int
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is remembered of one account, for one spec of its AWSAccount."""
+
+    spec: AwsAccount
+    caller: tuple[AccountAccess, str] | None = None
+    audiences: set[str] = field(default_factory=set)
+    failure: tuple[float, AwsError] | None = None
+
+
+class Accounts:
+    """See the module.
+
+    Args:
+        aws: the way in.
+        issuer: the cluster's.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, aws: AwsAccess, issuer: Issuer, clock: Callable[[], float]) -> None:
+        self._aws = aws
+        self._issuer = issuer
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._known: dict[str, _Known] = {}
+        self._pools: dict[str, ThreadPoolExecutor] = {}
+
+    async def within(self, account_id: str, work: Callable[[], T]) -> T:
+        """Run ``work`` in one of the account's threads and return what it returns."""
+        pool = self._pools.get(account_id)
+        if pool is None:
+            pool = ThreadPoolExecutor(THREADS_PER_ACCOUNT, thread_name_prefix=f"account-{account_id}")
+            self._pools[account_id] = pool
+        return await asyncio.get_running_loop().run_in_executor(pool, work)
+
+    def enter(self, account: AwsAccount) -> AccountAccess:
+        """Return access to the account, having made sure that it is that account.
+
+        Raises:
+            AwsError: it cannot be entered; for some seconds after a failure the same one, without asking AWS.
+        """
+        known = self._of(account)
+        if known.failure is not None and self._clock() - known.failure[0] < REMEMBER_FAILURE_SECONDS:
+            raise known.failure[1]
+        try:
+            access = self._access(account)
+            if known.caller is None or known.caller[0] is not access:
+                known.caller = (access, self._checked_caller(account, access))
+        except AwsError as error:
+            known.failure = (self._clock(), error)
+            raise
+        known.failure = None
+        return access
+
+    def see_to_provider(
+        self, account: AwsAccount, access: AccountAccess, role: RoleArn, audiences: Iterable[str]
+    ) -> None:
+        """See that the account's OIDC provider lists the audiences; asked of AWS only for those not seen there yet.
+
+        Raises:
+            NotFoundError: something is lacking and is not ours to manage.
+            AwsError: a call failed.
+        """
+        known = self._of(account)
+        missing = set(audiences) - known.audiences
+        if not missing:
+            return
+        arn = self._issuer.provider_for(role)
+        planned = plan_provider(arn, access.provider_audiences(arn), missing)
+        apply_provider(access, planned, self._issuer, manage=account.manage_provider)
+        known.audiences |= missing
+
+    def inspect(self, account: AwsAccount, audiences: frozenset[str]) -> AccountFacts:
+        """Look at the account anew and return what is found; brings its provider in order.
+
+        Raises:
+            AwsError: it cannot be entered, or the provider cannot be brought in order.
+        """
+        known = self._of(account)
+        known.failure = None
+        known.caller = None
+        known.audiences = set()
+        access = self.enter(account)
+        entered = self._of(account).caller
+        caller_arn = entered[1] if entered is not None else access.caller()[1]
+        partition = caller_arn.split(":")[1]
+        somebody = RoleArn(partition, account.account_id, "/", "any")
+        if audiences:
+            self.see_to_provider(account, access, somebody, audiences)
+        return AccountFacts(
+            caller_arn=caller_arn,
+            provider_arn=str(self._issuer.provider_for(somebody)),
+            limit=account.trust_policy_limit or access.trust_policy_limit(),
+        )
+
+    def refused(self, account: AwsAccount, error: AwsError) -> None:
+        """Take note that credentials were refused: the next entry assumes the manager role anew."""
+        if error.code in {"ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId"}:
+            if account.manager_role is not None:
+                self._aws.forget(ManagerRole(account.manager_role, account.external_id))
+            self._of(account).caller = None
+
+    def close(self) -> None:
+        """Let the threads end; calls under way are not waited for."""
+        for pool in self._pools.values():
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _of(self, account: AwsAccount) -> _Known:
+        with self._lock:
+            known = self._known.get(account.account_id)
+            if known is None or known.spec != account:
+                known = _Known(account)
+                self._known[account.account_id] = known
+            return known
+
+    def _access(self, account: AwsAccount) -> AccountAccess:
+        if account.manager_role is None:
+            return self._aws.direct()
+        return self._aws.assume(ManagerRole(account.manager_role, account.external_id))
+
+    def _checked_caller(self, account: AwsAccount, access: AccountAccess) -> str:
+        account_id, arn = access.caller()
+        if account_id != account.account_id:
+            raise MismatchError(
+                f"the operator's credentials lead into account {account_id}, not {account.account_id}; set "
+                "spec.managerRoleArn",
+                operation="sts:GetCallerIdentity",
+            )
+        return arn
+
+
+class CallWatch:
+    """Stands beside an account's calls: within its budget, and counted.
+
+    Args:
+        budget: of the account.
+        count: takes operation and outcome; an empty outcome is a success.
+    """
+
+    def __init__(self, budget: Budget, count: Callable[[str, str], None]) -> None:
+        self._budget = budget
+        self._count = count
+
+    def before(self, operation: str) -> None:  # noqa: ARG002 - the signature is the protocol's
+        """Wait for the budget."""
+        self._budget.take()
+
+    def after(self, operation: str, code: str) -> None:
+        """Count the call."""
+        self._count(operation, code)

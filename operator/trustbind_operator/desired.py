@@ -1,0 +1,175 @@
+"""From all bindings of one role to what this cluster should own there, and a verdict for each binding.
+
+Pure: everything that decides comes in as an argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from trustbind.accounts import AwsAccount
+from trustbind.arns import RoleArn
+from trustbind.bindings import DeletionPolicy, Method, RoleBinding
+from trustbind.grants import CONSENT_TAG, authorize, consents
+from trustbind.identities import Issuer, Subject
+from trustbind.plan import Claim, Desired, claims_on
+from trustbind.reasons import TrustReason
+from trustbind_operator.registry import BindingEntry, Registry
+
+__all__ = ["Verdict", "account_line", "desired_of", "judge", "with_consent"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is made of one binding, before its role is looked at.
+
+    Attributes:
+        entry: the binding.
+        authorized: whether it may have what it asks for; None when that was not asked.
+        reason: why it gets nothing; None when it gets what it asks for.
+        message: one sentence for its condition.
+        subjects: whom it names.
+        claims: what it wants in the role's trust policy; empty with a reason.
+        retains: whether it is going and leaves its trust.
+    """
+
+    entry: BindingEntry
+    authorized: bool | None
+    reason: TrustReason | None
+    message: str
+    subjects: tuple[Subject, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    retains: bool = False
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Equal for two verdicts that ask for the same."""
+        return (self.reason, self.message, self.subjects, self.claims, self.retains, self.entry.deleting)
+
+
+def judge(entry: BindingEntry, registry: Registry, role: RoleArn) -> Verdict:
+    """Return the verdict on one binding from what is known of the cluster.
+
+    Args:
+        entry: the binding.
+        registry: everything else.
+        role: whose trust policy is meant: the target role's.
+    """
+    binding = entry.binding
+    if binding is None:
+        return Verdict(entry, None, TrustReason.INVALID_SPEC, entry.problem)
+    accounts = registry.accounts_of(binding.ref.namespace)
+    subjects = binding.subjects(accounts)
+    if entry.deleting:
+        retains = binding.deletion_policy is DeletionPolicy.RETAIN and _was_applied(entry)
+        claims = claims_on(role, binding, accounts) if retains else ()
+        return Verdict(entry, None, None, "it is being deleted", subjects, claims, retains)
+    if binding.method is not Method.WEB_IDENTITY:
+        return Verdict(
+            entry, None, TrustReason.METHOD_NOT_SUPPORTED, f"method {binding.method} is not supported yet", subjects
+        )
+    if conflict := _profile_conflict(binding, subjects, registry.rivals(binding), accounts):
+        return Verdict(entry, None, TrustReason.PROFILE_CONFLICT, conflict, subjects)
+    answer = authorize(
+        binding,
+        (s.name for s in subjects),
+        registry.namespaces.get(binding.ref.namespace, {}),
+        registry.grants.values(),
+    )
+    if not answer.is_granted:
+        return Verdict(
+            entry, authorized=False, reason=TrustReason.NOT_GRANTED, message=answer.message, subjects=subjects
+        )
+    account = registry.aws_account(binding.role.account_id)
+    if account is None:
+        return Verdict(
+            entry,
+            authorized=True,
+            reason=TrustReason.ACCOUNT_UNKNOWN,
+            message=account_line(binding.role),
+            subjects=subjects,
+        )
+    if not subjects:
+        return Verdict(
+            entry,
+            authorized=True,
+            reason=TrustReason.NO_SUBJECTS,
+            message="spec.serviceAccountSelector matches no service account yet",
+        )
+    return Verdict(
+        entry,
+        authorized=True,
+        reason=None,
+        message=answer.message,
+        subjects=subjects,
+        claims=claims_on(role, binding, accounts),
+    )
+
+
+def with_consent(verdicts: Iterable[Verdict], account: AwsAccount, tags: Mapping[str, str]) -> list[Verdict]:
+    """Return the verdicts after the role itself was asked, where the account wants that.
+
+    Args:
+        verdicts: as `judge` gave them.
+        account: the role's account.
+        tags: the role's tags.
+    """
+    if not account.require_role_consent:
+        return list(verdicts)
+    return [_consented(verdict, account, tags) for verdict in verdicts]
+
+
+def desired_of(role: RoleArn, issuer: Issuer, verdicts: Iterable[Verdict]) -> Desired:
+    """Return what this cluster wants in the role's trust policy."""
+    claims: list[Claim] = []
+    retained: list[Claim] = []
+    for verdict in verdicts:
+        (retained if verdict.retains else claims).extend(verdict.claims)
+    return Desired(role, issuer, tuple(claims), tuple(retained))
+
+
+def account_line(role: RoleArn) -> str:
+    """Return the message for a role whose account nobody described, with what to write."""
+    return (
+        f"no AWSAccount has accountId {role.account_id}; create one: apiVersion: trustbind.dev/v1alpha1, "
+        f'kind: AWSAccount, metadata: {{name: account-{role.account_id}}}, spec: {{accountId: "{role.account_id}", '
+        f"managerRoleArn: arn:{role.partition}:iam::{role.account_id}:role/trustbind-manager}}"
+    )
+
+
+def _consented(verdict: Verdict, account: AwsAccount, tags: Mapping[str, str]) -> Verdict:
+    namespace = verdict.entry.ref.namespace
+    if verdict.reason is not None or verdict.entry.deleting or consents(tags, namespace):
+        return verdict
+    message = (
+        f"AWSAccount {account.name} asks for the role's consent, and the role does not carry the tag {CONSENT_TAG} "
+        f"with {namespace} in its value"
+    )
+    return Verdict(
+        verdict.entry,
+        authorized=False,
+        reason=TrustReason.NO_CONSENT,
+        message=message,
+        subjects=verdict.subjects,
+    )
+
+
+def _profile_conflict(
+    binding: RoleBinding,
+    subjects: tuple[Subject, ...],
+    rivals: Iterable[RoleBinding],
+    accounts: Mapping[str, Mapping[str, str]],
+) -> str:
+    for rival in rivals:
+        if shared := set(subjects) & set(rival.subjects(accounts)):
+            return (
+                f"the older RoleBinding {rival.ref} has profile {binding.profile} for service account "
+                f"{min(shared).name} already; give this one another spec.profile, or remove one of the two"
+            )
+    return ""
+
+
+def _was_applied(entry: BindingEntry) -> bool:
+    conditions: Iterable[Mapping[str, object]] = entry.status.get("conditions") or ()
+    return any(c.get("type") == "TrustApplied" and c.get("status") == "True" for c in conditions)

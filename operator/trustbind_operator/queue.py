@@ -1,0 +1,101 @@
+"""Keys that are due: each once, after a short window in which more may come, never twice at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Generic, TypeVar
+
+__all__ = ["DueQueue"]
+
+K = TypeVar("K", bound=Hashable)
+
+
+class DueQueue(Generic[K]):
+    """Runs a worker for each key when it is due.
+
+    A key that is touched while its worker runs is run again afterwards. A key that is touched while it waits is run
+    once, at the earlier of the two times. That is the group commit: whatever changes within the window is one run.
+
+    Args:
+        work: the worker; it must not raise.
+        workers: how many keys at once.
+        clock: the event loop's time, in seconds.
+    """
+
+    def __init__(self, work: Callable[[K], Awaitable[None]], workers: int, clock: Callable[[], float]) -> None:
+        self._work = work
+        self._clock = clock
+        self._slots = asyncio.Semaphore(workers)
+        self._due: dict[K, float] = {}
+        self._heap: list[tuple[float, int, K]] = []
+        self._serial = 0
+        self._running: set[K] = set()
+        self._again: dict[K, float] = {}
+        self._wake = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def touch(self, key: K, delay: float) -> None:
+        """Let ``key`` be run in ``delay`` seconds, or earlier where it is due earlier."""
+        due = self._clock() + delay
+        if key in self._running:
+            self._again[key] = min(due, self._again.get(key, due))
+            return
+        known = self._due.get(key)
+        if known is not None and known <= due:
+            return
+        self._due[key] = due
+        self._serial += 1
+        heapq.heappush(self._heap, (due, self._serial, key))
+        self._wake.set()
+
+    def forget(self, key: K) -> None:
+        """Let ``key`` not be run, unless it is touched again."""
+        self._due.pop(key, None)
+        self._again.pop(key, None)
+
+    @property
+    def backlog(self) -> int:
+        """How many keys are due now or running."""
+        now = self._clock()
+        return len(self._running) + sum(1 for due in self._due.values() if due <= now)
+
+    async def run(self) -> None:
+        """Run workers until cancelled; then wait for those that are under way."""
+        try:
+            while True:
+                key = await self._next()
+                await self._slots.acquire()
+                self._running.add(key)
+                task = asyncio.create_task(self._one(key))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+        finally:
+            if self._tasks:
+                await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _one(self, key: K) -> None:
+        try:
+            await self._work(key)
+        finally:
+            self._running.discard(key)
+            self._slots.release()
+            due = self._again.pop(key, None)
+            if due is not None:
+                self.touch(key, max(0.0, due - self._clock()))
+
+    async def _next(self) -> K:
+        while True:
+            self._wake.clear()
+            now = self._clock()
+            while self._heap and self._heap[0][0] <= now:
+                due, _, key = heapq.heappop(self._heap)
+                if self._due.get(key) == due:  # else it was forgotten, or is due earlier by another entry
+                    del self._due[key]
+                    return key
+            timeout = self._heap[0][0] - now if self._heap else None
+            try:
+                await asyncio.wait_for(self._wake.wait(), timeout)
+            except TimeoutError:
+                continue

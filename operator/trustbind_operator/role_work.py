@@ -1,0 +1,300 @@
+"""The work on one role: judge its bindings, commit once for all of them, tell each what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
+
+from trustbind.accounts import AwsAccount, DriftPolicy
+from trustbind.arns import RoleArn
+from trustbind.bindings import BindingRef
+from trustbind.errors import AwsError
+from trustbind.plan import Refusal, plan, withheld
+from trustbind.reasons import TrustReason
+from trustbind.statements import owner_prefix, sid_of
+from trustbind_operator.accounts import MismatchError
+from trustbind_operator.desired import Verdict, desired_of, judge, with_consent
+from trustbind_operator.failures import account_failure, role_failure
+from trustbind_operator.reconcile import Commit, commit
+from trustbind_operator.registry import BindingEntry
+from trustbind_operator.status import (
+    BindingOutcome,
+    Transition,
+    binding_status,
+    is_in_step,
+    ready_condition,
+    transitions,
+)
+from trustbind_operator.work import Context, Next, stamp
+
+__all__ = ["RoleWork"]
+
+AccountGuard = Callable[[AwsAccount], Awaitable[None]]
+
+_TRANSIENT: Final = frozenset({TrustReason.THROTTLED, TrustReason.ACCOUNT_UNREACHABLE, TrustReason.AWS_FAILED})
+_BELIEVED_FAILURES: Final = 3
+"""A binding that was in order keeps its status until the role could not be looked at this often in a row."""
+
+_GUARD_ROUNDS: Final = 5
+"""Bindings can come while others get their finalizers; after so many rounds the rest waits for the next commit."""
+
+
+class RoleWork:
+    """See the module. One instance serves all roles; no two runs for one role overlap."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._failures: dict[RoleArn, int] = {}
+        self.judged: dict[BindingRef, tuple[object, ...]] = {}
+        """The verdict's key at each binding's last commit."""
+        self.released: set[str] = set()
+        """uids of bindings that were let go; their end is no news."""
+
+    def is_in_step(self, role: RoleArn) -> bool:
+        """Return whether the statuses of a role's bindings say that it was left in order."""
+        context = self._context
+        for entry in context.registry.of_role(role):
+            verdict = judge(entry, context.registry, role)
+            if entry.deleting:
+                return False
+            if verdict.reason is not None:
+                ready = ready_condition(entry.status) or {}
+                if (ready.get("reason"), ready.get("message")) != (verdict.reason.value, verdict.message):
+                    return False
+            elif not entry.guarded or not is_in_step(
+                entry.status,
+                entry.generation,
+                context.issuer,
+                verdict.subjects,
+                sid_of(context.issuer, verdict.claims[0].key),
+            ):
+                return False
+            self.judged[entry.ref] = verdict.key
+        return True
+
+    async def run(self, role: RoleArn, account_guard: AccountGuard) -> Next:
+        """Bring one role in order.
+
+        Args:
+            role: which.
+            account_guard: puts the finalizer on the role's AWSAccount.
+        """
+        context = self._context
+        account = context.registry.aws_account(role.account_id)
+        verdicts = self._verdicts(role)
+        if account is None:
+            await self._without_account(role, verdicts)
+            return Next.RESYNC if verdicts else Next.NEVER
+        if any(verdict.claims for verdict in verdicts):
+            await account_guard(account)
+        verdicts = await self._guarded(role, verdicts)
+        try:
+            verdicts, done = await context.accounts.within(
+                role.account_id, lambda: self._commit(role, account, verdicts)
+            )
+        except AwsError as error:
+            return await self._failed(role, account, verdicts, error)
+        self._failures.pop(role, None)
+        problem = done.problem or done.plan.blocked
+        outcome = str(problem.reason) if problem else ("written" if done.written else "unchanged")
+        context.observer.committed(role, outcome, done.written, len(verdicts))
+        await asyncio.gather(*(self._conclude(role, verdict, done) for verdict in verdicts))
+        if problem is not None:
+            return Next.RETRY
+        return Next.RESYNC if context.registry.of_role(role) else Next.NEVER
+
+    def _verdicts(self, role: RoleArn) -> list[Verdict]:
+        registry = self._context.registry
+        verdicts = [
+            judge(entry, registry, role)
+            for entry in registry.of_role(role)
+            if entry.binding is None or entry.binding.role == role
+        ]
+        for verdict in verdicts:
+            self.judged[verdict.entry.ref] = verdict.key
+        return verdicts
+
+    async def _guarded(self, role: RoleArn, verdicts: list[Verdict]) -> list[Verdict]:
+        """Put our finalizer on every binding whose trust is about to be written; return the verdicts then.
+
+        A binding that could not get it (it changed or went meanwhile) is left out: an event about it is on its way.
+        """
+        for _ in range(_GUARD_ROUNDS):
+            unguarded = [v.entry for v in verdicts if _lacks_guard(v)]
+            if not unguarded:
+                return verdicts
+            bodies = await asyncio.gather(*(self._context.cluster.guard(entry) for entry in unguarded))
+            missed = False
+            for entry, body in zip(unguarded, bodies, strict=True):
+                if body is None:
+                    missed = True
+                elif self._context.registry.bindings.get(entry.ref) is not None:
+                    self._context.registry.put_binding(BindingEntry.of(body))
+            verdicts = self._verdicts(role)
+            if missed:
+                break
+        return [v for v in verdicts if not _lacks_guard(v)]
+
+    def _commit(self, role: RoleArn, account: AwsAccount, verdicts: list[Verdict]) -> tuple[list[Verdict], Commit]:
+        """Do the blocking part, in a thread."""
+        context = self._context
+        access = context.accounts.enter(account)
+        state = access.read(role)
+        verdicts = with_consent(verdicts, account, state.tags)
+        audiences = {v.entry.binding.audience for v in verdicts if v.claims and v.entry.binding is not None}
+        context.accounts.see_to_provider(account, access, role, audiences)
+        desired = desired_of(role, context.issuer, verdicts)
+        limit = account.trust_policy_limit or access.trust_policy_limit()
+        if account.drift_policy is DriftPolicy.REPAIR:
+            return verdicts, commit(access, desired, limit=limit, first=state, patience=context.patience)
+        planned = plan(state.document, desired, limit)
+        if planned.is_empty:
+            return verdicts, Commit(planned, state)
+        what = ", ".join(f"{change.kind} {change.sid}" for change in planned.changes)
+        refusal = Refusal(
+            None,
+            TrustReason.OBSERVED,
+            f"AWSAccount {account.name} has driftPolicy Observe, so nothing is written to the trust policy of {role}; "
+            f"it differs: {what}",
+        )
+        return verdicts, Commit(withheld(planned, desired, refusal), state)
+
+    async def _conclude(self, role: RoleArn, verdict: Verdict, done: Commit) -> None:
+        """Tell one binding what came of it."""
+        outcome = self._outcome(verdict, done)
+        if verdict.entry.deleting and outcome.reason in {TrustReason.REVOKED, TrustReason.RETAINED}:
+            await self._release(verdict.entry, outcome.reason, outcome.message)
+        else:
+            await self._store(verdict.entry, role, outcome)
+
+    def _outcome(self, verdict: Verdict, done: Commit) -> BindingOutcome:
+        """Return what came of one binding, from the verdict on it and the commit of its role."""
+        entry, planned = verdict.entry, done.plan
+        own = next((r for r in planned.refusals if r.binding == entry.ref), None)
+        stopped = done.problem or planned.blocked
+        lingers = stopped is not None and _was_there(entry)
+        if entry.deleting:
+            if (problem := own or stopped) is not None and _was_there(entry):
+                text = f"its trust could not be revoked, so it is kept: {problem.message}"
+                return BindingOutcome(None, "", problem.reason, text, verdict.subjects, may_linger=True)
+            reason = TrustReason.RETAINED if verdict.retains else TrustReason.REVOKED
+            return BindingOutcome(None, "", reason, f"the trust policy of {planned.role} is as it should be")
+        authorized, sentence = verdict.authorized, verdict.message
+        if verdict.reason is not None:
+            if lingers and stopped is not None:
+                text = f"{sentence}; its trust could not be revoked: {stopped.message}"
+                return BindingOutcome(authorized, sentence, stopped.reason, text, verdict.subjects, may_linger=True)
+            return BindingOutcome(authorized, sentence, verdict.reason, sentence, verdict.subjects)
+        statement_id = planned.applied.get(entry.ref, "")
+        problem = own or done.problem or (None if statement_id else planned.blocked)
+        if problem is not None:
+            return BindingOutcome(
+                authorized, sentence, problem.reason, problem.message, verdict.subjects, may_linger=lingers
+            )
+        count = len(verdict.subjects)
+        return BindingOutcome(
+            authorized=authorized,
+            authorization=sentence,
+            reason=None,
+            message=f"{planned.role} trusts {count} service account{'' if count == 1 else 's'} of this binding",
+            subjects=verdict.subjects,
+            statement_id=statement_id,
+            size=planned.size,
+            limit=planned.limit,
+            near_limit=planned.is_near_limit,
+            changed=done.written > 0 and not _was_there(entry),
+        )
+
+    async def _failed(self, role: RoleArn, account: AwsAccount, verdicts: list[Verdict], error: AwsError) -> Next:
+        """Tell the bindings of a role why it could not be brought in order."""
+        context = self._context
+        context.accounts.refused(account, error)
+        reason, message = _failure(role, error)
+        failures = self._failures.get(role, 0) + 1
+        self._failures[role] = failures
+        context.observer.failed(role, reason, message)
+        gone = reason is TrustReason.ROLE_NOT_FOUND
+        believed = reason in _TRANSIENT and failures < _BELIEVED_FAILURES
+        for verdict in verdicts:
+            entry = verdict.entry
+            ready = (ready_condition(entry.status) or {}).get("status") == "True"
+            if entry.deleting and gone:
+                await self._release(entry, TrustReason.REVOKED, f"there is no role {role} any more, nor any trust")
+            elif not (believed and ready and entry.status.get("observedGeneration") == entry.generation):
+                await self._store(entry, role, _failed_outcome(verdict, reason, message, gone=gone))
+        return Next.RETRY if verdicts else Next.NEVER
+
+    async def _without_account(self, role: RoleArn, verdicts: Iterable[Verdict]) -> None:
+        """Deal with bindings whose account nobody describes, or describes any more."""
+        for verdict in verdicts:
+            if verdict.entry.deleting:
+                left = (
+                    f"no AWSAccount describes {role.account_id} any more, so a statement of this binding may be left "
+                    f"in the trust policy of {role}; its Sid begins with {owner_prefix(self._context.issuer)}"
+                )
+                await self._release(verdict.entry, TrustReason.ACCOUNT_UNKNOWN, left)
+            else:
+                reason = verdict.reason or TrustReason.ACCOUNT_UNKNOWN
+                outcome = BindingOutcome(
+                    verdict.authorized, verdict.message, reason, verdict.message, verdict.subjects, may_linger=True
+                )
+                await self._store(verdict.entry, role, outcome)
+
+    async def _store(self, entry: BindingEntry, role: RoleArn, outcome: BindingOutcome) -> None:
+        """Write a binding's status, and an Event, where something changed."""
+        context = self._context
+        now = stamp(context.now())
+        status = binding_status(entry.status, entry.generation, role.account_id, context.issuer, outcome, now)
+        if status == entry.status:
+            return
+        body = await context.cluster.binding_status(entry, status)
+        if body is None:
+            return
+        known = context.registry.bindings.get(entry.ref)
+        if known is not None and known.uid == entry.uid:
+            version = str(body["metadata"].get("resourceVersion", ""))
+            context.registry.put_binding(known.with_status(status, version))
+        for transition in transitions(entry.status, status):
+            await context.cluster.event("RoleBinding", body["metadata"], transition)
+
+    async def _release(self, entry: BindingEntry, reason: TrustReason, message: str) -> None:
+        """Let a binding go whose trust is as it should be."""
+        if not entry.guarded:
+            return
+        metadata = {"namespace": entry.ref.namespace, "name": entry.ref.name, "uid": entry.uid}
+        status = "False" if reason is TrustReason.ACCOUNT_UNKNOWN else "True"
+        await self._context.cluster.event("RoleBinding", metadata, Transition("Ready", status, reason, message))
+        self.released.add(entry.uid)
+        await self._context.cluster.release(entry)
+
+
+def _failed_outcome(verdict: Verdict, reason: TrustReason, message: str, *, gone: bool) -> BindingOutcome:
+    entry, sentence = verdict.entry, verdict.message
+    lingers = not gone and _was_there(entry)
+    if entry.deleting:
+        text = f"its trust could not be revoked, so it is kept: {message}"
+        return BindingOutcome(None, "", reason, text, verdict.subjects, may_linger=lingers)
+    if verdict.reason is None:
+        return BindingOutcome(verdict.authorized, sentence, reason, message, verdict.subjects, may_linger=lingers)
+    if lingers:
+        text = f"{sentence}; its trust could not be revoked: {message}"
+        return BindingOutcome(verdict.authorized, sentence, reason, text, verdict.subjects, may_linger=True)
+    return BindingOutcome(verdict.authorized, sentence, verdict.reason, sentence, verdict.subjects)
+
+
+def _lacks_guard(verdict: Verdict) -> bool:
+    return bool(verdict.claims) and not verdict.entry.deleting and not verdict.entry.guarded
+
+
+def _failure(role: RoleArn, error: AwsError) -> tuple[TrustReason, str]:
+    if isinstance(error, MismatchError):
+        return TrustReason.ACCOUNT_MISMATCH, error.problem
+    if error.operation.startswith("sts:") or "OpenIDConnect" in error.operation:
+        return account_failure(error)
+    return role_failure(role, error)
+
+
+def _was_there(entry: BindingEntry) -> bool:
+    """Return whether the stored status says that the binding's statement is, or may be, in the trust policy."""
+    return bool(entry.status.get("statementId"))

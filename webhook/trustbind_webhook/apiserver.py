@@ -1,0 +1,181 @@
+"""The way to the API server: address and credentials from the Kubernetes client, raw JSON from the wire.
+
+The client's models are left out on purpose: for 10,000 accounts they take several times the time and memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+import msgspec
+import yaml
+from kubernetes.aio import config
+from kubernetes.aio.client import ApiClient, ApiException, Configuration
+from kubernetes.aio.config import ConfigException
+
+from trustbind import __version__
+from trustbind.errors import TrustbindError
+from trustbind_webhook.lookup import LookupStartError
+
+_load_kubeconfig: Final[Callable[..., Awaitable[object]]] = config.load_kube_config
+_load_in_cluster: Final[Callable[[Configuration], None]] = config.load_incluster_config
+
+__all__ = ["GONE", "NOT_FOUND", "ApiError", "ApiServer"]
+
+NOT_FOUND: Final = 404
+GONE: Final = 410
+_OK: Final = 200
+
+Query = Iterable[tuple[str, str]]
+
+_CONNECT_SECONDS: Final = 10.0
+"""For the connection of a watch; an API server that is there answers in milliseconds."""
+
+_LIST_SECONDS: Final = 60.0
+"""For one page of a list: the API server itself gives up after a minute (kube-apiserver --request-timeout)."""
+
+
+class ApiError(TrustbindError):
+    """The API server refused, or gave no answer.
+
+    Attributes:
+        status: HTTP status; 0 when there was no answer.
+    """
+
+    def __init__(self, status: int, problem: str) -> None:
+        super().__init__(status, problem)
+        self.status = status
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.problem} (HTTP {self.status})" if self.status else self.problem
+
+
+class _Status(msgspec.Struct, frozen=True):
+    """An answer of kind Status (Kubernetes API conventions, "Response Status Kind")."""
+
+    message: str = ""
+
+
+class ApiServer:
+    """One API server and who we are to it."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self._client = ApiClient(configuration)
+        self._client.user_agent = f"trustbind-webhook/{__version__}"
+
+    @classmethod
+    async def connect(cls, kubeconfig: str = "") -> ApiServer:
+        """Return the API server of ``kubeconfig``; without one, the pod's own, else that of the usual kubeconfig.
+
+        In a pod the account's token is read again every minute, as the kubelet renews it.
+
+        Raises:
+            LookupStartError: there is none.
+        """
+        configuration = Configuration()
+        what = f"the kubeconfig {kubeconfig} cannot be used"
+        try:
+            if kubeconfig:
+                if not Path(kubeconfig).is_file():  # noqa: ASYNC240 - once, before anything is served
+                    raise LookupStartError(f"{what}: there is no such file")
+                await _load_kubeconfig(kubeconfig, client_configuration=configuration, persist_config=False)
+                return cls(configuration)
+            with contextlib.suppress(ConfigException):
+                _load_in_cluster(configuration)
+                return cls(configuration)
+            what = "there is no API server to ask: this is no pod with an account, and the kubeconfig cannot be used"
+            await _load_kubeconfig(client_configuration=configuration, persist_config=False)
+            return cls(configuration)
+        except (ConfigException, OSError, yaml.YAMLError, ValueError) as error:  # an SSLError is an OSError
+            raise LookupStartError(f"{what}: {' '.join(str(error).split())}") from None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.close()  # type: ignore[no-untyped-call] # the client's own omission
+
+    async def get(self, path: str, query: Query = (), *, accept: str, seconds: float = _LIST_SECONDS) -> bytes:
+        """Return the body of an answer of status 200.
+
+        Raises:
+            ApiError: any other status, or no answer within ``seconds``.
+        """
+        try:
+            response = await self._request(path, query, accept, aiohttp.ClientTimeout(total=seconds))
+            async with response:
+                body = await response.read()
+        except TimeoutError:
+            raise ApiError(0, f"the API server did not answer within {seconds:g} s") from None
+        except (aiohttp.ClientError, OSError, ApiException, ConfigException) as error:
+            raise _unreachable(error) from None
+        if response.status != _OK:
+            raise _refused(response.status, body)
+        return body
+
+    async def lines(
+        self, path: str, query: Query, *, accept: str, seconds: float, idle_seconds: float
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the lines of an answer as they come, until the API server ends it.
+
+        Silence for ``idle_seconds``, or ``seconds`` in all, ends it as well: a connection whose other end is gone
+        without a word looks just like that.
+
+        Raises:
+            ApiError: a status other than 200, no answer, or a broken connection.
+        """
+        limits = aiohttp.ClientTimeout(total=seconds, sock_connect=_CONNECT_SECONDS, sock_read=idle_seconds)
+        try:
+            response = await self._request(path, query, accept, limits)
+        except TimeoutError:
+            raise ApiError(0, "the API server did not answer in time") from None
+        except (aiohttp.ClientError, OSError, ApiException, ConfigException) as error:
+            raise _unreachable(error) from None
+        try:
+            if response.status != _OK:
+                raise _refused(response.status, await response.read())
+            rest = b""
+            async for chunk in response.content.iter_any():
+                # Not readline: it has a limit on a line's length, and objects have another one.
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    if line:
+                        yield line
+        except TimeoutError:
+            return
+        except (aiohttp.ClientError, OSError) as error:
+            raise _unreachable(error) from None
+        finally:
+            response.close()
+
+    async def _request(
+        self, path: str, query: Query, accept: str, limits: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
+        method, url, headers, _, _ = await self._client.param_serialize(
+            "GET",
+            path,
+            query_params=list(query),
+            header_params={"Accept": accept},
+            auth_settings=["BearerToken"],
+        )
+        answer: Any = await self._client.call_api(method, url, headers, _request_timeout=limits)
+        response: aiohttp.ClientResponse = answer.response
+        return response
+
+
+def _unreachable(error: Exception) -> ApiError:
+    if isinstance(error, asyncio.TimeoutError):  # aiohttp's are both
+        return ApiError(0, "the API server did not answer in time")
+    return ApiError(0, f"the API server cannot be reached: {' '.join(str(error).split()) or type(error).__name__}")
+
+
+def _refused(status: int, body: bytes) -> ApiError:
+    try:
+        message = msgspec.json.decode(body, type=_Status).message
+    except msgspec.DecodeError:
+        message = body[:200].decode(errors="replace").strip()
+    return ApiError(status, message or "the API server refused")

@@ -1,0 +1,71 @@
+"""The HTTP application: admission, two probes, and a sentence for everything else."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from trustbind_webhook.decision import InjectionSettings
+from trustbind_webhook.handler import Admission, Lifecycle
+from trustbind_webhook.logs import Logger
+from trustbind_webhook.lookup import Lookup
+from trustbind_webhook.metrics import Metrics
+
+__all__ = ["create_app"]
+
+
+def create_app(
+    lookup: Lookup,
+    settings: InjectionSettings,
+    *,
+    metrics: Metrics,
+    log: Logger,
+    lifecycle: Lifecycle,
+) -> FastAPI:
+    """Return the application.
+
+    Args:
+        lookup: started and stopped by the caller.
+        settings: what is injected.
+        metrics: where admissions are counted.
+        log: where they are told.
+        lifecycle: says when the process is about to stop.
+    """
+    app = FastAPI(
+        title="trustbind webhook",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        exception_handlers={HTTPException: _refuse},
+    )
+    admission = Admission(lookup, settings, metrics=metrics, log=log, lifecycle=lifecycle)
+    # An instance as endpoint is taken as an ASGI application: no request object, no validation, no response model.
+    app.router.routes.insert(0, Route("/mutate", admission))
+
+    @app.get("/healthz")
+    async def healthz() -> Response:
+        """The process answers; that is all this says."""
+        return JSONResponse({"status": "ok"})
+
+    @app.get("/readyz")
+    async def readyz() -> Response:
+        """Whether to send reviews here."""
+        if lifecycle.draining:
+            return JSONResponse({"error": "shutting down"}, 503)
+        if not lookup.synced:
+            return JSONResponse({"error": "the first lists of accounts and bindings are not in yet"}, 503)
+        return JSONResponse({"status": "ok"})
+
+    return app
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    """Answer what no route takes, in the same form as everything else here."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
+    sentence = f"{request.method} {request.url.path}: {error.detail}"
+    return JSONResponse({"error": sentence}, error.status_code, headers=error.headers)

@@ -1,0 +1,134 @@
+"""Metrics of the webhook, in a registry of their own, and the small server that shows them."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+from typing import Final
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, make_wsgi_app
+from prometheus_client.exposition import ThreadingWSGIServer
+from prometheus_client.process_collector import ProcessCollector
+
+from trustbind import __version__
+from trustbind.reasons import SkipReason
+
+__all__ = ["INTERNAL_ERROR", "LIVE_RESULTS", "Metrics", "MetricsServer"]
+
+INTERNAL_ERROR: Final = "InternalError"
+"""The reason of a pod that was let through because deciding about it failed: a defect of ours."""
+
+LIVE_RESULTS: Final = ("found", "missing", "failed", "limited")
+"""What a live read can come to; ``limited``: it was not made, because too many were."""
+
+_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Seconds; from a decision out of the cache to the API server's patience."""
+
+
+class Metrics:
+    """Everything that is counted. What the hot path counts is looked up here once, not at every admission."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        admissions = Counter(
+            "trustbind_webhook_admissions",
+            "Pods decided about, by outcome (injected or skipped) and the reason for skipping.",
+            ("outcome", "reason"),
+            registry=self.registry,
+        )
+        self.injected: Final = admissions.labels("injected", "")
+        self.skipped: Final = {
+            reason: admissions.labels("skipped", reason) for reason in (*map(str, SkipReason), INTERNAL_ERROR)
+        }
+        self.duration: Final = Histogram(
+            "trustbind_webhook_admission_duration_seconds",
+            "Time from the request's headers to the answer.",
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self.refused: Final = Counter(
+            "trustbind_webhook_refused_requests",
+            "Requests that were no admission review, by HTTP status.",
+            ("status",),
+            registry=self.registry,
+        )
+        live = Counter(
+            "trustbind_webhook_live_lookups",
+            "Service accounts that were not in the cache and were read from the API server, by result.",
+            ("result",),
+            registry=self.registry,
+        )
+        self.live_lookups: Final = {result: live.labels(result) for result in LIVE_RESULTS}
+        self.watch_restarts: Final = Counter(
+            "trustbind_webhook_watch_restarts",
+            "Times that a watch ended and was taken up again, by resource and cause.",
+            ("resource", "cause"),
+            registry=self.registry,
+        )
+        self._cached = Gauge(
+            "trustbind_webhook_cached_objects",
+            "Objects in the cache, by resource.",
+            ("resource",),
+            registry=self.registry,
+        )
+        self.unreadable_bindings: Final = Gauge(
+            "trustbind_webhook_unreadable_bindings",
+            "RoleBindings that are left out because they cannot be read.",
+            registry=self.registry,
+        )
+        self.synced: Final = Gauge(
+            "trustbind_webhook_synced", "1 when the first lists are in, else 0.", registry=self.registry
+        )
+        self.certificate_expiry: Final = Gauge(
+            "trustbind_webhook_certificate_expiry_timestamp_seconds",
+            "When the serving certificate ends, in seconds since 1970.",
+            registry=self.registry,
+        )
+        self.certificate_reloads: Final = Counter(
+            "trustbind_webhook_certificate_reloads",
+            "Times that changed certificate files were taken (loaded) or not (refused).",
+            ("result",),
+            registry=self.registry,
+        )
+        Info("trustbind_webhook_build", "The running version.", registry=self.registry).info({"version": __version__})
+
+    def show_cached(self, resource: str, size: Callable[[], int]) -> None:
+        """Show the number of cached objects of ``resource``, asked of ``size`` whenever metrics are read."""
+        self._cached.labels(resource).set_function(size)
+
+    def show_synced(self, synced: Callable[[], bool]) -> None:
+        """Show whether the first lists are in, asked of ``synced`` whenever metrics are read."""
+        self.synced.set_function(lambda: float(synced()))
+
+
+class _Silent(WSGIRequestHandler):
+    """Scrapes are not worth a line of log each."""
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the overridden method's name for it
+        """Write nothing."""
+
+
+class MetricsServer:
+    """Serves a registry over plain HTTP from a thread of its own, on a socket that is bound already."""
+
+    def __init__(self, metrics: Metrics, bound: socket.socket) -> None:
+        self._server = ThreadingWSGIServer(bound.getsockname()[:2], _Silent, bind_and_activate=False)
+        self._server.socket.close()
+        self._server.socket = bound
+        self._server.server_name, self._server.server_port = bound.getsockname()[:2]
+        WSGIServer.setup_environ(self._server)
+        self._server.set_app(make_wsgi_app(metrics.registry))
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="metrics", daemon=True)
+
+    def start(self) -> None:
+        """Start to answer."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop answering and close the socket."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()

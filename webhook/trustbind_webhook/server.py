@@ -1,0 +1,264 @@
+"""The process: sockets, certificate, lookup, application, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import Coroutine
+from types import FrameType
+from typing import Any, Final
+
+import prometheus_client
+import uvicorn
+import uvloop
+
+from trustbind import __version__
+from trustbind.errors import TrustbindError
+from trustbind_webhook.app import create_app
+from trustbind_webhook.cluster import ClusterLookup
+from trustbind_webhook.files import FileLookup
+from trustbind_webhook.handler import Lifecycle
+from trustbind_webhook.logs import Logger, adopt_standard_logging, logger
+from trustbind_webhook.lookup import Lookup, LookupStartError
+from trustbind_webhook.metrics import Metrics, MetricsServer
+from trustbind_webhook.settings import Settings
+from trustbind_webhook.tls import CertificateError, ServingCertificate
+
+__all__ = ["EXIT_FAILED", "EXIT_OK", "EXIT_USAGE", "StartError", "run"]
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+"""The settings cannot be used."""
+
+_KEEP_ALIVE_SECONDS: Final = 120
+"""How long an idle connection is kept: longer than the 90 s of the API server's client (Go's http.Transport,
+IdleConnTimeout), so that it is never we who close a connection that it is about to use."""
+
+_GOODBYE_SECONDS: Final = 0.5
+"""For a new connection to be used, and for the other end of an idle one to agree to its end."""
+
+_BACKLOG: Final = 1024
+
+
+class StartError(TrustbindError):
+    """The server cannot start; ``str()`` of it is one sentence."""
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit code.
+
+    What keeps the server from starting is written to standard error as one sentence.
+    """
+    log = logger(settings.log)
+    adopt_standard_logging(log)
+    # A second series for every counter, which nobody reads.
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call] # the library leaves it untyped
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_Process(settings, log).serve())
+    except (StartError, LookupStartError, CertificateError) as error:
+        sys.stderr.write(f"trustbind webhook: {error}\n")
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, with an end of our own: signals start the drain instead of the end itself."""
+
+    def __init__(self, config: uvicorn.Config, stop: _Stop) -> None:
+        super().__init__(config)
+        self._stop = stop
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's signature
+        """Begin to stop.
+
+        uvicorn's own method would also raise the signal again after a clean end, and the exit code would be that of
+        a killed process.
+        """
+        self._stop.signalled(signal.Signals(sig).name)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, let requests in flight finish, and close what is idle.
+
+        Whoever has just connected gets a moment to send its request: uvicorn would close such a connection as idle.
+
+        uvicorn says goodbye on an idle TLS connection and waits for the answer; a client that is not reading at that
+        moment would hold up the end until the grace period is over. After a moment such a connection is just cut.
+        """
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(_GOODBYE_SECONDS)
+        cutting = asyncio.create_task(self._cut_idle())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            cutting.cancel()
+
+    async def _cut_idle(self) -> None:
+        while True:
+            await asyncio.sleep(_GOODBYE_SECONDS)
+            for connection in list(self.server_state.connections):
+                cycle = getattr(connection, "cycle", None)
+                if cycle is None or cycle.response_complete:
+                    connection.transport.abort()
+
+
+class _Stop:
+    """The way from the first signal to the end."""
+
+    def __init__(self, drain_seconds: float, lifecycle: Lifecycle, log: Logger) -> None:
+        self._drain_seconds = drain_seconds
+        self._lifecycle = lifecycle
+        self._log = log
+        self._loop = asyncio.get_running_loop()
+        self.server: uvicorn.Server | None = None
+        self.failed = ""
+
+    def signalled(self, name: str) -> None:
+        """Note a signal; safe inside a signal handler."""
+        self._loop.call_soon_threadsafe(self._begin, name)
+
+    def fail(self, what: str) -> None:
+        """End because a part that must never end has ended."""
+        self.failed = what
+        self._finish()
+
+    def _begin(self, name: str) -> None:
+        if self._lifecycle.draining:
+            self._log.info("stopping now", signal=name)
+            self._finish()
+            return
+        self._lifecycle.draining = True
+        self._log.info("draining", signal=name, seconds=self._drain_seconds)
+        self._loop.call_later(self._drain_seconds, self._finish)
+
+    def _finish(self) -> None:
+        self._lifecycle.draining = True
+        if self.server is not None:
+            self.server.should_exit = True
+
+
+class _Process:
+    """Everything that lives as long as the process."""
+
+    def __init__(self, settings: Settings, log: Logger) -> None:
+        self._settings = settings
+        self._log = log
+        self._metrics = Metrics()
+        self._lifecycle = Lifecycle()
+
+    async def serve(self) -> None:
+        """Start everything, serve, and stop everything.
+
+        Raises:
+            StartError: a port is taken.
+            CertificateError: the certificate cannot be used.
+            LookupStartError: there is nothing to look things up in.
+        """
+        settings = self._settings.server
+        certificate = ServingCertificate(settings.cert_file, settings.key_file, metrics=self._metrics, log=self._log)
+        async with contextlib.AsyncExitStack() as stack:
+            admission = _bound(settings.host, settings.port, "port", stack)
+            metrics = _bound(settings.metrics_host, settings.metrics_port, "metricsPort", stack)
+            stop = _Stop(settings.drain_seconds, self._lifecycle, self._log)
+            lookup = self._lookup()
+            stack.push_async_callback(lookup.stop)
+            await lookup.start()
+            self._metrics.show_synced(lambda: lookup.synced)
+            metrics_server = MetricsServer(self._metrics, metrics)
+            metrics_server.start()
+            stack.callback(metrics_server.stop)
+            self._background(certificate.watch(settings.reload_seconds), "certificate reload", stop, stack)
+            self._background(self._announce(lookup), "", stop, stack)
+            server = _Server(self._config(lookup, certificate), stop)
+            stop.server = server
+            self._log.info(
+                "listening",
+                version=__version__,
+                port=admission.getsockname()[1],
+                metrics_port=metrics.getsockname()[1],
+                source=self._settings.lookup.source,
+            )
+            await server.serve(sockets=[admission])
+        if stop.failed:
+            raise StartError(f"{stop.failed} ended unexpectedly; the log says more")
+        self._log.info("stopped")
+
+    def _lookup(self) -> Lookup:
+        settings, prefix = self._settings.lookup, self._settings.injection.annotation_prefix
+        if settings.source == "files":
+            return FileLookup(settings.manifests, prefix, metrics=self._metrics, log=self._log)
+        return ClusterLookup(settings, prefix, metrics=self._metrics, log=self._log)
+
+    def _config(self, lookup: Lookup, certificate: ServingCertificate) -> uvicorn.Config:
+        app = create_app(
+            lookup,
+            self._settings.injection_settings(),
+            metrics=self._metrics,
+            log=self._log,
+            lifecycle=self._lifecycle,
+        )
+        return uvicorn.Config(
+            app,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=round(self._settings.server.grace_seconds),
+            ssl_context_factory=lambda _config, _default: certificate.context,
+        )
+
+    async def _announce(self, lookup: Lookup) -> None:
+        """Log once when reviews are welcome."""
+        await lookup.wait_synced()
+        self._log.info("ready")
+
+    def _background(
+        self, work: Coroutine[Any, Any, None], name: str, stop: _Stop, stack: contextlib.AsyncExitStack
+    ) -> None:
+        """Run ``work`` until the end; one with a name must not end before."""
+        task = asyncio.create_task(work)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self._log.error("background work failed", work=name, exc_info=error)
+                stop.fail(name or "start")
+
+        async def end() -> None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await task
+
+        task.add_done_callback(ended)
+        stack.push_async_callback(end)
+
+
+def _bound(host: str, port: int, setting: str, stack: contextlib.AsyncExitStack) -> socket.socket:
+    """Return a listening socket, closed with ``stack``; an empty host means every address, IPv4 and IPv6.
+
+    Raises:
+        StartError: the port is taken, or the address is not ours.
+    """
+    try:
+        if host:
+            family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+            bound = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        elif socket.has_dualstack_ipv6():
+            bound = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=_BACKLOG)
+        else:
+            bound = socket.create_server(("", port), backlog=_BACKLOG)
+    except OSError as error:
+        where = f"{host or 'every address'} port {port}"
+        reason = (error.strerror or str(error)).split(" (while", 1)[0]
+        raise StartError(f"cannot listen on {where}: {reason}; see server.{setting}") from None
+    stack.callback(bound.close)
+    return bound
