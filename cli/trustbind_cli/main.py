@@ -106,7 +106,9 @@ def _usage(error: Exception) -> str | None:
         return None
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "trustbind"
-    return f"{path}: {str(format_message()).rstrip('.')}; see '{path} --help'"
+    message = str(format_message()).replace("Value error, ", "").rstrip(".")
+    # A group without a command is answered with its help, which is no sentence.
+    return message if message.startswith("Usage:") else f"{path}: {message}; see '{path} --help'"
 
 
 def _version(wanted: bool) -> None:

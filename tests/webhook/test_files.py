@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from support.scripted_kube import until
+from trustbind_runtime.logs import logger
+from trustbind_runtime.settings import Log
 from trustbind_webhook.files import FileLookup
-from trustbind_webhook.logs import logger
 from trustbind_webhook.lookup import LookupStartError
 from trustbind_webhook.metrics import Metrics
-from trustbind_webhook.settings import Log
 
 ACCOUNT = """\
 apiVersion: v1

@@ -14,14 +14,14 @@ import pytest
 from fastapi import FastAPI
 
 from trustbind.bindings import RoleBinding
+from trustbind_runtime.logs import logger
+from trustbind_runtime.settings import Log
 from trustbind_webhook import handler, review
 from trustbind_webhook.app import create_app
 from trustbind_webhook.decision import Account, InjectionSettings
 from trustbind_webhook.handler import Lifecycle
-from trustbind_webhook.logs import logger
 from trustbind_webhook.lookup import LookupFailedError
 from trustbind_webhook.metrics import Metrics
-from trustbind_webhook.settings import Log
 
 REVIEW = (Path(__file__).parents[1] / "data/reviews/deployment-pod-with-sidecar.json").read_bytes()
 UID = json.loads(REVIEW)["request"]["uid"]

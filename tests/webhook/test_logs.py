@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from trustbind_webhook.logs import adopt_standard_logging, logger
-from trustbind_webhook.settings import Log
+from trustbind_runtime.logs import adopt_standard_logging, logger
+from trustbind_runtime.settings import Log
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +53,7 @@ def test_libraries_log_to_the_same_place() -> None:
     library.info("not shown")
     library.warning("careful with %s", "this")
     try:
-        raise ValueError("inside")
+        int("inside")
     except ValueError:
         library.exception("failed")
     warning, error = map(json.loads, stream.getvalue().splitlines())
@@ -62,4 +62,4 @@ def test_libraries_log_to_the_same_place() -> None:
         "some.library",
         "warning",
     )
-    assert "ValueError: inside" in error["exception"]
+    assert "ValueError: invalid literal" in error["exception"]

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from support.scripted_kube import ScriptedKube, until
+from trustbind_runtime.logs import logger
+from trustbind_runtime.settings import Log
+from trustbind_runtime.watch import METADATA, Pace
 from trustbind_webhook.cluster import Bucket, ClusterLookup
-from trustbind_webhook.logs import logger
 from trustbind_webhook.lookup import LookupFailedError, LookupStartError
 from trustbind_webhook.metrics import Metrics
-from trustbind_webhook.settings import Log, LookupSettings
-from trustbind_webhook.watch import METADATA, Pace
+from trustbind_webhook.settings import LookupSettings
 
 FAST = Pace(
     page_size=500,

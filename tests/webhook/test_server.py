@@ -22,7 +22,8 @@ import pytest
 
 from support.certs import Authority, Pair
 from support.processes import Process, eventually
-from trustbind_webhook.logs import logger
+from trustbind_runtime.logs import logger
+from trustbind_runtime.sockets import PortError
 from trustbind_webhook.lookup import LookupStartError
 from trustbind_webhook.server import StartError, _Process
 from trustbind_webhook.settings import load
@@ -418,7 +419,7 @@ def test_a_failed_start_leaves_nothing_behind(
     Authority().issue().write(tmp_path)
     settings = load(str(configured(tmp_path, server, lookup)))
     process = _Process(settings, logger(settings.log, io.StringIO()))
-    with pytest.raises((StartError, CertificateError, LookupStartError)) as caught:
+    with pytest.raises((StartError, PortError, CertificateError, LookupStartError)) as caught:
         asyncio.run(process.serve())
     assert str(caught.value).startswith(sentence)
 

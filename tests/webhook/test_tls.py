@@ -13,9 +13,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from support.certs import Authority, Pair
-from trustbind_webhook.logs import logger
+from trustbind_runtime.logs import logger
+from trustbind_runtime.settings import Log
 from trustbind_webhook.metrics import Metrics
-from trustbind_webhook.settings import Log
 from trustbind_webhook.tls import CertificateError, ServingCertificate
 
 

@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from trustbind_runtime.logs import Logger
 from trustbind_webhook.decision import InjectionSettings
 from trustbind_webhook.handler import Admission, Lifecycle
-from trustbind_webhook.logs import Logger
 from trustbind_webhook.lookup import Lookup
 from trustbind_webhook.metrics import Metrics
 

@@ -15,16 +15,19 @@ import msgspec
 from trustbind.bindings import RoleBinding
 from trustbind.errors import InvalidValueError
 from trustbind.identities import Subject
-from trustbind_webhook.apiserver import NOT_FOUND, ApiError, ApiServer
+from trustbind_runtime.apiserver import NOT_FOUND, ApiError, ApiServer, NoClusterError
+from trustbind_runtime.logs import Logger
+from trustbind_runtime.watch import METADATA, Key, Pace, Resource, Watcher
 from trustbind_webhook.decision import Account
-from trustbind_webhook.logs import Logger
-from trustbind_webhook.lookup import LookupFailedError
+from trustbind_webhook.lookup import LookupFailedError, LookupStartError
 from trustbind_webhook.metrics import Metrics
 from trustbind_webhook.settings import LookupSettings
-from trustbind_webhook.store import Accounts, Bindings, Key
-from trustbind_webhook.watch import ACCOUNTS, BINDINGS, METADATA, Pace, Watcher
+from trustbind_webhook.store import Accounts, Bindings
 
 __all__ = ["ClusterLookup"]
+
+ACCOUNTS: Final = Resource("serviceaccounts", "/api/v1/serviceaccounts", metadata_only=True)
+BINDINGS: Final = Resource("rolebindings", "/apis/trustbind.dev/v1alpha1/rolebindings", optional=True)
 
 _FOUND_SECONDS: Final = 5.0
 """How long a live read's account is used before it is read again: a watch catches up in far less. It does not go into
@@ -119,8 +122,15 @@ class ClusterLookup:
         Raises:
             LookupStartError: there is no way to an API server.
         """
-        self._api = await ApiServer.connect(self._settings.kubeconfig)
-        common: dict[str, Any] = {"pace": self._pace, "metrics": self._metrics, "log": self._log}
+        try:
+            self._api = await ApiServer.connect(self._settings.kubeconfig, "trustbind-webhook")
+        except NoClusterError as error:
+            raise LookupStartError(str(error)) from None
+
+        def restarted(resource: str, cause: str) -> None:
+            self._metrics.watch_restarts.labels(resource, cause).inc()
+
+        common: dict[str, Any] = {"pace": self._pace, "restarted": restarted, "log": self._log}
         self._watchers = [
             Watcher(self._api, ACCOUNTS, self._accounts, **common),
             Watcher(self._api, BINDINGS, self._bindings, **common),

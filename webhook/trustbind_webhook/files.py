@@ -15,11 +15,12 @@ from trustbind.errors import InvalidValueError, ManifestError
 from trustbind.identities import DEFAULT_SERVICE_ACCOUNT, Subject
 from trustbind.manifests import Manifest
 from trustbind.schema import API_VERSION
+from trustbind_runtime.logs import Logger
+from trustbind_runtime.watch import Key
 from trustbind_webhook.decision import Account
-from trustbind_webhook.logs import Logger
 from trustbind_webhook.lookup import LookupStartError
 from trustbind_webhook.metrics import Metrics
-from trustbind_webhook.store import Accounts, Bindings, Key
+from trustbind_webhook.store import Accounts, Bindings
 
 __all__ = ["FileLookup"]
 

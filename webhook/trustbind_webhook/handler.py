@@ -10,9 +10,9 @@ from typing import Any, Final
 import msgspec
 
 from trustbind.reasons import SkipReason
+from trustbind_runtime.logs import Logger
 from trustbind_webhook import review as reviews
 from trustbind_webhook.decision import Inject, InjectionSettings, Skip, decide
-from trustbind_webhook.logs import Logger
 from trustbind_webhook.lookup import Lookup, LookupFailedError
 from trustbind_webhook.metrics import INTERNAL_ERROR, Metrics
 from trustbind_webhook.patch import Operation, patch
@@ -33,17 +33,16 @@ _CONTENT_TYPE: Final = (b"content-type", _JSON)
 _CLOSE: Final = (b"connection", b"close")
 _encode = msgspec.json.Encoder().encode
 
-_LOUD: Final = frozenset(
+_EVERYDAY: Final = frozenset(
     {
-        SkipReason.INVALID_ROLE_ARN,
-        SkipReason.VOLUME_CONFLICT,
-        SkipReason.METHOD_NOT_SUPPORTED,
-        SkipReason.NOT_UNDERSTOOD,
-        SkipReason.LOOKUP_FAILED,
-        SkipReason.ACCOUNT_NOT_FOUND,
+        SkipReason.NOT_BOUND,
+        SkipReason.ALREADY_INJECTED,
+        SkipReason.OPTED_OUT,
+        SkipReason.MIRROR_POD,
+        SkipReason.NOT_A_POD_CREATION,
     }
 )
-"""Skips that are written at level info: somebody wanted something and does not get it. The others are everyday."""
+"""Skips as the user wanted them, written at level debug. After any other, somebody does not get what he asked for."""
 
 
 class Refusal(Exception):  # noqa: N818 - it is an answer, not a failure
@@ -152,7 +151,7 @@ class Admission:
             )
             return
         self._metrics.skipped[outcome.reason].inc()
-        tell = self._log.info if outcome.reason in _LOUD or outcome.findings else self._log.debug
+        tell = self._log.debug if outcome.reason in _EVERYDAY and not outcome.findings else self._log.info
         tell(
             "pod skipped",
             **where,

@@ -1,21 +1,17 @@
-"""Metrics of the webhook, in a registry of their own, and the small server that shows them."""
+"""Metrics of the webhook, in a registry of their own."""
 
 from __future__ import annotations
 
-import socket
-import threading
 from collections.abc import Callable
 from typing import Final
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, make_wsgi_app
-from prometheus_client.exposition import ThreadingWSGIServer
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.process_collector import ProcessCollector
 
 from trustbind import __version__
 from trustbind.reasons import SkipReason
 
-__all__ = ["INTERNAL_ERROR", "LIVE_RESULTS", "Metrics", "MetricsServer"]
+__all__ = ["INTERNAL_ERROR", "LIVE_RESULTS", "Metrics"]
 
 INTERNAL_ERROR: Final = "InternalError"
 """The reason of a pod that was let through because deciding about it failed: a defect of ours."""
@@ -102,33 +98,3 @@ class Metrics:
     def show_synced(self, synced: Callable[[], bool]) -> None:
         """Show whether the first lists are in, asked of ``synced`` whenever metrics are read."""
         self.synced.set_function(lambda: float(synced()))
-
-
-class _Silent(WSGIRequestHandler):
-    """Scrapes are not worth a line of log each."""
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the overridden method's name for it
-        """Write nothing."""
-
-
-class MetricsServer:
-    """Serves a registry over plain HTTP from a thread of its own, on a socket that is bound already."""
-
-    def __init__(self, metrics: Metrics, bound: socket.socket) -> None:
-        self._server = ThreadingWSGIServer(bound.getsockname()[:2], _Silent, bind_and_activate=False)
-        self._server.socket.close()
-        self._server.socket = bound
-        self._server.server_name, self._server.server_port = bound.getsockname()[:2]
-        WSGIServer.setup_environ(self._server)
-        self._server.set_app(make_wsgi_app(metrics.registry))
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="metrics", daemon=True)
-
-    def start(self) -> None:
-        """Start to answer."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop answering and close the socket."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()

@@ -70,6 +70,7 @@ _decode = msgspec.json.Decoder(_Review).decode
 _decode_loosely = msgspec.json.Decoder(_LooseReview).decode
 _decode_pod = msgspec.json.Decoder(Pod).decode
 _encode = msgspec.json.Encoder().encode
+_UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _NO_POD: Final = Pod(Metadata(), PodSpec())
 
 
@@ -105,10 +106,8 @@ def parse(body: bytes) -> Review:
     except msgspec.ValidationError as error:
         problem = str(error)
         loose = _loosely(body)
-    except msgspec.DecodeError as error:
-        raise BadReviewError(f"the body is not JSON: {error}") from None
-    except RecursionError:
-        raise BadReviewError("the body is nested too deeply") from None
+    except _UNDECODABLE as error:
+        raise _not_json(error) from None
     else:
         _check(review.api_version, review.kind, review.request)
         request = review.request
@@ -173,6 +172,14 @@ def _loosely(body: bytes) -> _LooseReview:
         return _decode_loosely(body)
     except msgspec.ValidationError as error:
         raise BadReviewError(f"the body is not an {KIND} {API_VERSION}: {error}") from None
+    except _UNDECODABLE as error:  # the first pass stopped at the wrong shape, before it came to this
+        raise _not_json(error) from None
+
+
+def _not_json(error: Exception) -> BadReviewError:
+    if isinstance(error, RecursionError):
+        return BadReviewError("the body is nested too deeply")
+    return BadReviewError(f"the body is not JSON: {error}")
 
 
 def _check(api_version: str, kind: str, request: object) -> None:
@@ -197,7 +204,7 @@ def _not_a_pod_creation(request: _Request | _LooseRequest) -> Skip | None:
 def _unreadable(raw: msgspec.Raw) -> Skip:
     try:
         _decode_pod(raw)
-    except msgspec.DecodeError as error:
+    except _UNDECODABLE as error:
         return Skip(SkipReason.NOT_UNDERSTOOD, f"this pod cannot be read and is left as it is: {error}")
     return Skip(SkipReason.NOT_UNDERSTOOD, "this review cannot be read and the pod is left as it is")
 

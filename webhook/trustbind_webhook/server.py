@@ -17,13 +17,15 @@ import uvloop
 
 from trustbind import __version__
 from trustbind.errors import TrustbindError
+from trustbind_runtime.logs import Logger, adopt_standard_logging, logger
+from trustbind_runtime.scrape import ScrapeServer
+from trustbind_runtime.sockets import PortError, bound
 from trustbind_webhook.app import create_app
 from trustbind_webhook.cluster import ClusterLookup
 from trustbind_webhook.files import FileLookup
 from trustbind_webhook.handler import Lifecycle
-from trustbind_webhook.logs import Logger, adopt_standard_logging, logger
 from trustbind_webhook.lookup import Lookup, LookupStartError
-from trustbind_webhook.metrics import Metrics, MetricsServer
+from trustbind_webhook.metrics import Metrics
 from trustbind_webhook.settings import Settings
 from trustbind_webhook.tls import CertificateError, ServingCertificate
 
@@ -40,8 +42,6 @@ IdleConnTimeout), so that it is never we who close a connection that it is about
 
 _GOODBYE_SECONDS: Final = 0.5
 """For a new connection to be used, and for the other end of an idle one to agree to its end."""
-
-_BACKLOG: Final = 1024
 
 
 class StartError(TrustbindError):
@@ -60,7 +60,7 @@ def run(settings: Settings) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_Process(settings, log).serve())
-    except (StartError, LookupStartError, CertificateError) as error:
+    except (StartError, PortError, LookupStartError, CertificateError) as error:
         sys.stderr.write(f"trustbind webhook: {error}\n")
         return EXIT_FAILED
     return EXIT_OK
@@ -155,21 +155,21 @@ class _Process:
         """Start everything, serve, and stop everything.
 
         Raises:
-            StartError: a port is taken.
+            PortError: a port is taken.
             CertificateError: the certificate cannot be used.
             LookupStartError: there is nothing to look things up in.
         """
         settings = self._settings.server
         certificate = ServingCertificate(settings.cert_file, settings.key_file, metrics=self._metrics, log=self._log)
         async with contextlib.AsyncExitStack() as stack:
-            admission = _bound(settings.host, settings.port, "port", stack)
-            metrics = _bound(settings.metrics_host, settings.metrics_port, "metricsPort", stack)
+            admission = bound(settings.host, settings.port, "port", stack)
+            metrics = bound(settings.metrics_host, settings.metrics_port, "metricsPort", stack)
             stop = _Stop(settings.drain_seconds, self._lifecycle, self._log)
             lookup = self._lookup()
             stack.push_async_callback(lookup.stop)
             await lookup.start()
             self._metrics.show_synced(lambda: lookup.synced)
-            metrics_server = MetricsServer(self._metrics, metrics)
+            metrics_server = ScrapeServer(self._metrics.registry, metrics)
             metrics_server.start()
             stack.callback(metrics_server.stop)
             self._background(certificate.watch(settings.reload_seconds), "certificate reload", stop, stack)
@@ -240,25 +240,3 @@ class _Process:
 
         task.add_done_callback(ended)
         stack.push_async_callback(end)
-
-
-def _bound(host: str, port: int, setting: str, stack: contextlib.AsyncExitStack) -> socket.socket:
-    """Return a listening socket, closed with ``stack``; an empty host means every address, IPv4 and IPv6.
-
-    Raises:
-        StartError: the port is taken, or the address is not ours.
-    """
-    try:
-        if host:
-            family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
-            bound = socket.create_server((host, port), family=family, backlog=_BACKLOG)
-        elif socket.has_dualstack_ipv6():
-            bound = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=_BACKLOG)
-        else:
-            bound = socket.create_server(("", port), backlog=_BACKLOG)
-    except OSError as error:
-        where = f"{host or 'every address'} port {port}"
-        reason = (error.strerror or str(error)).split(" (while", 1)[0]
-        raise StartError(f"cannot listen on {where}: {reason}; see server.{setting}") from None
-    stack.callback(bound.close)
-    return bound

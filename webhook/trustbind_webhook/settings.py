@@ -6,17 +6,12 @@ Names and order are those of the chart's ``values.yaml``. A variable is the path
 
 from __future__ import annotations
 
-import difflib
-import os
 import re
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, TypeVar
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from trustbind import identities, manifests
+from trustbind import identities
 from trustbind.annotations import (
     DEFAULT_EXPIRATION_SECONDS,
     DEFAULT_PREFIX,
@@ -24,13 +19,13 @@ from trustbind.annotations import (
     MIN_EXPIRATION_SECONDS,
     clamp_expiration,
 )
-from trustbind.errors import ManifestError, TrustbindError
+from trustbind_runtime.settings import Port, ProcessSettings, Section, SettingsError, checked, settings_config
+from trustbind_runtime.settings import load as load_settings
 from trustbind_webhook.decision import DEFAULT_MOUNT_PATH, InjectionSettings
 
 __all__ = [
     "ENV_PREFIX",
     "Injection",
-    "Log",
     "LookupSettings",
     "Server",
     "Settings",
@@ -40,35 +35,12 @@ __all__ = [
 
 ENV_PREFIX: Final = "TRUSTBIND_WEBHOOK_"
 
-_SERVICE_LINK = re.compile(
-    r"(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)", re.ASCII
-)
-"""What the kubelet adds to a pod's environment for a Service named trustbind-webhook (Kubernetes documentation,
-"Accessing Services", environment variables): they begin like ours, and are none of ours."""
-
 _SUBDOMAIN = re.compile(
     r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*", re.ASCII
 )  # RFC 1123, as Kubernetes asks of the prefix of a label's or annotation's key
 _MAX_SUBDOMAIN: Final = 253
 _REGION = re.compile(r"[a-z]{2,5}(?:-[a-z]+){1,3}-[0-9]{1,2}", re.ASCII)
 _CLUSTER = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)  # STS API reference, RoleSessionName
-
-_T = TypeVar("_T", str, int)
-
-
-class SettingsError(TrustbindError):
-    """The settings cannot be used; ``str()`` of it has one sentence a line, each naming its setting."""
-
-
-def _checked(check: Callable[[_T], bool], sentence: str) -> AfterValidator:
-    """Return a validator that refuses, with ``sentence``, what does not pass ``check``."""
-
-    def validate(value: _T) -> _T:
-        if not check(value):
-            raise ValueError(f"{value!r} {sentence}")
-        return value
-
-    return AfterValidator(validate)
 
 
 def _is_mount_path(path: str) -> bool:
@@ -83,54 +55,44 @@ def _paths(value: object) -> object:
     return value
 
 
-_Port = Annotated[int, Field(ge=0, le=65535)]
 _Prefix = Annotated[
     str,
-    _checked(
+    checked(
         lambda text: len(text) <= _MAX_SUBDOMAIN and bool(_SUBDOMAIN.fullmatch(text)),
         "is not a DNS name such as eks.amazonaws.com, without a slash",
     ),
 ]
 _Expiration = Annotated[
     int,
-    _checked(
+    checked(
         lambda seconds: clamp_expiration(seconds) == seconds,
         f"is outside of {MIN_EXPIRATION_SECONDS} to {MAX_EXPIRATION_SECONDS} seconds",
     ),
 ]
-_MountPath = Annotated[str, _checked(_is_mount_path, "is not an absolute path below /, without a colon and without ..")]
+_MountPath = Annotated[str, checked(_is_mount_path, "is not an absolute path below /, without a colon and without ..")]
 _Region = Annotated[
-    str, _checked(lambda text: not text or bool(_REGION.fullmatch(text)), "is not a region, such as eu-central-1")
+    str, checked(lambda text: not text or bool(_REGION.fullmatch(text)), "is not a region, such as eu-central-1")
 ]
 _Cluster = Annotated[
     str,
-    _checked(
+    checked(
         lambda text: not text or bool(_CLUSTER.fullmatch(text)),
         "does not fit into a session name: 1 to 64 letters, digits or characters of +=,.@_-",
     ),
 ]
 
 
-def _camel(name: str) -> str:
-    head, *rest = name.split("_")
-    return head + "".join(part.capitalize() for part in rest)
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class Server(_Section):
+class Server(Section):
     """Where the webhook listens, with which certificate, and how it stops."""
 
     host: str = ""
     """Address to listen on for admission. Default: every address, IPv4 and IPv6, since a pod has whatever the
     cluster gives it."""
-    port: _Port = 8443
+    port: Port = 8443
     """TCP port for admission. Default 8443: above 1024, so that no capability is needed. 0: any free one."""
     metrics_host: str = ""
     """Address to serve metrics on. Default: every address, since Prometheus comes from elsewhere."""
-    metrics_port: _Port = 9443
+    metrics_port: Port = 9443
     """TCP port for metrics, plain HTTP. Default 9443: apart from admission, so that a network policy can tell them
     apart. 0: any free one."""
     cert_file: str = "/etc/trustbind/tls/tls.crt"
@@ -148,7 +110,7 @@ class Server(_Section):
     kubelet itself takes up to a minute or two to write a changed Secret."""
 
 
-class Injection(_Section):
+class Injection(Section):
     """What pods get, cluster-wide; see `trustbind_webhook.decision.InjectionSettings`."""
 
     annotation_prefix: _Prefix = DEFAULT_PREFIX
@@ -168,7 +130,7 @@ class Injection(_Section):
     """Name of the cluster, for session names. Default: none."""
 
 
-class LookupSettings(_Section):
+class LookupSettings(Section):
     """How the webhook learns of service accounts and bindings."""
 
     source: Literal["cluster", "files"] = "cluster"
@@ -197,42 +159,14 @@ class LookupSettings(_Section):
         return self
 
 
-class Log(_Section):
-    """What is logged, to standard error, and how."""
-
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    """Lowest level that is written. Default info: every injection; debug adds the pods that are none of ours."""
-    format: Literal["json", "console"] = "json"
-    """``json``: one object a line, for collectors; ``console``: for people. Default json."""
-
-
-class Settings(BaseSettings):
+class Settings(ProcessSettings):
     """All of them."""
 
-    model_config = SettingsConfigDict(
-        frozen=True,
-        extra="forbid",
-        env_prefix=ENV_PREFIX,
-        env_nested_delimiter="__",
-        enable_decoding=False,
-    )
+    model_config = settings_config(ENV_PREFIX)
 
     server: Server = Server()
     injection: Injection = Injection()
     lookup: LookupSettings = LookupSettings()
-    log: Log = Log()
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic-settings'
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Return the sources, strongest first: the environment, then what `load` read from the file."""
-        return env_settings, init_settings
 
     def injection_settings(self) -> InjectionSettings:
         """Return what `trustbind_webhook.decision` takes."""
@@ -240,102 +174,9 @@ class Settings(BaseSettings):
 
 
 def load(file: str | None = None) -> Settings:
-    """Return the settings from ``file``, if any, and the environment.
+    """Return the webhook's settings from ``file``, if any, and the environment.
 
     Raises:
         SettingsError: unreadable file, unknown name or unusable value; one sentence a line.
     """
-    problems = [*_unknown_variables(os.environ)]
-    values = _read(Path(file)) if file else {}
-    named = _python_names(values, Settings, file or "", "", problems)
-    if problems:
-        raise SettingsError("\n".join(problems))
-    try:
-        return Settings(**named)
-    except ValidationError as error:
-        raise SettingsError("\n".join(_sentence(e["loc"], e["type"], e["msg"], file) for e in error.errors())) from None
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise SettingsError(f"{path}: the settings cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise SettingsError(f"{path}: the settings are not UTF-8 text") from None
-    try:
-        found = [value for _, value in manifests.documents(text, str(path)) if value is not None]
-    except ManifestError as error:
-        raise SettingsError(str(error)) from None
-    if not found:
-        return {}
-    if len(found) > 1 or not isinstance(found[0], dict):
-        raise SettingsError(f"{path}: one mapping of settings is needed, such as 'server: {{port: 8443}}'")
-    return found[0]
-
-
-def _python_names(
-    values: Mapping[str, Any], model: type[BaseModel], file: str, at: str, problems: list[str]
-) -> dict[str, Any]:
-    """Return ``values`` under the fields' own names; what has no field becomes a problem."""
-    names = {_camel(name): name for name in model.model_fields}
-    result: dict[str, Any] = {}
-    for key, value in values.items():
-        where = f"{at}{key}"
-        if key not in names:
-            problems.append(f"{file}: {where}: there is no such setting{_guess(key, names)}")
-            continue
-        section = model.model_fields[names[key]].annotation
-        if isinstance(section, type) and issubclass(section, BaseModel):
-            if value is None:
-                continue
-            if not isinstance(value, dict):
-                problems.append(f"{file}: {where}: a mapping of settings is needed")
-                continue
-            value = _python_names(value, section, file, f"{where}.", problems)  # noqa: PLW2901 - same value, renamed
-        elif value is None:
-            continue  # an empty value in YAML means "as if it were not there"
-        result[names[key]] = value
-    return result
-
-
-def _variables() -> set[str]:
-    """Return the names of all variables."""
-    sections = {name: field.annotation for name, field in Settings.model_fields.items()}
-    return {
-        f"{ENV_PREFIX}{name}__{setting}".upper()
-        for name, section in sections.items()
-        if isinstance(section, type) and issubclass(section, BaseModel)
-        for setting in section.model_fields
-    }
-
-
-def _unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    known = _variables()
-    return [
-        f"{name}: there is no such setting{_guess(name, known)}"
-        for name in sorted(environment)
-        if name.upper().startswith(ENV_PREFIX)
-        and name.upper() not in known
-        and not _SERVICE_LINK.fullmatch(name.upper().removeprefix(ENV_PREFIX))
-    ]
-
-
-def _guess(name: str, known: Mapping[str, str] | set[str]) -> str:
-    close = difflib.get_close_matches(name, sorted(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
-def _sentence(location: tuple[int | str, ...], kind: str, message: str, file: str | None) -> str:
-    """Return one of pydantic's errors as a sentence that names the setting where the user wrote it."""
-    names = [part for part in location if isinstance(part, str)]
-    variable = ENV_PREFIX + "__".join(names).upper()
-    if any(name.upper() == variable for name in os.environ):
-        where = variable
-    else:
-        where = ".".join(_camel(name) for name in names)
-        where = f"{file}: {where}" if file else where
-    problem = message.removeprefix("Value error, ")
-    if kind != "value_error":
-        problem = problem[:1].lower() + problem[1:]
-    return f"{where}: {problem}"
+    return load_settings(Settings, file)

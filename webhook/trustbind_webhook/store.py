@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from trustbind.bindings import KIND, RoleBinding
 from trustbind.errors import InvalidValueError
 from trustbind.schema import API_VERSION
+from trustbind_runtime.watch import Key
 from trustbind_webhook.decision import Account
 
-__all__ = ["Accounts", "Bindings", "Key", "Store"]
-
-Key = tuple[str, str]
-"""Namespace and name."""
+__all__ = ["Accounts", "Bindings"]
 
 OWN_PREFIX: Final = "trustbind.dev/"
 
@@ -23,22 +21,6 @@ _NONE: Final[Mapping[str, str]] = {}
 """Shared by all accounts that have none: most of them."""
 
 T = TypeVar("T")
-
-
-class Store(Protocol[T]):
-    """What a watcher writes to."""
-
-    def read(self, key: Key, raw: bytes | msgspec.Raw) -> T | None:
-        """Return the object in ``raw``; None when it is to be left out."""
-
-    def replace(self, items: Mapping[Key, T | None]) -> None:
-        """Hold ``items`` and nothing else, from one moment to the next; those that are None are left out."""
-
-    def put(self, key: Key, item: T | None) -> None:
-        """Add or change one; with None, leave it out from now on."""
-
-    def drop(self, key: Key) -> None:
-        """Forget one, if it is there."""
 
 
 class _Metadata(msgspec.Struct, frozen=True, gc=False):

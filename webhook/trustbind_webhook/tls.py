@@ -12,7 +12,7 @@ from pathlib import Path
 from cryptography import x509
 
 from trustbind.errors import TrustbindError
-from trustbind_webhook.logs import Logger
+from trustbind_runtime.logs import Logger
 from trustbind_webhook.metrics import Metrics
 
 __all__ = ["CertificateError", "ServingCertificate"]

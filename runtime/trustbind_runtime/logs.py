@@ -10,7 +10,7 @@ import msgspec
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
-from trustbind_webhook.settings import Log
+from trustbind_runtime.settings import Log
 
 __all__ = ["Logger", "adopt_standard_logging", "logger"]
 

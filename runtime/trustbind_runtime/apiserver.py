@@ -20,12 +20,11 @@ from kubernetes.aio.config import ConfigException
 
 from trustbind import __version__
 from trustbind.errors import TrustbindError
-from trustbind_webhook.lookup import LookupStartError
 
 _load_kubeconfig: Final[Callable[..., Awaitable[object]]] = config.load_kube_config
 _load_in_cluster: Final[Callable[[Configuration], None]] = config.load_incluster_config
 
-__all__ = ["GONE", "NOT_FOUND", "ApiError", "ApiServer"]
+__all__ = ["GONE", "NOT_FOUND", "ApiError", "ApiServer", "NoClusterError"]
 
 NOT_FOUND: Final = 404
 GONE: Final = 410
@@ -38,6 +37,10 @@ _CONNECT_SECONDS: Final = 10.0
 
 _LIST_SECONDS: Final = 60.0
 """For one page of a list: the API server itself gives up after a minute (kube-apiserver --request-timeout)."""
+
+
+class NoClusterError(TrustbindError):
+    """There is no way to an API server; ``str()`` of it is one sentence."""
 
 
 class ApiError(TrustbindError):
@@ -65,35 +68,40 @@ class _Status(msgspec.Struct, frozen=True):
 class ApiServer:
     """One API server and who we are to it."""
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: Configuration, program: str = "trustbind") -> None:
+        self.configuration = configuration
         self._client = ApiClient(configuration)
-        self._client.user_agent = f"trustbind-webhook/{__version__}"
+        self._client.user_agent = f"{program}/{__version__}"
 
     @classmethod
-    async def connect(cls, kubeconfig: str = "") -> ApiServer:
+    async def connect(cls, kubeconfig: str = "", program: str = "trustbind") -> ApiServer:
         """Return the API server of ``kubeconfig``; without one, the pod's own, else that of the usual kubeconfig.
 
         In a pod the account's token is read again every minute, as the kubelet renews it.
 
+        Args:
+            kubeconfig: a file; empty: see above.
+            program: who calls, for the API server's audit log (User-Agent).
+
         Raises:
-            LookupStartError: there is none.
+            NoClusterError: there is none.
         """
         configuration = Configuration()
         what = f"the kubeconfig {kubeconfig} cannot be used"
         try:
             if kubeconfig:
                 if not Path(kubeconfig).is_file():  # noqa: ASYNC240 - once, before anything is served
-                    raise LookupStartError(f"{what}: there is no such file")
+                    raise NoClusterError(f"{what}: there is no such file")
                 await _load_kubeconfig(kubeconfig, client_configuration=configuration, persist_config=False)
-                return cls(configuration)
+                return cls(configuration, program)
             with contextlib.suppress(ConfigException):
                 _load_in_cluster(configuration)
-                return cls(configuration)
+                return cls(configuration, program)
             what = "there is no API server to ask: this is no pod with an account, and the kubeconfig cannot be used"
             await _load_kubeconfig(client_configuration=configuration, persist_config=False)
-            return cls(configuration)
+            return cls(configuration, program)
         except (ConfigException, OSError, yaml.YAMLError, ValueError) as error:  # an SSLError is an OSError
-            raise LookupStartError(f"{what}: {' '.join(str(error).split())}") from None
+            raise NoClusterError(f"{what}: {' '.join(str(error).split())}") from None
 
     async def close(self) -> None:
         """Close all connections."""
@@ -116,6 +124,54 @@ class ApiServer:
         if response.status != _OK:
             raise _refused(response.status, body)
         return body
+
+    @property
+    def client(self) -> ApiClient:
+        """The Kubernetes client underneath, for its own helpers (leader election)."""
+        return self._client
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        query: Query = (),
+        *,
+        content_type: str = "application/json",
+        seconds: float = _LIST_SECONDS,
+    ) -> bytes:
+        """Send a change and return the answer's body.
+
+        Args:
+            method: POST, PUT, PATCH or DELETE.
+            path: of the object or collection.
+            body: JSON.
+            query: of the URL.
+            content_type: for a patch, which kind of patch it is.
+            seconds: for all of it.
+
+        Raises:
+            ApiError: any status but 2xx, or no answer within ``seconds``.
+        """
+        try:
+            response = await self._request(
+                path,
+                query,
+                "application/json",
+                aiohttp.ClientTimeout(total=seconds),
+                method=method,
+                body=body,
+                content_type=content_type,
+            )
+            async with response:
+                answer = await response.read()
+        except TimeoutError:
+            raise ApiError(0, f"the API server did not answer within {seconds:g} s") from None
+        except (aiohttp.ClientError, OSError, ApiException, ConfigException) as error:
+            raise _unreachable(error) from None
+        if not 200 <= response.status < 300:  # noqa: PLR2004 - HTTP's own range of success
+            raise _refused(response.status, answer)
+        return answer
 
     async def lines(
         self, path: str, query: Query, *, accept: str, seconds: float, idle_seconds: float
@@ -153,16 +209,27 @@ class ApiServer:
             response.close()
 
     async def _request(
-        self, path: str, query: Query, accept: str, limits: aiohttp.ClientTimeout
+        self,
+        path: str,
+        query: Query,
+        accept: str,
+        limits: aiohttp.ClientTimeout,
+        *,
+        method: str = "GET",
+        body: bytes = b"",
+        content_type: str = "",
     ) -> aiohttp.ClientResponse:
+        headers = {"Accept": accept}
+        if content_type:
+            headers["Content-Type"] = content_type
         method, url, headers, _, _ = await self._client.param_serialize(
-            "GET",
+            method,
             path,
             query_params=list(query),
-            header_params={"Accept": accept},
+            header_params=headers,
             auth_settings=["BearerToken"],
         )
-        answer: Any = await self._client.call_api(method, url, headers, _request_timeout=limits)
+        answer: Any = await self._client.call_api(method, url, headers, body or None, _request_timeout=limits)
         response: aiohttp.ClientResponse = answer.response
         return response
 

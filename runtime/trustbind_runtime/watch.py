@@ -9,26 +9,43 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 import msgspec
 
-from trustbind_webhook.apiserver import GONE, NOT_FOUND, ApiError, ApiServer
-from trustbind_webhook.logs import Logger
-from trustbind_webhook.metrics import Metrics
-from trustbind_webhook.store import Key, Store
+from trustbind_runtime.apiserver import GONE, NOT_FOUND, ApiError, ApiServer
+from trustbind_runtime.logs import Logger
 
-__all__ = ["ACCOUNTS", "BINDINGS", "METADATA", "Pace", "Resource", "Watcher"]
+__all__ = ["METADATA", "Key", "Pace", "Resource", "Store", "Watcher"]
 
 T = TypeVar("T")
+
+Key = tuple[str, str]
+"""Namespace and name."""
 
 METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 """Asks for an object's metadata alone (Kubernetes documentation, "Metadata-only fetches")."""
 
 _METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _JSON: Final = "application/json"
+
+
+class Store(Protocol[T]):
+    """What a watcher writes to."""
+
+    def read(self, key: Key, raw: bytes | msgspec.Raw) -> T | None:
+        """Return the object in ``raw``; None when it is to be left out."""
+
+    def replace(self, items: Mapping[Key, T | None]) -> None:
+        """Hold ``items`` and nothing else, from one moment to the next; those that are None are left out."""
+
+    def put(self, key: Key, item: T | None) -> None:
+        """Add or change one; with None, leave it out from now on."""
+
+    def drop(self, key: Key) -> None:
+        """Forget one, if it is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +63,6 @@ class Resource:
     path: str
     metadata_only: bool = False
     optional: bool = False
-
-
-ACCOUNTS: Final = Resource("serviceaccounts", "/api/v1/serviceaccounts", metadata_only=True)
-BINDINGS: Final = Resource("rolebindings", "/apis/trustbind.dev/v1alpha1/rolebindings", optional=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +129,17 @@ _RELIST_AFTER: Final = 3
 
 
 class Watcher(Generic[T]):
-    """Keeps one store up to date until it is cancelled."""
+    """Keeps one store up to date until it is cancelled.
+
+    Args:
+        api: the API server.
+        resource: what is watched.
+        store: where it goes.
+        pace: how fast and how long.
+        restarted: told, with resource and cause, whenever a watch has ended and is taken up again.
+        log: where it is told.
+        jitter: gives 0 to 1.
+    """
 
     def __init__(
         self,
@@ -125,7 +148,7 @@ class Watcher(Generic[T]):
         store: Store[T],
         *,
         pace: Pace,
-        metrics: Metrics,
+        restarted: Callable[[str, str], None],
         log: Logger,
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -133,7 +156,7 @@ class Watcher(Generic[T]):
         self._resource = resource
         self._store = store
         self._pace = pace
-        self._metrics = metrics
+        self._restarted = restarted
         self._log = log.bind(resource=resource.name)
         self._jitter = jitter
         self._version = ""
@@ -144,7 +167,7 @@ class Watcher(Generic[T]):
         """List and watch; never returns, and raises nothing but being cancelled."""
         while True:
             cause = await self._round()
-            self._metrics.watch_restarts.labels(self._resource.name, cause).inc()
+            self._restarted(self._resource.name, cause)
             await asyncio.sleep(self._delay(cause))
 
     async def _round(self) -> str:

@@ -1,0 +1,85 @@
+"""kopf's handlers: each unpacks an event and hands it on.
+
+Only ``on.event`` is used: it is level-triggered, linear in the number of objects, and leaves no annotations behind. The
+finalizer, the order of things and retries are the reconciler's, which looks at roles and not at single objects.
+Resources are named with group and version: a bare plural would also match Kubernetes RBAC's RoleBindings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Protocol
+
+import kopf
+
+from trustbind import accounts, bindings, grants
+from trustbind.bindings import BindingRef
+from trustbind.schema import API_VERSION
+
+__all__ = ["Intake", "registry_of"]
+
+_GROUP, _VERSION = API_VERSION.split("/")
+
+KINDS: Final = {bindings.KIND: "rolebindings", accounts.KIND: "awsaccounts", grants.KIND: "rolegrants"}
+
+
+class Intake(Protocol):
+    """Takes in what the handlers see."""
+
+    def binding_seen(self, body: Mapping[str, Any]) -> None:
+        """A RoleBinding is there, or changed."""
+
+    def binding_gone(self, ref: BindingRef) -> None:
+        """A RoleBinding is gone."""
+
+    def account_seen(self, body: Mapping[str, Any]) -> None:
+        """An AWSAccount is there, or changed."""
+
+    def account_gone(self, name: str) -> None:
+        """An AWSAccount is gone."""
+
+    def grant_seen(self, body: Mapping[str, Any]) -> None:
+        """A RoleGrant is there, or changed."""
+
+    def grant_gone(self, name: str) -> None:
+        """A RoleGrant is gone."""
+
+
+def registry_of(intake: Intake, login: Callable[..., Awaitable[kopf.ConnectionInfo]]) -> kopf.OperatorRegistry:
+    """Return kopf's registry with our handlers in it.
+
+    Args:
+        intake: takes in what they see.
+        login: returns the way to the API server.
+    """
+    registry = kopf.OperatorRegistry()
+
+    async def on_binding(event: Mapping[str, Any], **_: Any) -> None:
+        body = event["object"]
+        if event["type"] == "DELETED":
+            intake.binding_gone(BindingRef(body["metadata"]["namespace"], body["metadata"]["name"]))
+        else:
+            intake.binding_seen(body)
+
+    async def on_account(event: Mapping[str, Any], **_: Any) -> None:
+        body = event["object"]
+        if event["type"] == "DELETED":
+            intake.account_gone(body["metadata"]["name"])
+        else:
+            intake.account_seen(body)
+
+    async def on_grant(event: Mapping[str, Any], **_: Any) -> None:
+        body = event["object"]
+        if event["type"] == "DELETED":
+            intake.grant_gone(body["metadata"]["name"])
+        else:
+            intake.grant_seen(body)
+
+    kopf.on.login(registry=registry)(login)
+    for plural, handler in (
+        (KINDS[bindings.KIND], on_binding),
+        (KINDS[accounts.KIND], on_account),
+        (KINDS[grants.KIND], on_grant),
+    ):
+        kopf.on.event(_GROUP, _VERSION, plural, registry=registry)(handler)
+    return registry

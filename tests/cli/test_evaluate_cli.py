@@ -1,0 +1,157 @@
+"""``trustbind evaluate``."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.commands import Cli
+
+HOST = "oidc.example.com/id/1"
+PROVIDER = f"arn:aws:iam::444455556666:oidc-provider/{HOST}"
+SUBJECT = "system:serviceaccount:shop:checkout"
+POLICY: dict[str, Any] = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Sid": "Web",
+            "Effect": "Allow",
+            "Principal": {"Federated": PROVIDER},
+            "Action": "sts:AssumeRoleWithWebIdentity",
+            "Condition": {"StringEquals": {f"{HOST}:aud": "sts.amazonaws.com", f"{HOST}:sub": SUBJECT}},
+        }
+    ],
+}
+CALL = (
+    *("evaluate", "--policy", "trust.json", "--principal", PROVIDER),
+    *("--action", "sts:AssumeRoleWithWebIdentity"),
+)
+GOOD = ("--context", f"{HOST}:aud=sts.amazonaws.com", "--context", f"{HOST}:sub={SUBJECT}")
+
+
+@pytest.fixture(autouse=True)
+def _policy(cli: Cli) -> None:  # noqa: ARG001 - it has changed the folder
+    """Write the policy into the current folder."""
+    Path("trust.json").write_text(json.dumps(POLICY), encoding="utf-8")
+
+
+def token(**claims: Any) -> str:
+    """Write a JWT with these claims and return its file's name."""
+    values = {"iss": f"https://{HOST}", "aud": ["sts.amazonaws.com"], "sub": SUBJECT} | claims
+    parts = [{"alg": "RS256"}, {k: v for k, v in values.items() if v is not None}]
+    encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts]
+    Path("token.jwt").write_text(".".join([*encoded, "c2ln"]) + "\n", encoding="utf-8")
+    return "token.jwt"
+
+
+def test_allow(cli: Cli) -> None:
+    """Allow comes first, then why; exit code 0."""
+    done = cli(*CALL, *GOOD)
+
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines()[0] == "Allow"
+    assert "Web" in done.out
+
+
+def test_deny(cli: Cli) -> None:
+    """Deny comes first, then the nearest statement and the first condition that failed; exit code 1."""
+    done = cli(*CALL, "--context", f"{HOST}:aud=sts.amazonaws.com", "--context", f"{HOST}:sub=other")
+
+    assert (done.code, done.err) == (1, "")
+    assert done.out.splitlines()[0] == "Deny"
+    assert f"{HOST}:sub" in done.out
+
+
+def test_json(cli: Cli) -> None:
+    """As data: decision, reason, statement; on Deny the nearest one and what failed."""
+    allowed = json.loads(cli(*CALL, *GOOD, "-o", "json").out)
+    denied = json.loads(cli(*CALL, *GOOD[:2], "-o", "json").out)
+
+    assert (allowed["decision"], allowed["statement"]) == ("Allow", {"index": 0, "sid": "Web"})
+    assert (denied["decision"], denied["nearest"]) == ("Deny", {"index": 0, "sid": "Web"})
+    assert denied["failure"]["key"] == f"{HOST}:sub"
+    assert denied["failure"]["operator"] == "StringEquals"
+
+
+def test_token(cli: Cli) -> None:
+    """The token's claims fill the context, and that nobody verified it is said."""
+    done = cli(*CALL, "--token", token())
+
+    assert (done.code, done.out.splitlines()[0]) == (0, "Allow")
+    assert done.err == "note: the token's signature and expiry were not verified; only its claims were read\n"
+    assert cli(*CALL, "--token", token(aud="sts.amazonaws.com")).code == 0
+    assert cli(*CALL, "--token", token(sub="system:serviceaccount:shop:other")).code == 1
+    assert cli(*CALL, "--token", token(iss="https://oidc.example.com/id/2")).code == 1
+    assert cli(*CALL, "--token", token(aud=None)).code == 1
+
+
+def test_context_beats_the_token(cli: Cli) -> None:
+    """What is given by hand counts before what the token says, whatever the case of the key."""
+    name = token(sub="system:serviceaccount:shop:other")
+
+    assert cli(*CALL, "--token", name, "--context", f"{HOST.upper()}:SUB={SUBJECT}").code == 0
+
+
+def test_repeated_key(cli: Cli) -> None:
+    """A key that is given twice has two values."""
+    policy = json.loads(json.dumps(POLICY))
+    policy["Statement"][0]["Condition"] = {"ForAnyValue:StringEquals": {"aws:TagKeys": "b"}}
+    Path("trust.json").write_text(json.dumps(policy), encoding="utf-8")
+
+    assert cli(*CALL, "--context", "aws:TagKeys=a", "--context", "aws:TagKeys=b").code == 0
+    assert cli(*CALL, "--context", "aws:TagKeys=a").code == 1
+
+
+def test_value_with_equals_sign(cli: Cli) -> None:
+    """Only the first equals sign separates; values may be empty or have more of them."""
+    policy = json.loads(json.dumps(POLICY))
+    policy["Statement"][0]["Condition"] = {"StringEquals": {"sts:ExternalId": "a=b=", "aws:x": ""}}
+    Path("trust.json").write_text(json.dumps(policy), encoding="utf-8")
+
+    assert cli(*CALL, "--context", "sts:ExternalId=a=b=", "--context", "aws:x=").code == 0
+
+
+@pytest.mark.parametrize(
+    ("principal", "statement", "code"),
+    [
+        ("arn:aws:iam::111122223333:role/a", {"AWS": "111122223333"}, 0),
+        ("111122223333", {"AWS": "arn:aws:iam::111122223333:root"}, 0),
+        ("arn:aws:sts::111122223333:assumed-role/a/s", {"AWS": "arn:aws:iam::111122223333:role/a"}, 0),
+        ("ec2.amazonaws.com", {"Service": "ec2.amazonaws.com"}, 0),
+        ("arn:aws:iam::111122223333:user/a", {"AWS": "arn:aws:iam::111122223333:role/a"}, 1),
+    ],
+)
+def test_principals(cli: Cli, principal: str, statement: dict[str, str], code: int) -> None:
+    """A caller may be a role, user, account, session, provider or service."""
+    policy = {"Statement": {"Effect": "Allow", "Principal": statement, "Action": "sts:AssumeRole"}}
+    Path("trust.json").write_text(json.dumps(policy), encoding="utf-8")
+
+    done = cli("evaluate", "--policy", "trust.json", "--principal", principal, "--action", "sts:AssumeRole")
+
+    assert done.code == code
+
+
+def test_not_understood(cli: Cli) -> None:
+    """What is not understood is denied, and said."""
+    policy = json.loads(json.dumps(POLICY))
+    policy["Statement"][0]["Condition"] = {"StringMatches": {"aws:x": "y"}}
+    Path("trust.json").write_text(json.dumps(policy), encoding="utf-8")
+
+    done = cli(*CALL, "--context", "aws:x=y")
+
+    assert done.code == 1
+    assert "StringMatches" in done.out
+    assert "not understood" in done.out
+
+
+def test_policy_from_standard_input_or_the_aws_cli(cli: Cli) -> None:
+    """The policy may come from standard input, and from ``aws iam get-role``."""
+    arguments = [a if a != "trust.json" else "-" for a in CALL]
+
+    assert cli(*arguments, *GOOD, stdin=json.dumps(POLICY).encode()).code == 0
+    role = {"Role": {"AssumeRolePolicyDocument": POLICY}}
+    assert cli(*arguments, *GOOD, stdin=json.dumps(role).encode()).code == 0

@@ -1,0 +1,120 @@
+"""The repository's own rules: where things are, who imports whom, how long a module may get."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import pkgutil
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# Folder by package, as the distribution is built.
+PACKAGES = {
+    Path(path).name: str(Path(path).parent)
+    for path in tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"][
+        "targets"
+    ]["wheel"]["packages"]
+}
+MAX_LINES = 450
+
+
+def modules() -> list[str]:
+    """Return the names of all our modules."""
+    found = []
+    for name, folder in PACKAGES.items():
+        found.append(name)
+        found += [m.name for m in pkgutil.walk_packages([str(ROOT / folder / name)], f"{name}.")]
+    return sorted(found)
+
+
+def test_packages_are_found() -> None:
+    """The distribution has the core, both halves and the command line, so that the tests below look at something."""
+    assert (
+        PACKAGES.items()
+        >= {
+            "trustbind": "core",
+            "trustbind_webhook": "webhook",
+            "trustbind_operator": "operator",
+            "trustbind_cli": "cli",
+        }.items()
+    )
+
+
+def test_operator_is_a_plain_folder() -> None:
+    """A folder ``operator`` with an __init__.py would shadow Python's own module for whoever starts in the root."""
+    assert not (ROOT / "operator" / "__init__.py").exists()
+    for folder in set(PACKAGES.values()):
+        assert [path.name for path in (ROOT / folder).glob("*.py")] == []
+
+
+def test_standard_operator_from_the_root() -> None:
+    """A process started in the repository's root gets Python's own operator module."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import operator; operator.itemgetter; print(operator.__file__)"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert str(ROOT / "operator") not in done.stdout
+
+
+def test_import_contracts() -> None:
+    """Nobody imports what .importlinter forbids: the core is pure, the halves do not know each other."""
+    beside = Path(sys.executable).with_name("lint-imports")
+    tool = str(beside) if beside.exists() else shutil.which("lint-imports")
+    assert tool is not None, "import-linter is not installed"
+
+    done = subprocess.run([tool, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", modules())
+def test_public_names(name: str) -> None:
+    """A module that says what is public has all of it, and names it once."""
+    if name.endswith(".__main__"):
+        return
+    module = importlib.import_module(name)
+
+    public = getattr(module, "__all__", ())
+
+    assert [n for n in public if not hasattr(module, n)] == []
+    assert len(set(public)) == len(public)
+
+
+def test_every_package_is_typed() -> None:
+    """Each package tells type checkers that it has types."""
+    assert [name for name, folder in PACKAGES.items() if not (ROOT / folder / name / "py.typed").exists()] == []
+
+
+def test_modules_stay_readable() -> None:
+    """No module outgrows what can be read in one sitting."""
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for folder in (*PACKAGES.values(), "tests")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > MAX_LINES
+    }
+
+    assert long == {}
+
+
+def test_core_reads_no_environment() -> None:
+    """Nothing but the settings reads the environment: not the core, not the decisions."""
+    readers = [
+        path.name
+        for path in sorted((ROOT / "core").rglob("*.py"))
+        if "os.environ" in (text := path.read_text(encoding="utf-8")) or "getenv" in text
+    ]
+
+    assert readers == []
