@@ -70,7 +70,9 @@ class _Handler(BaseHTTPRequestHandler):
         metadata = {"resourceVersion": _VERSION}
         if end < len(self.held):
             metadata["continue"] = str(end)
-        kind = "PartialObjectMetadataList" if "PartialObjectMetadata" in self.headers["Accept"] else "ServiceAccountList"
+        kind = (
+            "PartialObjectMetadataList" if "PartialObjectMetadata" in self.headers["Accept"] else "ServiceAccountList"
+        )
         version = "meta.k8s.io/v1" if kind.startswith("Partial") else "v1"
         self._json(200, {"apiVersion": version, "kind": kind, "metadata": metadata, "items": self.held[start:end]})
 

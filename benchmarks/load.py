@@ -79,7 +79,15 @@ class _Wrk:
     def run(self, port: int, body: Path, seconds: int) -> Sample:
         script = Path(__file__).with_name("load.lua")
         options = ["--threads", "1", "--connections", str(CONNECTIONS), "--duration", f"{seconds}s"]
-        command = [self._program, *options, "--script", str(script), f"https://127.0.0.1:{port}{_PATH}", "--", str(body)]
+        command = [
+            self._program,
+            *options,
+            "--script",
+            str(script),
+            f"https://127.0.0.1:{port}{_PATH}",
+            "--",
+            str(body),
+        ]
         try:
             result = subprocess.run(
                 command, capture_output=True, text=True, timeout=seconds + _PATIENCE_SECONDS, check=False

@@ -78,7 +78,9 @@ def plain(lookup: FileLookup, metrics: Metrics, log: Logger) -> FastAPI:
             response["auditAnnotations"] = {"role": str(outcome.role)}
             metrics.injected.inc()
             name = pod.metadata.name or pod.metadata.generate_name or ""
-            log.info("pod injected", namespace=namespace, pod=name, account=pod.account, uid=uid, role=str(outcome.role))
+            log.info(
+                "pod injected", namespace=namespace, pod=name, account=pod.account, uid=uid, role=str(outcome.role)
+            )
         metrics.duration.observe(time.perf_counter() - started)
         return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
 

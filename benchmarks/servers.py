@@ -10,16 +10,14 @@ import ssl
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import yaml
 
-from trustbind_cli.demo.processes import Process, free_port, post_review, python_environment
-
 from benchmarks.reviews import Payload, check_injected
 from benchmarks.section import BenchmarkError
+from trustbind_cli.demo.processes import Process, free_port, post_review, python_environment
 
 __all__ = ["Server", "eks_binary", "start_eks", "start_peer", "start_webhook"]
 
@@ -36,7 +34,7 @@ class Server:
         key: short, for ``--json``.
         title: for people.
         port: of 127.0.0.1.
-        pid: whose CPU is counted.
+        process: whose CPU is counted.
         constant: whether it answers the same to everything, so that there is no patch to check.
         certificate: what it shows.
     """
@@ -44,9 +42,17 @@ class Server:
     key: str
     title: str
     port: int
-    pid: int
+    process: Process
     constant: bool
     certificate: Path
+
+    def wait(self) -> None:
+        """Wait until it serves.
+
+        Raises:
+            TrustbindError: it ended, or took too long; with the end of its log.
+        """
+        self.process.wait_for(self._is_ready)
 
     def check(self, payload: Payload) -> None:
         """Send a review and check the answer.
@@ -54,22 +60,36 @@ class Server:
         Raises:
             BenchmarkError: there is none, or it is wrong.
         """
-        response = self.post(payload.review)
+        response = post_review(self.port, self.certificate, payload.review)
         if self.constant:
             if response.get("allowed") is not True:
                 raise BenchmarkError(f"{self.title} did not allow the pod: {response}")
             return
         check_injected(payload, response, self.title)
 
-    def post(self, review: dict[str, Any]) -> dict[str, Any]:
-        """Send a review over TLS and return the ``response`` of the answer."""
-        return post_review(self.port, self.certificate, review)
+    def warm(self, payload: Payload, requests: int) -> None:
+        """Send a review so many times over one connection."""
+        context = ssl.create_default_context(cafile=str(self.certificate))
+        connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=context, timeout=10)
+        with contextlib.closing(connection):
+            for _ in range(requests):
+                connection.request("POST", "/mutate", payload.body, {"Content-Type": "application/json"})
+                connection.getresponse().read()
+
+    def _is_ready(self) -> bool:
+        """Return whether the server is ready; those that have no way to say so are, once they are alive."""
+        context = ssl.create_default_context(cafile=str(self.certificate))
+        connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=context, timeout=2)
+        with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
+            connection.request("GET", "/readyz" if self.key.startswith("webhook") else "/healthz")
+            return connection.getresponse().status == http.HTTPStatus.OK
+        return False
 
 
 def start_webhook(
     stack: contextlib.ExitStack, folder: Path, *, key: str, title: str, accounts: Path | None = None, kube: str = ""
 ) -> Server:
-    """Start our webhook, with accounts from a file or from an API server; it is stopped with ``stack``.
+    """Start our webhook, with accounts from a file or from an API server, and do not wait; ``stack`` stops it.
 
     Args:
         stack: stops it.
@@ -95,21 +115,19 @@ def start_webhook(
         settings["LOOKUP__KUBECONFIG"] = str(_kubeconfig(folder / f"{key}.kubeconfig", kube))
     environment = {f"TRUSTBIND_WEBHOOK_{name}": value for name, value in settings.items()}
     process = _start(stack, title, ["-m", "trustbind_webhook"], folder / f"{key}.log", environment)
-    process.wait_for(partial(_answers, port, "/readyz", folder))
-    return Server(key, title, port, process.pid, constant=False, certificate=folder / "tls.crt")
+    return Server(key, title, port, process, constant=False, certificate=folder / "tls.crt")
 
 
 def start_peer(stack: contextlib.ExitStack, folder: Path, *, which: str, title: str, accounts: Path) -> Server:
-    """Start ``floor`` or ``fastapi`` of `benchmarks.peers`; it is stopped with ``stack``."""
+    """Start ``floor`` or ``fastapi`` of `benchmarks.peers`, and do not wait; ``stack`` stops it."""
     port = free_port()
     arguments = ["-m", "benchmarks.peers", which, str(port), str(folder), str(accounts)]
     process = _start(stack, title, arguments, folder / f"{which}.log", {})
-    process.wait_for(partial(_answers, port, "/healthz", folder))
-    return Server(which, title, port, process.pid, constant=which == "floor", certificate=folder / "tls.crt")
+    return Server(which, title, port, process, constant=which == "floor", certificate=folder / "tls.crt")
 
 
 def start_eks(stack: contextlib.ExitStack, folder: Path, *, binary: Path, title: str, kube: str) -> Server:
-    """Start the EKS pod identity webhook against an API server; it is stopped with ``stack``.
+    """Start the EKS pod identity webhook against an API server, and do not wait; ``stack`` stops it.
 
     It knows no address to listen on, and listens on all of them.
     """
@@ -124,8 +142,7 @@ def start_eks(stack: contextlib.ExitStack, folder: Path, *, binary: Path, title:
     }
     arguments = ["-c", _EXEC, str(binary), *(f"--{name}={value}" for name, value in flags.items())]
     process = _start(stack, title, arguments, folder / "eks.log", {})
-    process.wait_for(partial(_answers, port, "/healthz", folder))
-    return Server("eks", title, port, process.pid, constant=False, certificate=folder / "tls.crt")
+    return Server("eks", title, port, process, constant=False, certificate=folder / "tls.crt")
 
 
 def eks_binary(environment: Mapping[str, str]) -> Path | None:
@@ -169,13 +186,3 @@ def _kubeconfig(path: Path, server: str) -> Path:
     }
     path.write_text(yaml.safe_dump(config))
     return path
-
-
-def _answers(port: int, path: str, folder: Path) -> bool:
-    """Return whether ``GET path`` is answered with 200."""
-    context = ssl.create_default_context(cafile=str(folder / "tls.crt"))
-    connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=2)
-    with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
-        connection.request("GET", path)
-        return connection.getresponse().status == http.HTTPStatus.OK
-    return False

@@ -55,6 +55,11 @@ class Step:
         """Whether nothing has to be written."""
         return self.plan.is_empty and (self.provider is None or self.provider.is_empty)
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether something keeps the whole role from being written."""
+        return any(r.binding is None for r in self.refusals)
+
 
 @dataclass(frozen=True, slots=True)
 class Result:

@@ -136,6 +136,8 @@ def read_policy(name: str) -> TrustDocument:
             document = TrustDocument.parse(role["AssumeRolePolicyDocument"])
     except InvalidValueError as error:
         raise ManifestError(name, 0, str(error)) from None
+    if not document.statements and (others := sorted(document.extra.keys() - {"Id"})):
+        raise ManifestError(name, 0, f"not a trust policy: it has {others[0]!r}, and no Statement")
     return document
 
 

@@ -6,10 +6,9 @@ written as asked, 130 interrupted.
 
 from __future__ import annotations
 
-import os
 import sys
 from enum import StrEnum
-from typing import Annotated, Any, Final, NoReturn
+from typing import Annotated, Final, NoReturn
 
 import typer
 
@@ -18,7 +17,7 @@ from trustbind.annotations import DEFAULT_EXPIRATION_SECONDS, DEFAULT_PREFIX, cl
 from trustbind.arns import RoleArn
 from trustbind.errors import AwsError, InvalidValueError, ManifestError, TrustbindError
 from trustbind.identities import Issuer
-from trustbind.plan import DEFAULT_LIMIT, Plan, Refusal
+from trustbind.plan import DEFAULT_LIMIT, Refusal
 from trustbind_cli import inputs, printing
 from trustbind_cli.printing import note
 from trustbind_webhook.decision import DEFAULT_MOUNT_PATH, InjectionSettings, Skip
@@ -77,6 +76,7 @@ def main() -> NoReturn:
     """Run the command line; never shows a trace for a user's mistake."""
     try:
         code = app(standalone_mode=False)
+        sys.stdout.flush()
     except typer.Exit as stop:
         sys.exit(stop.exit_code)
     except typer.Abort:
@@ -88,9 +88,11 @@ def main() -> NoReturn:
         note(f"trustbind: {error}")
         sys.exit(1 if isinstance(error, AwsError) else WRONG)
     except BrokenPipeError:
-        # The reader has gone (| head); do not let the interpreter complain about it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        printing.leave_unread()
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # click has caught it and leaves with 1
+            printing.leave_unread()
+        raise
     except Exception as error:
         if (shown := _usage(error)) is None:
             raise
@@ -284,6 +286,7 @@ def apply(
     Example: trustbind apply -f bindings.yaml -f accounts.yaml --issuer https://oidc.example.com --dry-run
     """
     from trustbind_cli import apply as applying  # noqa: PLC0415 - boto3 takes long to load
+    from trustbind_cli import outcomes  # noqa: PLC0415
     from trustbind_operator.iam import AwsAccess  # noqa: PLC0415
 
     where = _issuer(issuer)
@@ -294,8 +297,8 @@ def apply(
     prepared = applying.steps(objects, where, AwsAccess("trustbind-apply"), also)
     if output is TextOutput.TEXT:
         for step in prepared:
-            _show_step(step)
-    todo = [s for s in prepared if isinstance(s, applying.Step) and not s.is_empty and not _stopped(s)]
+            outcomes.show(step)
+    todo = [s for s in prepared if isinstance(s, applying.Step) and not s.is_empty and not s.is_stopped]
     if not dry_run and todo and not yes:
         if output is TextOutput.JSON:
             raise InvalidValueError("-o json cannot ask; add --yes or --dry-run")
@@ -304,12 +307,15 @@ def apply(
     if not dry_run:
         results |= {step.role: applying.carry_out(step) for step in todo}
     if output is TextOutput.JSON:
-        print(printing.to_json([_as_json(s, results) for s in prepared]))
+        print(printing.to_json([outcomes.as_json(s, results) for s in prepared]))
     elif not dry_run:
         for result in results.values():
             if result.problem is None:
                 note(f"{result.role}: written and read back" if result.written else f"{result.role}: done")
-    _finish(prepared, results)
+    if outcomes.tell_problems(results.values()):
+        raise typer.Exit(1)
+    if any(outcomes.refusals_of(step) for step in prepared):
+        raise typer.Exit(REFUSED)
 
 
 @app.command()
@@ -323,6 +329,19 @@ def webhook(
     from trustbind_webhook import server, settings  # noqa: PLC0415 - each command loads only what it needs
 
     raise typer.Exit(server.run(settings.load(config)))
+
+
+@app.command()
+def operator(
+    config: Annotated[str | None, typer.Option(metavar="FILE", help="Settings as YAML.")] = None,
+) -> None:
+    """Run the operator. Settings come from the file and from TRUSTBIND_OPERATOR_* variables.
+
+    Example: trustbind operator --config operator.yaml
+    """
+    from trustbind_operator import process, settings  # noqa: PLC0415 - each command loads only what it needs
+
+    raise typer.Exit(process.run(settings.load(config)))
 
 
 @app.command()
@@ -387,58 +406,3 @@ def _expiration(seconds: int) -> int:
 def _tell_refusals(refusals: tuple[Refusal, ...]) -> None:
     for refusal in refusals:
         note(f"trustbind: refused ({refusal.reason}): {refusal.message}")
-
-
-def _stopped(step: Any) -> bool:
-    return any(r.binding is None for r in step.refusals)
-
-
-def _show_step(step: Any) -> None:
-    if not hasattr(step, "plan"):
-        return
-    printing.show_plan(step.plan)
-    provider = step.provider
-    if provider is not None and not provider.is_empty and step.account.manage_provider:
-        verb = "create the OIDC provider" if provider.create else "add to the OIDC provider"
-        printing.out.print(f"  {verb} {provider.provider}: client id {', '.join(provider.audiences)}")
-    for refusal in step.refusals:
-        printing.out.print(f"  refused ({refusal.reason}): {refusal.message}")
-
-
-def _as_json(step: Any, results: dict[RoleArn, Any]) -> dict[str, Any]:
-    result = results.get(step.role)
-    shown: dict[str, Any] = {"roleArn": str(step.role)}
-    if hasattr(step, "plan"):
-        planned: Plan = step.plan
-        shown |= {
-            "changes": [
-                {"kind": c.kind.value, "sid": c.sid, "before": c.before, "after": c.after} for c in planned.changes
-            ],
-            "document": planned.document.to_json_object(),
-            "size": planned.size,
-            "limit": planned.limit,
-            "refusals": [
-                {"binding": str(r.binding) if r.binding else None, "reason": r.reason.value, "message": r.message}
-                for r in (*planned.refusals, *step.refusals)
-            ],
-        }
-    shown["written"] = result.written if result is not None else 0
-    if result is not None and result.problem is not None:
-        shown["problem"] = str(getattr(result.problem, "message", result.problem))
-    return shown
-
-
-def _finish(prepared: list[Any], results: dict[RoleArn, Any]) -> None:
-    failed = False
-    refused = False
-    for step in prepared:
-        result = results.get(step.role)
-        if result is not None and result.problem is not None:
-            note(f"trustbind: {step.role}: {getattr(result.problem, 'message', result.problem)}")
-            failed = True
-        if hasattr(step, "plan") and (step.plan.refusals or step.refusals):
-            refused = True
-    if failed:
-        raise typer.Exit(1)
-    if refused:
-        raise typer.Exit(REFUSED)

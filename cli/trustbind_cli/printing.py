@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
+import sys
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 from rich.console import Console
@@ -13,7 +15,7 @@ from rich.text import Text
 
 from trustbind.plan import Change, ChangeKind, Plan
 
-__all__ = ["difference", "note", "out", "print_difference", "show_plan", "to_json", "to_yaml"]
+__all__ = ["difference", "leave_unread", "note", "out", "print_difference", "show_plan", "to_json", "to_yaml"]
 
 out = Console(soft_wrap=True, highlight=False, markup=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
@@ -22,6 +24,12 @@ err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 def note(message: str) -> None:
     """Say something to the person."""
     err.print(message)
+
+
+def leave_unread() -> NoReturn:
+    """Stop without a word when nobody reads on (``| head``): the interpreter would complain about it at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(0)
 
 
 def to_json(value: Any) -> str:

@@ -155,6 +155,6 @@ class KubeCluster:
 
     async def _send(self, method: str, path: str, body: Mapping[str, Any], content_type: str) -> Mapping[str, Any]:
         async with self._slots:
-            answer = await self._api.send(method, path, msgspec.json.encode(body), content_type=content_type)
+            answer = await self._api.send(method, path, body, content_type=content_type)
         result: Mapping[str, Any] = msgspec.json.decode(answer)
         return result

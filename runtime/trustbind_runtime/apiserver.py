@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -134,7 +134,7 @@ class ApiServer:
         self,
         method: str,
         path: str,
-        body: bytes = b"",
+        body: Mapping[str, Any] | None = None,
         query: Query = (),
         *,
         content_type: str = "application/json",
@@ -145,7 +145,7 @@ class ApiServer:
         Args:
             method: POST, PUT, PATCH or DELETE.
             path: of the object or collection.
-            body: JSON.
+            body: an object of JSON.
             query: of the URL.
             content_type: for a patch, which kind of patch it is.
             seconds: for all of it.
@@ -216,7 +216,7 @@ class ApiServer:
         limits: aiohttp.ClientTimeout,
         *,
         method: str = "GET",
-        body: bytes = b"",
+        body: Mapping[str, Any] | None = None,
         content_type: str = "",
     ) -> aiohttp.ClientResponse:
         headers = {"Accept": accept}
@@ -229,7 +229,7 @@ class ApiServer:
             header_params=headers,
             auth_settings=["BearerToken"],
         )
-        answer: Any = await self._client.call_api(method, url, headers, body or None, _request_timeout=limits)
+        answer: Any = await self._client.call_api(method, url, headers, body, _request_timeout=limits)
         response: aiohttp.ClientResponse = answer.response
         return response
 

@@ -218,7 +218,7 @@ def test_unknown_fields_survive(cli: Cli) -> None:
     text = """
 apiVersion: v1
 kind: Pod
-metadata: {name: web-0, annotations: {when: 2026-01-01, version: "1.10", on: "yes"}}
+metadata: {name: web-0, annotations: {when: 2026-01-01, version: "1.10", "on": "yes"}}
 spec:
   serviceAccountName: checkout
   fromTheFuture: {deep: [1, 2.5, null, "é"]}

@@ -1,0 +1,348 @@
+"""The process: wait for the Lease, read the cluster once whole, then follow it with kopf until the end.
+
+Nothing is decided before everything is known: what a role should be is computed from all bindings, so half of them
+would look like the other half having been deleted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from typing import Any, Final
+
+import kopf
+import msgspec
+import prometheus_client
+import uvloop
+
+from trustbind import __version__
+from trustbind.annotations import AnnotationKeys
+from trustbind.errors import InvalidValueError, TrustbindError
+from trustbind.identities import Issuer
+from trustbind.schema import API_VERSION
+from trustbind_operator.accounts import Accounts, CallWatch
+from trustbind_operator.annotator import Annotator
+from trustbind_operator.budget import Budget
+from trustbind_operator.feeds import NAMESPACES, SERVICE_ACCOUNTS, Feed, Seen
+from trustbind_operator.handlers import KINDS, registry_of
+from trustbind_operator.iam import AwsAccess
+from trustbind_operator.intake import ClusterIntake
+from trustbind_operator.kube import KubeCluster
+from trustbind_operator.lease import LeaseLostError, identity, while_leading
+from trustbind_operator.metrics import Metrics, Telemetry
+from trustbind_operator.reconciler import Reconciler
+from trustbind_operator.registry import Registry
+from trustbind_operator.settings import Settings
+from trustbind_runtime.apiserver import ApiError, ApiServer, NoClusterError
+from trustbind_runtime.logs import Logger, adopt_standard_logging, logger
+from trustbind_runtime.scrape import ScrapeServer
+from trustbind_runtime.sockets import PortError, bound
+from trustbind_runtime.watch import Pace as WatchPace
+from trustbind_runtime.watch import Watcher
+
+__all__ = ["EXIT_FAILED", "EXIT_OK", "run"]
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+
+_HEARTBEAT_SECONDS: Final = 1.0
+_STALLED_SECONDS: Final = 30.0
+"""When the event loop has not come round for so long, the process is not alive: something blocks it."""
+
+_RELIST_SECONDS: Final = 600.0
+"""Between two complete lists of bindings: what kopf may have missed (a binding that came and went between our list and
+its own) is found then."""
+
+
+class StartError(TrustbindError):
+    """The operator cannot start; ``str()`` of it is one sentence."""
+
+
+def run(settings: Settings) -> int:
+    """Work until SIGTERM or SIGINT; return the exit code.
+
+    What keeps the operator from working is written to standard error as one sentence.
+    """
+    log = logger(settings.log)
+    adopt_standard_logging(log)
+    # A second series for every counter, which nobody reads.
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call] # the library leaves it untyped
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_Process(settings, log).serve())
+    except (TrustbindError, PortError, NoClusterError, LeaseLostError) as error:
+        sys.stderr.write(f"trustbind operator: {error}\n")
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+class _Process:
+    """Everything that lives as long as the process."""
+
+    def __init__(self, settings: Settings, log: Logger) -> None:
+        self._settings = settings
+        self._log = log
+        self._metrics = Metrics()
+        self._beat = time.monotonic()
+        self._state = "starting"
+        self._stop = asyncio.Event()
+
+    async def serve(self) -> None:
+        """Start everything, work, and stop everything.
+
+        Raises:
+            TrustbindError: see `run`.
+        """
+        settings = self._settings
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        async with contextlib.AsyncExitStack() as stack:
+            listening = bound(settings.server.host, settings.server.port, "port", stack)
+            probes = {"/healthz": self._healthy, "/readyz": self._ready}
+            scrapes = ScrapeServer(self._metrics.registry, listening, probes)
+            scrapes.start()
+            stack.callback(scrapes.stop)
+            await stack.enter_async_context(_in_background(self._heartbeat()))
+            api = await ApiServer.connect(settings.kubernetes.kubeconfig, "trustbind-operator")
+            stack.push_async_callback(api.close)
+            self._log.info("started", version=__version__, port=listening.getsockname()[1])
+            work = asyncio.create_task(self._elected(api))
+            stopping = asyncio.create_task(self._stop.wait())
+            await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            self._state = "stopping"
+            stopping.cancel()
+            if not work.done():
+                work.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await work
+            else:
+                work.result()
+        self._log.info("stopped")
+
+    async def _elected(self, api: ApiServer) -> None:
+        if not self._settings.lease.enabled:
+            await self._lead(api)
+            return
+        who = identity()
+        self._state = "standby"
+        self._log.info("waiting for the lease", lease=self._settings.lease.name, identity=who)
+        await while_leading(api, self._settings.lease, who, lambda: self._lead(api))
+
+    async def _lead(self, api: ApiServer) -> None:
+        """Do the work of the active operator until cancelled."""
+        self._state = "reading the cluster"
+        self._metrics.leading.set(1)
+        settings = self._settings
+        issuer = await self._issuer(api)
+        registry = Registry()
+        accounts = Accounts(self._aws(), issuer, time.monotonic)
+        reconciler = Reconciler(
+            registry,
+            KubeCluster(api, self._log),
+            accounts,
+            issuer,
+            Telemetry(self._metrics, self._log),
+            pace=settings.reconciler_pace(),
+        )
+        self._metrics.show(registry, lambda: reconciler.backlog)
+        intake = ClusterIntake(reconciler, self._unreadable)
+        annotator = self._annotator(api)
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(accounts.close)
+            await self._follow_metadata(api, intake, annotator, stack)
+            await self._read_whole(api, intake)
+            due = reconciler.begin()
+            if annotator is not None:
+                await stack.enter_async_context(_in_background(annotator.run(lambda: registry.bindings)))
+            self._state = "working"
+            self._log.info(
+                "working", issuer=issuer.url, bindings=len(registry.bindings), roles=len(registry.roles()), due=due
+            )
+            await _first_to_end(
+                reconciler.run(),
+                self._kopf(api, intake),
+                self._relist(api, reconciler),
+            )
+
+    async def _issuer(self, api: ApiServer) -> Issuer:
+        """Return the cluster's issuer, as set or as the API server publishes it.
+
+        Raises:
+            StartError: it cannot be read, or IAM would not take it.
+        """
+        if self._settings.identity.issuer:
+            return Issuer.parse(self._settings.identity.issuer)
+        try:
+            body = await api.get("/.well-known/openid-configuration", accept="application/json")
+            return Issuer.parse(str(msgspec.json.decode(body)["issuer"]))
+        except (ApiError, KeyError, msgspec.DecodeError) as error:
+            raise StartError(
+                f"the cluster's issuer cannot be read from the API server ({error}); set identity.issuer"
+            ) from None
+        except InvalidValueError as error:
+            raise StartError(f"the cluster's issuer cannot be used: {error.problem}") from None
+
+    def _aws(self) -> AwsAccess:
+        settings = self._settings.aws
+
+        def watch(account_id: str) -> CallWatch:
+            def count(operation: str, code: str) -> None:
+                self._metrics.aws_calls.labels(account_id, operation, code).inc()
+
+            return CallWatch(Budget(settings.calls_per_second, settings.burst), count)
+
+        cluster = self._settings.identity.cluster
+        return AwsAccess(f"trustbind-operator.{cluster}" if cluster else "trustbind-operator", watch=watch)
+
+    def _annotator(self, api: ApiServer) -> Annotator | None:
+        settings = self._settings.bind_annotated
+        if not settings.enabled:
+            return None
+        return Annotator(api, AnnotationKeys.under(settings.annotation_prefix), self._log)
+
+    async def _follow_metadata(
+        self, api: ApiServer, intake: ClusterIntake, annotator: Annotator | None, stack: contextlib.AsyncExitStack
+    ) -> None:
+        """Start to follow service accounts and namespaces; return once both are known whole."""
+
+        def account_changed(key: tuple[str, str], seen: Seen | None) -> None:
+            intake.service_account(*key, seen.labels if seen is not None else None)
+            if annotator is not None:
+                annotator.seen(*key, seen)
+
+        families = () if annotator is None else annotator.families
+        watchers = [
+            self._watcher(api, SERVICE_ACCOUNTS, Feed(account_changed, families)),
+            self._watcher(
+                api, NAMESPACES, Feed(lambda key, seen: intake.namespace(key[1], seen.labels if seen else None))
+            ),
+        ]
+        for watcher in watchers:
+            await stack.enter_async_context(_in_background(watcher.run()))
+        await asyncio.gather(*(watcher.synced.wait() for watcher in watchers))
+
+    def _watcher(self, api: ApiServer, resource: Any, feed: Feed) -> Watcher[Seen]:
+        def restarted(name: str, cause: str) -> None:
+            self._metrics.watch_restarts.labels(name, cause).inc()
+
+        pace = WatchPace(page_size=self._settings.kubernetes.page_size)
+        return Watcher(api, resource, feed, pace=pace, restarted=restarted, log=self._log)
+
+    async def _read_whole(self, api: ApiServer, intake: ClusterIntake) -> None:
+        """Read all objects of ours once, grants and accounts before the bindings that need them."""
+        for plural, seen in (
+            ("rolegrants", intake.grant_seen),
+            ("awsaccounts", intake.account_seen),
+            ("rolebindings", intake.binding_seen),
+        ):
+            for body in await self._list(api, plural):
+                seen(body)
+
+    async def _relist(self, api: ApiServer, reconciler: Reconciler) -> None:
+        while True:
+            await asyncio.sleep(_RELIST_SECONDS)
+            try:
+                reconciler.bindings_listed(await self._list(api, "rolebindings"))
+            except ApiError as error:
+                self._log.warning("bindings not listed", problem=str(error))
+
+    async def _list(self, api: ApiServer, plural: str) -> list[Mapping[str, Any]]:
+        """Return all objects of one of our resources.
+
+        Raises:
+            StartError: the resource does not exist: the CRDs are not installed.
+            ApiError: the API server refused.
+        """
+        kind = next(kind for kind, name in KINDS.items() if name == plural)
+        items: list[Mapping[str, Any]] = []
+        token = ""
+        while True:
+            query = [("limit", str(self._settings.kubernetes.page_size))]
+            if token:
+                query.append(("continue", token))
+            try:
+                body = await api.get(f"/apis/{API_VERSION}/{plural}", query, accept="application/json")
+            except ApiError as error:
+                if error.status == 404:  # noqa: PLR2004 - HTTP's own number
+                    raise StartError(f"the API server has no {plural}.trustbind.dev; install the CRDs first") from None
+                raise
+            page: dict[str, Any] = msgspec.json.decode(body)
+            # A list's items may come without the two fields that the list itself has.
+            items += [{"apiVersion": API_VERSION, "kind": kind, **item} for item in page["items"]]
+            token = page["metadata"].get("continue", "")
+            if not token:
+                return items
+
+    async def _kopf(self, api: ApiServer, intake: ClusterIntake) -> None:
+        settings = kopf.OperatorSettings()
+        settings.posting.enabled = False  # Events are ours, on transitions only
+        settings.scanning.disabled = True  # our resources do not come and go; saves watching all CRDs
+        settings.watching.server_timeout = 300
+        settings.networking.request_timeout = 60
+        configuration = api.configuration
+
+        async def login(**_: Any) -> kopf.ConnectionInfo:
+            # Also renews a pod's token, as the kubelet does.
+            bearer: object = await configuration.get_api_key_with_prefix("BearerToken")
+            scheme, _, secret = str(bearer or "").rpartition(" ")
+            return kopf.ConnectionInfo(
+                server=configuration.host,
+                ca_path=configuration.ssl_ca_cert,
+                insecure=not configuration.verify_ssl,
+                certificate_path=configuration.cert_file,
+                private_key_path=configuration.key_file,
+                scheme=scheme or None,
+                token=secret or None,
+            )
+
+        await kopf.operator(registry=registry_of(intake, login), settings=settings, standalone=True, clusterwide=True)
+        # kopf puts its own signal handlers in place of ours, and ends by itself when it is asked to.
+        self._stop.set()
+        await asyncio.Event().wait()
+
+    def _unreadable(self, kind: str, name: str, problem: str) -> None:
+        self._log.warning("object cannot be read and has no effect", kind=kind, name=name, problem=problem)
+
+    async def _heartbeat(self) -> None:
+        while True:
+            self._beat = time.monotonic()
+            await asyncio.sleep(_HEARTBEAT_SECONDS)
+
+    def _healthy(self) -> tuple[bool, str]:
+        silent = time.monotonic() - self._beat
+        if silent > _STALLED_SECONDS:
+            return False, f"the event loop has been stuck for {silent:.0f} s"
+        return True, "alive"
+
+    def _ready(self) -> tuple[bool, str]:
+        return self._state in {"working", "standby"}, self._state
+
+
+@contextlib.asynccontextmanager
+async def _in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await task
+
+
+async def _first_to_end(*works: Coroutine[Any, Any, None]) -> None:
+    """Run all; when one ends, which none should, end the others and raise what it raised."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+        raise StartError("a part of the operator ended unexpectedly; the log says more")
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,159 @@
+"""The operator's settings: read once, from a YAML file and the environment, and frozen.
+
+Names and order are those of the chart's ``values.yaml``; see `trustbind_runtime.settings` for how they are read.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, Field
+
+from trustbind.annotations import DEFAULT_PREFIX
+from trustbind.errors import InvalidValueError
+from trustbind.identities import Issuer
+from trustbind_operator.reconciler import Pace as ReconcilerPace
+from trustbind_runtime.settings import Port, ProcessSettings, Section, SettingsError, checked, settings_config
+from trustbind_runtime.settings import load as load_settings
+
+__all__ = ["ENV_PREFIX", "Settings", "SettingsError", "load"]
+
+ENV_PREFIX: Final = "TRUSTBIND_OPERATOR_"
+
+_SESSION = re.compile(r"[\w+=,.@-]{0,40}", re.ASCII)  # STS API reference, RoleSessionName; room for our own part
+_PREFIX = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?", re.ASCII)
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|", re.ASCII)
+
+
+def _issuer(url: str) -> str:
+    if url:
+        try:
+            Issuer.parse(url)
+        except InvalidValueError as error:
+            raise ValueError(error.problem) from None
+    return url
+
+
+class Server(Section):
+    """Where metrics and probes are served, as plain HTTP."""
+
+    host: str = ""
+    """Address to listen on. Default: every address, IPv4 and IPv6, since Prometheus and the kubelet come from
+    elsewhere."""
+    port: Port = 8080
+    """TCP port for /metrics, /healthz and /readyz. Default 8080. 0: any free one."""
+
+
+class Identity(Section):
+    """Who this cluster is."""
+
+    issuer: Annotated[str, AfterValidator(_issuer)] = ""
+    """The cluster's service-account token issuer, an https URL. Default: read from the API server."""
+    cluster: Annotated[
+        str, checked(lambda text: bool(_SESSION.fullmatch(text)), "does not fit into a session name")
+    ] = ""
+    """Name of the cluster, for the session names that CloudTrail shows in target accounts. Default: none."""
+
+
+class Lease(Section):
+    """How one active operator is elected, and how a standby takes over."""
+
+    enabled: bool = True
+    """Whether to wait for the Lease before working. Default true: two active operators would not break anything, but
+    would do everything twice."""
+    name: Annotated[str, checked(lambda text: bool(text and _NAME.fullmatch(text)), "is not a Lease's name")] = (
+        "trustbind-operator"
+    )
+    """Name of the Lease. Default trustbind-operator."""
+    namespace: Annotated[str, checked(lambda text: bool(_NAME.fullmatch(text)), "is not a namespace")] = ""
+    """Namespace of the Lease. Default: the pod's own."""
+    duration_seconds: Annotated[int, Field(ge=2, le=600)] = 15
+    """Seconds after which a Lease that is not renewed may be taken. Default 15, as Kubernetes' own controllers."""
+    renew_deadline_seconds: Annotated[int, Field(ge=1, le=600)] = 10
+    """Seconds in which a renewal must succeed, or the operator ends. Default 10; less than durationSeconds."""
+    retry_seconds: Annotated[int, Field(ge=1, le=60)] = 2
+    """Seconds between two tries. Default 2."""
+
+
+class Aws(Section):
+    """How AWS is called."""
+
+    calls_per_second: Annotated[float, Field(gt=0, le=1000)] = 15.0
+    """IAM calls a second into one account, in the long run. Default 15: IAM's own limits cannot be raised, and
+    others in the account need them, too."""
+    burst: Annotated[int, Field(ge=1, le=10000)] = 100
+    """IAM calls into one account at once after a quiet time. Default 100: about thirty roles."""
+
+
+class Pace(Section):
+    """How fast and how often roles are looked at."""
+
+    commit_window_seconds: Annotated[float, Field(ge=0, le=60)] = 0.2
+    """Seconds that a role waits for more changes before it is written. Default 0.2: what one kubectl apply sends
+    comes together, and nobody notices the wait."""
+    resync_seconds: Annotated[float, Field(ge=1, le=86400)] = 600.0
+    """Seconds between two looks at a role that nothing happened to, up to a fifth more or less. Default 600."""
+    sweep_seconds: Annotated[float, Field(ge=1, le=86400)] = 3600.0
+    """Seconds between two searches of an account for statements of ours that no binding wants. Default 3600."""
+    retry_seconds: Annotated[float, Field(gt=0, le=600)] = 2.0
+    """Seconds before the first new try after a failure; doubled with each in a row. Default 2."""
+    max_retry_seconds: Annotated[float, Field(gt=0, le=3600)] = 300.0
+    """The longest time between two tries. Default 300."""
+
+
+class BindAnnotated(Section):
+    """Bindings made of service accounts' annotations."""
+
+    enabled: bool = False
+    """Whether an account that is annotated with a role gets a RoleBinding of its own, subject to grants. Default
+    false: on EKS, accounts may be annotated for roles whose trust is managed elsewhere."""
+    annotation_prefix: Annotated[
+        str, checked(lambda text: bool(_PREFIX.fullmatch(text)), "is not a DNS name such as eks.amazonaws.com")
+    ] = DEFAULT_PREFIX
+    """DNS name in front of the annotations' keys; the webhook's injection.annotationPrefix. Default
+    eks.amazonaws.com."""
+
+
+class Kubernetes(Section):
+    """The API server."""
+
+    kubeconfig: str = ""
+    """Kubeconfig file to reach the API server with. Default: the pod's own account when there is one, else what
+    kubectl would use."""
+    page_size: Annotated[int, Field(ge=1, le=10000)] = 500
+    """Objects in one page of a list. Default 500, as kubectl."""
+
+
+class Settings(ProcessSettings):
+    """All of them."""
+
+    model_config = settings_config(ENV_PREFIX)
+
+    server: Server = Server()
+    identity: Identity = Identity()
+    lease: Lease = Lease()
+    aws: Aws = Aws()
+    pace: Pace = Pace()
+    bind_annotated: BindAnnotated = BindAnnotated()
+    kubernetes: Kubernetes = Kubernetes()
+
+    def reconciler_pace(self) -> ReconcilerPace:
+        """Return what the reconciler takes."""
+        pace = self.pace
+        return ReconcilerPace(
+            window=pace.commit_window_seconds,
+            resync=pace.resync_seconds,
+            sweep=pace.sweep_seconds,
+            retry=pace.retry_seconds,
+            max_retry=pace.max_retry_seconds,
+        )
+
+
+def load(file: str | None = None) -> Settings:
+    """Return the operator's settings from ``file``, if any, and the environment.
+
+    Raises:
+        SettingsError: unreadable file, unknown name or unusable value; one sentence a line.
+    """
+    return load_settings(Settings, file)
