@@ -289,7 +289,7 @@ class _Process:
         async def login(**_: Any) -> kopf.ConnectionInfo:
             # Also renews a pod's token, as the kubelet does.
             bearer: object = await configuration.get_api_key_with_prefix("BearerToken")
-            scheme, _, secret = str(bearer or "").rpartition(" ")
+            scheme, _space, secret = str(bearer or "").rpartition(" ")
             return kopf.ConnectionInfo(
                 server=configuration.host,
                 ca_path=configuration.ssl_ca_cert,
