@@ -289,23 +289,21 @@ def _fitting(
     present = _present(current, desired)
     ordered = sorted(claims, key=lambda c: (not present(c), _by_age(c)))
     accepted: list[Claim] = []
-    refused: list[Refusal] = []
+    refused: dict[BindingRef, Refusal] = {}
     for claim in ordered:
         size = _compose(current, desired, [*accepted, claim])[0].size
         # A document that is over the limit already loses nobody for that: only what is new has to fit.
         if size <= (max(limit, current.size) if present(claim) else limit):
             accepted.append(claim)
             continue
-        refused.append(
-            Refusal(
-                claim.binding,
-                TrustReason.TRUST_POLICY_FULL,
-                f"{claim.binding}: with it the trust policy of {desired.role} would have {size} characters, and the "
-                f"account allows {limit}; remove a binding or another statement, use a second role, or raise the quota "
-                "'Role trust policy length'",
-            )
+        refused[claim.binding] = Refusal(
+            claim.binding,
+            TrustReason.TRUST_POLICY_FULL,
+            f"{claim.binding}: with it the trust policy of {desired.role} would have {size} characters, and the "
+            f"account allows {limit}; remove a binding or another statement, use a second role, or raise the quota "
+            "'Role trust policy length'",
         )
-    return accepted, refused
+    return accepted, [refused[c.binding] for c in claims if c.binding in refused]  # oldest first, as they came
 
 
 def _present(current: TrustDocument, desired: Desired) -> Callable[[Claim], bool]:
