@@ -45,6 +45,7 @@ class AwsAccount:
         trust_policy_limit: characters; None: asked of the account.
         drift_policy: see `DriftPolicy`.
         require_role_consent: whether a role must carry the consent tag.
+        is_deleting: whether its deletion was asked for.
     """
 
     name: str
@@ -57,6 +58,12 @@ class AwsAccount:
     require_role_consent: bool = False
     generation: int = 0
     created: str = ""
+    is_deleting: bool = False
+
+    @property
+    def age_key(self) -> tuple[bool, bool, str, str]:
+        """Sorts the objects of one account: the first is the one that counts, those that are going come last."""
+        return (self.is_deleting, not self.created, self.created, self.name)
 
     @classmethod
     def parse(cls, manifest: Mapping[str, Any]) -> AwsAccount:
@@ -88,6 +95,7 @@ class AwsAccount:
             require_role_consent=spec.require_role_consent,
             generation=raw.metadata.generation,
             created=raw.metadata.creation_timestamp or "",
+            is_deleting=raw.metadata.deletion_timestamp is not None,
         )
 
 

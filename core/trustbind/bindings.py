@@ -107,6 +107,8 @@ class RoleBinding:
         selector: the accounts by label; None with names.
         token_expiration_seconds: clamped nowhere, since the schema bounds it; None when not given.
         session_duration_seconds: None when not given.
+        is_deleting: whether its deletion was asked for.
+        is_ready: whether the stored status says that this generation of the spec is Ready; False for a file.
     """
 
     ref: BindingRef
@@ -127,6 +129,8 @@ class RoleBinding:
     profile: str = DEFAULT_PROFILE
     wait_until_ready: bool = False
     deletion_policy: DeletionPolicy = DeletionPolicy.REVOKE
+    is_deleting: bool = False
+    is_ready: bool = False
 
     @property
     def age_key(self) -> tuple[bool, str, BindingRef]:
@@ -196,6 +200,8 @@ class RoleBinding:
             profile=spec.profile,
             wait_until_ready=spec.wait_until_ready,
             deletion_policy=DeletionPolicy(spec.deletion_policy),
+            is_deleting=raw.metadata.deletion_timestamp is not None,
+            is_ready=_is_ready(raw.status, raw.metadata.generation),
         )
 
 
@@ -236,11 +242,22 @@ class _Spec(Strict, frozen=True):
     deletion_policy: Literal["Revoke", "Retain"] = "Revoke"
 
 
+class _StoredCondition(msgspec.Struct, frozen=True, rename="camel"):
+    type: str = ""
+    status: str = ""
+    observed_generation: int = 0
+
+
+class _Status(msgspec.Struct, frozen=True, rename="camel"):
+    conditions: list[_StoredCondition] | None = None
+
+
 class _Manifest(msgspec.Struct, frozen=True, rename="camel"):
     api_version: str
     kind: Literal["RoleBinding"]
     metadata: Metadata
     spec: _Spec
+    status: _Status | None = None
 
 
 def _role(text: str, field: str) -> RoleArn:
@@ -314,3 +331,8 @@ def _conditions(raw: list[_Condition] | None, method: Method) -> tuple[ExtraCond
             )
         result.append(ExtraCondition(condition.operator, condition.key, tuple(dict.fromkeys(condition.values))))
     return tuple(sorted(result))
+
+
+def _is_ready(status: _Status | None, generation: int) -> bool:
+    conditions = (status.conditions if status else None) or []
+    return any(c.type == "Ready" and c.status == "True" and c.observed_generation == generation for c in conditions)

@@ -8,30 +8,45 @@ __all__ = ["SkipReason", "TrustReason"]
 
 
 class SkipReason(StrEnum):
-    """Why a pod was not injected (the webhook's audit annotation, metric and preview)."""
+    """Why a pod was not injected (the webhook's audit annotation, log, metric and preview).
+
+    Each member's docstring is its meaning and, after "Remedy:", what to do; docs/reference/conditions.md is made of
+    them.
+    """
 
     NOT_BOUND = "NotBound"
-    """Neither an annotation nor a binding gives the pod's account a role. The everyday case."""
+    """Neither an annotation nor a binding gives the pod's account a role. The everyday case. Remedy: none needed; for
+    a role, annotate the service account or create a RoleBinding that names it."""
     ALREADY_INJECTED = "AlreadyInjected"
-    """Everything that would be added is there."""
+    """Everything that would be added is there. Remedy: none needed."""
     ACCOUNT_NOT_FOUND = "AccountNotFound"
-    """The service account does not exist, as far as the API server says."""
+    """The service account does not exist, as far as the API server says. Remedy: create the service account before
+    the pod, then create the pod anew."""
     LOOKUP_FAILED = "LookupFailed"
-    """The service account is not in the cache and could not be read in time."""
+    """The service account is not in the cache and could not be read in time. Remedy: create the pod anew; when it
+    happens often, see the webhook's log and its lookup settings."""
     INVALID_ROLE_ARN = "InvalidRoleArn"
-    """The annotation is not the ARN of an IAM role."""
+    """The annotation is not the ARN of an IAM role. Remedy: correct the service account's annotation, then create the
+    pod anew."""
     OPTED_OUT = "OptedOut"
-    """The pod or its account says ``trustbind.dev/inject: "false"``."""
+    """The pod or its account says ``trustbind.dev/inject: "false"``. Remedy: none needed; to have it injected, remove
+    that annotation."""
     VOLUME_CONFLICT = "VolumeConflict"
-    """A volume with our name holds something else."""
+    """A volume with our name holds something else. Remedy: rename that volume in the pod's template."""
     MIRROR_POD = "MirrorPod"
-    """A static pod's mirror, which the kubelet runs as it is and which may not use tokens."""
+    """A static pod's mirror, which the kubelet runs as it is and which may not use tokens. Remedy: none; run the
+    workload as an ordinary pod when it needs a role."""
     METHOD_NOT_SUPPORTED = "MethodNotSupported"
-    """The binding uses a method that the webhook cannot inject yet."""
+    """The binding uses a method that the webhook cannot inject yet. Remedy: use WebIdentity, or a later version."""
     NOT_UNDERSTOOD = "PodNotUnderstood"
-    """The object is not a Pod that this version can read."""
+    """The object is not a Pod that this version can read. Remedy: see the message for the field; if the API server
+    takes the pod without the webhook, report it as a defect."""
     NOT_A_POD_CREATION = "NotAPodCreation"
-    """The review is about something else than the creation of a pod."""
+    """The review is about something else than the creation of a pod. Remedy: let the webhook's configuration send
+    only the creation of pods."""
+    INTERNAL_ERROR = "InternalError"
+    """Deciding about the pod failed, and it was let through without a role: a defect of ours. Remedy: report it with
+    the trace in the webhook's log."""
 
 
 class TrustReason(StrEnum):
@@ -122,5 +137,3 @@ class TrustReason(StrEnum):
     RETAINED = "TrustRetained"
     """The binding is gone and its trust was left, as it asked for. Remedy: none needed; remove the statement by hand
     when it is not wanted any more."""
-    ORPHAN_REMOVED = "OrphanRemoved"
-    """A statement of ours that no binding wants was removed. Remedy: none needed."""

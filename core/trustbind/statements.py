@@ -26,6 +26,7 @@ __all__ = [
     "StatementKey",
     "WebIdentityKey",
     "build",
+    "check_conditions",
     "disowned",
     "is_owned",
     "owner_prefix",
@@ -93,6 +94,7 @@ def build(issuer: Issuer, role: RoleArn, key: StatementKey, subjects: Iterable[S
         InvalidValueError: a further condition is about the audience, the subject or the external id, which the
             statement states itself, or there is no subject.
     """
+    check_conditions(issuer, key)
     if isinstance(key, WebIdentityKey):
         names = sorted({str(s) for s in subjects})
         if not names:
@@ -113,6 +115,23 @@ def build(issuer: Issuer, role: RoleArn, key: StatementKey, subjects: Iterable[S
     if condition := _with_conditions(base, key.conditions):
         statement["Condition"] = condition
     return statement
+
+
+def check_conditions(issuer: Issuer, key: StatementKey) -> None:
+    """Check that no further condition is about what the statement states itself.
+
+    Raises:
+        InvalidValueError: one is about the audience or the subject; in a chain, about the external id.
+    """
+    if isinstance(key, WebIdentityKey):
+        stated = {issuer.audience_key.lower(), issuer.subject_key.lower()}
+    else:
+        stated = {"sts:externalid"} if key.external_id else set()
+    for condition in sorted(key.conditions):
+        if condition.key.lower() in stated:
+            raise InvalidValueError(
+                f"a further condition on {condition.key} is not possible: the statement states it itself"
+            )
 
 
 def disowned(statement: Statement, subjects: Iterable[Subject]) -> dict[str, Any]:
@@ -136,13 +155,8 @@ def placeholder(issuer: Issuer, role: RoleArn) -> dict[str, Any]:
 
 
 def _with_conditions(base: dict[str, Any], extra: tuple[ExtraCondition, ...]) -> dict[str, Any]:
-    reserved = {key.lower() for key in base}
     result: dict[str, Any] = {"StringEquals": dict(base)} if base else {}
     for condition in sorted(extra):
-        if condition.key.lower() in reserved:
-            raise InvalidValueError(
-                f"a further condition on {condition.key} is not possible: the statement states it itself"
-            )
         values = sorted(condition.values)
         block = result.setdefault(condition.operator, {})
         block[condition.key] = values[0] if len(values) == 1 else values

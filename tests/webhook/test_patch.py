@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import jsonpatch
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trustbind.arns import RoleArn
-from trustbind.bindings import BindingRef, RoleBinding
+from trustbind.bindings import BindingRef, Method, RoleBinding, Source
 from trustbind_webhook.decision import DEFAULT_MOUNT_PATH, VOLUME_NAME, Account, Inject, InjectionSettings, Skip, decide
 from trustbind_webhook.patch import Operation, applied, patch
 from trustbind_webhook.pods import pod_of
@@ -27,6 +28,9 @@ OURS = {
     "AWS_STS_REGIONAL_ENDPOINTS",
     "AWS_REGION",
     "AWS_DEFAULT_REGION",
+    "AWS_CONFIG_FILE",
+    "AWS_PROFILE",
+    "AWS_SDK_LOAD_CONFIG",
 }
 TOKEN = {"serviceAccountToken": {"audience": "sts.amazonaws.com", "expirationSeconds": 3600, "path": "token"}}
 
@@ -150,7 +154,16 @@ BINDING = RoleBinding(
     service_account_names=("checkout",),
     session_name="{cluster}{pod}",
 )
-bindings_of = st.sampled_from([(), (BINDING,)])
+CHAIN = replace(
+    BINDING,
+    ref=BindingRef("shop", "chain"),
+    method=Method.ASSUME_ROLE,
+    source=Source(RoleArn.parse("arn:aws:iam::111122223333:role/base")),
+    audience="chain.example",
+    wait_until_ready=True,
+)
+OTHER = replace(BINDING, ref=BindingRef("shop", "other"), profile="other", region="eu-west-1")
+bindings_of = st.sampled_from([(), (BINDING,), (CHAIN,), (OTHER,), (BINDING, OTHER), (CHAIN, OTHER)])
 
 
 def outcome_of(
@@ -256,9 +269,11 @@ def test_session_names(
     pod: dict[str, Any], account: Account, bindings: tuple[RoleBinding, ...], settings: InjectionSettings
 ) -> None:
     """Every session name that is given is one that STS takes, and the same in all containers of the pod."""
-    _, operations, _ = result_of(pod, account, bindings, settings)
+    outcome, operations, _ = result_of(pod, account, bindings, settings)
     added = [v for o in operations for v in (o["value"] if isinstance(o["value"], list) else [o["value"]])]
-    sessions = {v["value"] for v in added if v.get("name") == "AWS_ROLE_SESSION_NAME"}
+    sessions = {v["value"] for v in added if isinstance(v, dict) and v.get("name") == "AWS_ROLE_SESSION_NAME"}
+    if isinstance(outcome, Inject):
+        sessions |= set(re.findall("role_session_name = (.*)", outcome.delivery.config))
 
     assert len(sessions) <= 1
     assert all(SESSION_NAME.fullmatch(session) for session in sessions)

@@ -15,12 +15,15 @@ from hypothesis import strategies as st
 from trustbind.arns import RoleArn
 from trustbind.reasons import SkipReason
 from trustbind_webhook.decision import Account, Inject, InjectionSettings, Skip, decide
+from trustbind_webhook.delivery import Place, Profile, plain
 from trustbind_webhook.patch import applied, patch
 from trustbind_webhook.review import BadReviewError, Review, allow, parse
 
 REVIEWS = Path(__file__).parents[1] / "data" / "reviews"
 SKIP = Skip(SkipReason.NOT_BOUND)
-INJECT = Inject(RoleArn("aws", "444455556666", "/", "x"), "a", 3600, "/m", volume=True, has_volumes=False, additions=())
+ROLE = RoleArn("aws", "444455556666", "/", "x")
+DELIVERY = plain(Profile("default", ROLE, None, "a", 3600, "", "s"), Place("/m"), sts_regional=False)
+INJECT = Inject(ROLE, DELIVERY, volume=True, has_volumes=False, additions=())
 POD: dict[str, Any] = {
     "apiVersion": "v1",
     "kind": "Pod",
@@ -206,7 +209,6 @@ def test_every_reason_is_told(reason: SkipReason) -> None:
     acted_upon = {
         SkipReason.INVALID_ROLE_ARN,
         SkipReason.VOLUME_CONFLICT,
-        SkipReason.METHOD_NOT_SUPPORTED,
         SkipReason.NOT_UNDERSTOOD,
         SkipReason.LOOKUP_FAILED,
     }

@@ -14,7 +14,7 @@ from trustbind_runtime.logs import Logger
 from trustbind_webhook import review as reviews
 from trustbind_webhook.decision import Inject, InjectionSettings, Skip, decide
 from trustbind_webhook.lookup import Lookup, LookupFailedError
-from trustbind_webhook.metrics import INTERNAL_ERROR, Metrics
+from trustbind_webhook.metrics import Metrics
 from trustbind_webhook.patch import Operation, patch
 from trustbind_webhook.review import MAX_BODY_BYTES, BadReviewError, Review
 
@@ -119,7 +119,7 @@ class Admission:
             answer = reviews.allow(review, outcome, operations)
         except Exception:  # noqa: BLE001 - a defect of ours must not keep anybody's pod from starting
             self._log.exception("decision failed", uid=review.uid, namespace=review.namespace)
-            self._metrics.skipped[INTERNAL_ERROR].inc()
+            self._metrics.skipped[SkipReason.INTERNAL_ERROR].inc()
             return _internal_error(review.uid)
         self._record(review, outcome)
         return answer
@@ -147,7 +147,7 @@ class Admission:
         if isinstance(outcome, Inject):
             self._metrics.injected.inc()
             self._log.info(
-                "pod injected", **where, role=str(outcome.role), binding=outcome.binding, findings=outcome.findings
+                "pod injected", **where, role=str(outcome.role), bindings=outcome.bindings, findings=outcome.findings
             )
             return
         self._metrics.skipped[outcome.reason].inc()
@@ -221,7 +221,7 @@ def _internal_error(uid: str) -> bytes:
     response = {
         "uid": uid,
         "allowed": True,
-        "auditAnnotations": {"reason": INTERNAL_ERROR, "message": message},
+        "auditAnnotations": {"reason": SkipReason.INTERNAL_ERROR.value, "message": message},
         "warnings": [f"trustbind: {message}"],
     }
     return _encode({"apiVersion": reviews.API_VERSION, "kind": "AdmissionReview", "response": response})

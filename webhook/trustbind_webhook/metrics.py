@@ -11,10 +11,7 @@ from prometheus_client.process_collector import ProcessCollector
 from trustbind import __version__
 from trustbind.reasons import SkipReason
 
-__all__ = ["INTERNAL_ERROR", "LIVE_RESULTS", "Metrics"]
-
-INTERNAL_ERROR: Final = "InternalError"
-"""The reason of a pod that was let through because deciding about it failed: a defect of ours."""
+__all__ = ["LIVE_RESULTS", "Metrics"]
 
 LIVE_RESULTS: Final = ("found", "missing", "failed", "limited")
 """What a live read can come to; ``limited``: it was not made, because too many were."""
@@ -36,9 +33,7 @@ class Metrics:
             registry=self.registry,
         )
         self.injected: Final = admissions.labels("injected", "")
-        self.skipped: Final = {
-            reason: admissions.labels("skipped", reason) for reason in (*map(str, SkipReason), INTERNAL_ERROR)
-        }
+        self.skipped: Final = {reason: admissions.labels("skipped", reason.value) for reason in SkipReason}
         self.duration: Final = Histogram(
             "trustbind_webhook_admission_duration_seconds",
             "Time from the request's headers to the answer.",

@@ -6,7 +6,9 @@ import copy
 from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict
 
-from trustbind_webhook.decision import TOKEN_FILE, VOLUME_NAME, Addition, Inject
+from trustbind_webhook.containers import Addition
+from trustbind_webhook.decision import GATE, WAITING_LABEL, Inject
+from trustbind_webhook.delivery import CONFIG_ANNOTATION, CONFIG_FILE, Delivery
 
 __all__ = ["Operation", "applied", "patch"]
 
@@ -22,12 +24,20 @@ class Operation(TypedDict):
 def patch(inject: Inject) -> list[Operation]:
     """Return the smallest list of ``add`` operations that carries ``inject`` out; empty when nothing is missing."""
     operations: list[Operation] = []
+    if inject.annotate:
+        operations.append(_member("annotations", CONFIG_ANNOTATION, inject.delivery.config, has=inject.has_annotations))
+    if inject.gate:
+        operations.append(_member("labels", WAITING_LABEL, "true", has=inject.has_labels))
+        gate = {"name": GATE}
+        operations.append(
+            _add("/spec/schedulingGates/-", gate) if inject.has_gates else _add("/spec/schedulingGates", [gate])
+        )
     if inject.volume:
-        volume = _volume(inject)
+        volume = _volume(inject.delivery)
         # To the front, as the EKS webhook does it; a list has to be there before something can be put into it.
         operations.append(_add("/spec/volumes/0", volume) if inject.has_volumes else _add("/spec/volumes", [volume]))
     for addition in inject.additions:
-        operations += _container(addition, inject.mount_path)
+        operations += _container(addition, inject.delivery)
     return operations
 
 
@@ -41,7 +51,7 @@ def applied(pod: Mapping[str, Any], operations: Iterable[Operation]) -> dict[str
             place = place[int(token)] if isinstance(place, list) else place[token]
         value = copy.deepcopy(operation["value"])
         if not isinstance(place, list):
-            place[last] = value
+            place[last.replace("~1", "/").replace("~0", "~")] = value
         elif last == "-":
             place.append(value)
         else:
@@ -49,7 +59,7 @@ def applied(pod: Mapping[str, Any], operations: Iterable[Operation]) -> dict[str
     return result
 
 
-def _container(addition: Addition, mount_path: str) -> list[Operation]:
+def _container(addition: Addition, delivery: Delivery) -> list[Operation]:
     operations: list[Operation] = []
     env = [{"name": name, "value": value} for name, value in addition.env]
     if addition.has_env:
@@ -57,7 +67,7 @@ def _container(addition: Addition, mount_path: str) -> list[Operation]:
     elif env:
         operations.append(_add(f"{addition.path}/env", env))
     if addition.mount:
-        mount = {"name": VOLUME_NAME, "readOnly": True, "mountPath": mount_path}
+        mount = {"name": delivery.volume_name, "readOnly": True, "mountPath": delivery.mount_path}
         if addition.has_mounts:
             operations.append(_add(f"{addition.path}/volumeMounts/-", mount))
         else:
@@ -65,13 +75,28 @@ def _container(addition: Addition, mount_path: str) -> list[Operation]:
     return operations
 
 
-def _volume(inject: Inject) -> dict[str, Any]:
-    token = {
-        "audience": inject.audience,
-        "expirationSeconds": inject.expiration_seconds,
-        "path": TOKEN_FILE,
-    }
-    return {"name": VOLUME_NAME, "projected": {"sources": [{"serviceAccountToken": token}]}}
+def _volume(delivery: Delivery) -> dict[str, Any]:
+    sources: list[dict[str, Any]] = [
+        {
+            "serviceAccountToken": {
+                "audience": token.audience,
+                "expirationSeconds": token.expiration_seconds,
+                "path": token.path,
+            }
+        }
+        for token in delivery.tokens
+    ]
+    if delivery.config:
+        field = {"fieldPath": f"metadata.annotations['{CONFIG_ANNOTATION}']"}
+        sources.append({"downwardAPI": {"items": [{"path": CONFIG_FILE, "fieldRef": field}]}})
+    return {"name": delivery.volume_name, "projected": {"sources": sources}}
+
+
+def _member(where: str, key: str, value: str, *, has: bool) -> Operation:
+    """Return the addition of one label or annotation."""
+    if not has:
+        return _add(f"/metadata/{where}", {key: value})
+    return _add(f"/metadata/{where}/{key.replace('~', '~0').replace('/', '~1')}", value)
 
 
 def _add(path: str, value: Any) -> Operation:

@@ -43,10 +43,30 @@ class TokenSource(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     audience: str | None = None
 
 
+class FieldRef(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    """Which field of the pod a file shows."""
+
+    field_path: str = ""
+
+
+class DownwardItem(msgspec.Struct, frozen=True, rename="camel"):
+    """One file of a ``downwardAPI`` source."""
+
+    path: str = ""
+    field_ref: FieldRef | None = None
+
+
+class DownwardSource(msgspec.Struct, frozen=True):
+    """A ``downwardAPI`` source of a projected volume."""
+
+    items: list[DownwardItem] | None = None
+
+
 class Projection(msgspec.Struct, frozen=True, rename="camel"):
-    """One source of a projected volume; a source of another kind leaves the field empty."""
+    """One source of a projected volume; a source of another kind leaves both fields empty."""
 
     service_account_token: TokenSource | None = None
+    downward_api: DownwardSource | None = msgspec.field(default=None, name="downwardAPI")
 
 
 class Projected(msgspec.Struct, frozen=True):
@@ -68,6 +88,12 @@ class OperatingSystem(msgspec.Struct, frozen=True, gc=False):
     name: str = ""
 
 
+class Gate(msgspec.Struct, frozen=True, gc=False):
+    """One scheduling gate."""
+
+    name: str = ""
+
+
 class PodSpec(msgspec.Struct, frozen=True, rename="camel"):
     """The spec's deciding part."""
 
@@ -78,6 +104,8 @@ class PodSpec(msgspec.Struct, frozen=True, rename="camel"):
     service_account: str | None = None
     node_selector: dict[str, str] | None = None
     os: OperatingSystem | None = None
+    node_name: str | None = None
+    scheduling_gates: list[Gate] | None = None
 
 
 class Metadata(msgspec.Struct, frozen=True, rename="camel"):
@@ -87,6 +115,7 @@ class Metadata(msgspec.Struct, frozen=True, rename="camel"):
     generate_name: str | None = None
     namespace: str | None = None
     annotations: dict[str, str] | None = None
+    labels: dict[str, str] | None = None
 
 
 class Pod(msgspec.Struct, frozen=True):

@@ -136,8 +136,10 @@ def allow(review: Review, outcome: Inject | Skip, operations: Sequence[Operation
     warnings = [*outcome.findings]
     if isinstance(outcome, Inject):
         audit["role"] = str(outcome.role)
-        if outcome.binding:
-            audit["binding"] = outcome.binding
+        if outcome.bindings:
+            audit["bindings"] = " ".join(outcome.bindings)
+        if outcome.gate:
+            audit["waiting"] = "true"
     else:
         audit["reason"] = outcome.reason.value
         if outcome.message:
@@ -159,7 +161,6 @@ _WARNED: Final = frozenset(
     {
         SkipReason.INVALID_ROLE_ARN,
         SkipReason.VOLUME_CONFLICT,
-        SkipReason.METHOD_NOT_SUPPORTED,
         SkipReason.NOT_UNDERSTOOD,
         SkipReason.LOOKUP_FAILED,
     }
