@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import platform
 import signal
 import sys
 import time
@@ -35,6 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console, errors = Console(), Console(stderr=True)
     if not console.is_terminal:
         console.width = _WIDTH
+    if platform.system() != "Linux":
+        errors.print("benchmarks: they read /proc and the clocks of processes, and need Linux")
+        return 1
     started, before = time.monotonic(), machine.load_average()
     facts = machine.facts()
     report: dict[str, Any] = {"machine": facts, "quick": options.quick}

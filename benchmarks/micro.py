@@ -39,7 +39,7 @@ from trustbind_webhook.review import allow, parse
 __all__ = ["measure"]
 
 _REPEATS: Final = 7
-_SECONDS: Final = 0.15
+_SECONDS: Final = 0.08
 _QUICK_SECONDS: Final = 0.03
 """Of each repeat."""
 

@@ -17,11 +17,12 @@ import yaml
 
 from benchmarks.reviews import Payload, check_injected
 from benchmarks.section import BenchmarkError
+from trustbind.errors import TrustbindError
 from trustbind_cli.demo.processes import Process, free_port, post_review, python_environment
 
 __all__ = ["Server", "eks_binary", "start_eks", "start_peer", "start_webhook"]
 
-_EKS_NAMES: Final = ("amazon-eks-pod-identity-webhook", "pod-identity-webhook")
+_EKS_NAME: Final = "amazon-eks-pod-identity-webhook"
 _EXEC: Final = "import os, sys; os.execv(sys.argv[1], sys.argv[1:])"
 """Turns a Python process into another program with the same id."""
 
@@ -60,7 +61,11 @@ class Server:
         Raises:
             BenchmarkError: there is none, or it is wrong.
         """
-        response = post_review(self.port, self.certificate, payload.review)
+        try:
+            response = post_review(self.port, self.certificate, payload.review)
+        except (TrustbindError, OSError, http.client.HTTPException) as error:
+            tail = self.process.log.read_text(errors="replace").strip().splitlines()[-1:]
+            raise BenchmarkError(f"{self.title}: {error}; its log ends in: {' '.join(tail)[-300:]}") from None
         if self.constant:
             if response.get("allowed") is not True:
                 raise BenchmarkError(f"{self.title} did not allow the pod: {response}")
@@ -77,7 +82,7 @@ class Server:
                 connection.getresponse().read()
 
     def _is_ready(self) -> bool:
-        """Return whether the server is ready; those that have no way to say so are, once they are alive."""
+        """Return whether the server says that it is ready or, where it has no word for that, that it is alive."""
         context = ssl.create_default_context(cafile=str(self.certificate))
         connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=context, timeout=2)
         with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
@@ -155,15 +160,13 @@ def eks_binary(environment: Mapping[str, str]) -> Path | None:
         if not os.access(given, os.X_OK):
             raise BenchmarkError(f"EKS_WEBHOOK_BIN is {given}, which is not a program")
         return Path(given).resolve()
-    for name in _EKS_NAMES:
-        if found := shutil.which(name):
-            return Path(found)
+    if found := shutil.which(_EKS_NAME):
+        return Path(found)
     if go := shutil.which("go"):
         answer = subprocess.run([go, "env", "GOPATH"], capture_output=True, text=True, timeout=20, check=False)
-        for name in _EKS_NAMES:
-            program = Path(answer.stdout.strip()) / "bin" / name
-            if os.access(program, os.X_OK):
-                return program
+        program = Path(answer.stdout.strip()) / "bin" / _EKS_NAME
+        if os.access(program, os.X_OK):
+            return program
     return None
 
 
