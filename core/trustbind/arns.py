@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from trustbind.errors import InvalidValueError
@@ -49,6 +50,7 @@ class RoleArn:
     name: str
 
     @classmethod
+    @lru_cache(maxsize=4096)  # a cluster has few roles and many pods
     def parse(cls, text: str) -> RoleArn:
         """Return the role that ``text`` names.
 

@@ -44,7 +44,8 @@ def logger(settings: Log, stream: TextIO | None = None) -> Logger:
         processors.append(structlog.dev.ConsoleRenderer(colors=stream.isatty()))
         raw = structlog.WriteLogger(stream)
     wrapper = structlog.make_filtering_bound_logger(_LEVELS[settings.level])
-    bound: Logger = structlog.wrap_logger(raw, processors=processors, wrapper_class=wrapper)
+    # Bound once: the lazy proxy that wrap_logger returns would bind anew at every line.
+    bound: Logger = structlog.wrap_logger(raw, processors=processors, wrapper_class=wrapper).bind()
     return bound
 
 

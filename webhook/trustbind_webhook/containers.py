@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from trustbind_webhook.delivery import CONFIG_ANNOTATION, CONFIG_FILE, ROLE, TOKEN, Delivery
@@ -13,6 +14,9 @@ __all__ = ["Addition", "additions", "foreign_volume", "own_volume"]
 
 _REGIONAL: Final = "AWS_STS_REGIONAL_ENDPOINTS"
 _REGIONS: Final = ("AWS_DEFAULT_REGION", "AWS_REGION")
+_clean = lru_cache(maxsize=4096)(posixpath.normpath)
+"""Cleaning a path takes longer than all the rest that is done about a mount, and pods have the same few."""
+
 _CONFIG_FIELD: Final = f"metadata.annotations['{CONFIG_ANNOTATION}']"
 
 
@@ -98,7 +102,7 @@ def _mount_problem(container: Container, delivery: Delivery) -> str:
     name, mount_path = delivery.volume_name, delivery.mount_path
     for mount in container.volume_mounts or ():
         ours = mount.name == name
-        same_path = posixpath.normpath(mount.mount_path) == posixpath.normpath(mount_path)
+        same_path = _clean(mount.mount_path) == _clean(mount_path)
         if ours and (not same_path or mount.sub_path or mount.sub_path_expr):
             return (
                 f"container {container.name} mounts {name} at {mount.mount_path!r}, not whole at "
@@ -135,8 +139,8 @@ def _identity_problem(container: Container, delivery: Delivery) -> str:
 def _addition(container: Container, path: str, delivery: Delivery) -> Addition | None:
     """Return what the container lacks; None when that is nothing."""
     values = {variable.name: variable.value for variable in container.env or ()}
-    has_identity = any(name in values for name, _ in delivery.identity)
-    has_region = any(name in values for name in _REGIONS)
+    has_identity = not delivery.names.isdisjoint(values)
+    has_region = "AWS_REGION" in values or "AWS_DEFAULT_REGION" in values
     has_regional = _REGIONAL in values
     ours = all(values.get(name) == value for name, value in delivery.identity)
     env: list[tuple[str, str]] = []

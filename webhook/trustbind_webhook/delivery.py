@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from trustbind.arns import RoleArn
@@ -131,6 +131,11 @@ class Delivery:
     exclusive: frozenset[str]
     region: str
     sts_regional: bool
+    names: frozenset[str] = field(init=False, repr=False)
+    """Names of the identity's variables; asked for every container."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", frozenset(name for name, _ in self.identity))
 
 
 def plain(profile: Profile, place: Place, *, sts_regional: bool) -> Delivery:
