@@ -57,6 +57,7 @@ class Method(StrEnum):
 
     WEB_IDENTITY = "WebIdentity"
     ASSUME_ROLE = "AssumeRole"
+    POD_IDENTITY = "PodIdentity"
 
 
 class DeletionPolicy(StrEnum):
@@ -229,7 +230,7 @@ class _Spec(Strict, frozen=True):
     role_arn: str
     service_account_names: Annotated[list[str], Meta(min_length=1, max_length=100)] | None = None
     service_account_selector: RawSelector | None = None
-    method: Literal["WebIdentity", "AssumeRole"] = "WebIdentity"
+    method: Literal["WebIdentity", "AssumeRole", "PodIdentity"] = "WebIdentity"
     source: _Source | None = None
     external_id: str | None = None
     audience: str = DEFAULT_AUDIENCE

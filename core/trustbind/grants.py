@@ -195,14 +195,17 @@ class _Namespaces(Strict, frozen=True):
     selector: RawSelector | None = None
 
 
+_Method = Literal["WebIdentity", "AssumeRole", "PodIdentity"]
+
+
 class _Spec(Strict, frozen=True):
     namespaces: _Namespaces
     role_arns: Annotated[list[str], Meta(min_length=1, max_length=100)]
     service_account_names: Annotated[list[str], Meta(min_length=1, max_length=100)] = msgspec.field(
         default_factory=lambda: ["*"]
     )
-    methods: Annotated[list[Literal["WebIdentity", "AssumeRole"]], Meta(min_length=1, max_length=2)] = msgspec.field(
-        default_factory=lambda: ["WebIdentity", "AssumeRole"]
+    methods: Annotated[list[Literal["WebIdentity", "AssumeRole", "PodIdentity"]], Meta(min_length=1, max_length=3)] = (
+        msgspec.field(default_factory=lambda: ["WebIdentity", "AssumeRole"])
     )
     max_session_duration_seconds: Annotated[int, Meta(ge=MIN_SESSION_SECONDS, le=MAX_SESSION_SECONDS)] | None = None
 

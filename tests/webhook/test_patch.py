@@ -31,6 +31,8 @@ OURS = {
     "AWS_CONFIG_FILE",
     "AWS_PROFILE",
     "AWS_SDK_LOAD_CONFIG",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
 }
 TOKEN = {"serviceAccountToken": {"audience": "sts.amazonaws.com", "expirationSeconds": 3600, "path": "token"}}
 
@@ -163,7 +165,8 @@ CHAIN = replace(
     wait_until_ready=True,
 )
 OTHER = replace(BINDING, ref=BindingRef("shop", "other"), profile="other", region="eu-west-1")
-bindings_of = st.sampled_from([(), (BINDING,), (CHAIN,), (OTHER,), (BINDING, OTHER), (CHAIN, OTHER)])
+AGENT = replace(BINDING, ref=BindingRef("shop", "agent"), method=Method.POD_IDENTITY)
+bindings_of = st.sampled_from([(), (BINDING,), (CHAIN,), (AGENT, BINDING), (OTHER,), (BINDING, OTHER), (CHAIN, OTHER)])
 
 
 def outcome_of(
@@ -287,11 +290,12 @@ def test_token_is_mounted_where_the_variable_says(
     outcome, _, after = result_of(pod, account, bindings, settings)
     if isinstance(outcome, Skip):
         return
-    assert [v["name"] for v in after["spec"]["volumes"]].count(VOLUME_NAME) == 1
+    name = outcome.delivery.volume_name
+    assert [v["name"] for v in after["spec"]["volumes"]].count(name) == 1
     for addition in outcome.additions:
         if "AWS_WEB_IDENTITY_TOKEN_FILE" in dict(addition.env):
             _, _, kind, index = addition.path.split("/")
-            assert VOLUME_NAME in {m["name"] for m in after["spec"][kind][int(index)]["volumeMounts"]}
+            assert name in {m["name"] for m in after["spec"][kind][int(index)]["volumeMounts"]}
 
 
 def test_smallest_patch() -> None:

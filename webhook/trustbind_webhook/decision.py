@@ -4,6 +4,7 @@
 deliberately different, docs/decisions/0003-compatibility.md says how and why.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -11,7 +12,7 @@ from typing import Final
 from trustbind import annotations, sessions
 from trustbind.annotations import AnnotationKeys
 from trustbind.arns import RoleArn
-from trustbind.bindings import DEFAULT_PROFILE, RoleBinding
+from trustbind.bindings import DEFAULT_PROFILE, Method, RoleBinding
 from trustbind.errors import InvalidValueError
 from trustbind.identities import DEFAULT_AUDIENCE
 from trustbind.reasons import SkipReason
@@ -20,9 +21,11 @@ from trustbind_webhook.delivery import (
     CONFIG_ANNOTATION,
     TOKEN_FILE,
     VOLUME_NAME,
+    ContainerCredentials,
     Delivery,
     Place,
     Profile,
+    container_credentials,
     plain,
     profiles,
 )
@@ -47,6 +50,8 @@ GATE: Final = "trustbind.dev/trust"
 WAITING_LABEL: Final = "trustbind.dev/waiting"
 """Marks such a pod, so that the operator finds it without watching all pods."""
 
+_SPREAD_SECONDS: Final = 7200
+
 _MIRROR: Final = "kubernetes.io/config.mirror"
 
 
@@ -62,6 +67,7 @@ class InjectionSettings:
         region: injected as AWS_REGION and AWS_DEFAULT_REGION; empty: none.
         sts_regional_endpoints: whether to inject AWS_STS_REGIONAL_ENDPOINTS=regional without an annotation.
         cluster: name of the cluster, for session names.
+        pod_identity: how EKS Pod Identity is delivered, for the accounts that have it.
         wait_for_bindings: whether ``waitUntilReady`` of a binding holds a pod; only with an operator that lets it go.
     """
 
@@ -72,6 +78,7 @@ class InjectionSettings:
     region: str = ""
     sts_regional_endpoints: bool = False
     cluster: str = ""
+    pod_identity: ContainerCredentials = field(default_factory=ContainerCredentials)
     wait_for_bindings: bool = True
     keys: AnnotationKeys = field(init=False, repr=False)
 
@@ -81,12 +88,21 @@ class InjectionSettings:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A service account as far as it decides."""
+    """A service account as far as it decides.
+
+    Attributes:
+        namespace: of the account.
+        name: of the account.
+        annotations: of the families that are read.
+        labels: all of them.
+        pod_identity: whether EKS Pod Identity is set up for it (the file of identities).
+    """
 
     namespace: str
     name: str
     annotations: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    pod_identity: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +110,8 @@ class Inject:
     """What is added to the pod.
 
     Attributes:
-        role: the role that the pod ends up with; with several, that of the profile that is used by default.
+        role: the role that the pod ends up with; with several, that of the profile that is used by default. None when
+            EKS Pod Identity decides about it.
         delivery: how it gets at its roles.
         volume: whether the volume has to be added.
         has_volumes: whether the pod has a list of volumes already.
@@ -104,11 +121,12 @@ class Inject:
         gate: whether the pod has to wait for its bindings.
         has_gates: whether the pod has a list of scheduling gates already.
         has_labels: whether the pod has labels already.
+        label: whether the delivery's label has to be added.
         bindings: names of the bindings that decided or refined, sorted.
         findings: sentences about what was ignored or corrected on the way.
     """
 
-    role: RoleArn
+    role: RoleArn | None
     delivery: Delivery
     volume: bool
     has_volumes: bool
@@ -118,6 +136,7 @@ class Inject:
     gate: bool = False
     has_gates: bool = False
     has_labels: bool = False
+    label: bool = False
     bindings: tuple[str, ...] = ()
     findings: tuple[str, ...] = ()
 
@@ -174,7 +193,7 @@ def decide(
     choices = _choices(account, bindings, settings, findings)
     if isinstance(choices, Skip):
         return choices
-    delivery, main = _delivery(pod, account, choices, settings, findings, namespace=namespace, unique=unique)
+    delivery, role = _delivery(pod, account, choices, settings, findings, namespace=namespace, unique=unique)
     volume = own_volume(pod, delivery)
     if volume is not None and (problem := foreign_volume(volume, delivery)):
         return Skip(SkipReason.VOLUME_CONFLICT, problem, tuple(findings))
@@ -188,10 +207,11 @@ def decide(
     # A gate can only be set at creation, and not on a pod that has its node already.
     gate = waiting and not pod.spec.node_name and all(g.name != GATE for g in pod.spec.scheduling_gates or ())
     annotate = bool(delivery.config) and CONFIG_ANNOTATION not in pod.annotations
-    if volume is not None and not added and not gate and not annotate:
+    label = delivery.label is not None and delivery.label[0] not in (pod.metadata.labels or {})
+    if volume is not None and not (added or gate or annotate or label):
         return Skip(SkipReason.ALREADY_INJECTED, findings=tuple(findings))
     return Inject(
-        role=main.role,
+        role=role,
         delivery=delivery,
         volume=volume is None,
         has_volumes=pod.spec.volumes is not None,
@@ -201,6 +221,7 @@ def decide(
         gate=gate,
         has_gates=pod.spec.scheduling_gates is not None,
         has_labels=pod.metadata.labels is not None,
+        label=label,
         bindings=tuple(sorted(str(b.ref) for b in choices.values() if b is not None)),
         findings=tuple(findings),
     )
@@ -210,6 +231,7 @@ class _Choices(dict[str, RoleBinding | None]):
     """Profile to binding; None where an annotation alone decides."""
 
     annotated: RoleArn | None = None
+    by_agent: bool = False
 
 
 def _choices(
@@ -221,6 +243,12 @@ def _choices(
     oldest binding of each profile decides.
     """
     own = sorted((b for b in bindings if b.names(account.name, account.labels)), key=lambda b: b.age_key)
+    by_agent = [b for b in own if b.method is Method.POD_IDENTITY]
+    if by_agent or account.pod_identity:
+        # Container credentials come before everything else, as in the EKS webhook.
+        chosen = _Choices({b.profile: b for b in by_agent[:1]})
+        chosen.by_agent = True
+        return chosen
     key = settings.keys.role_arn
     annotated = account.annotations.get(key, "").strip()
     chosen = _Choices()
@@ -253,13 +281,26 @@ def _delivery(
     *,
     namespace: str,
     unique: str,
-) -> tuple[Delivery, Profile]:
-    """Return how the pod gets at its roles, and the profile that is used by default."""
+) -> tuple[Delivery, RoleArn | None]:
+    """Return how the pod gets at its roles, and the role that is used by default."""
     keys = settings.keys
     audience, audience_finding = annotations.audience(account.annotations, keys.audience)
     sts, sts_finding = annotations.sts_regional_endpoints(account.annotations, keys.sts_regional_endpoints)
     where = f"service account {account.namespace}/{account.name}"
     findings += [f"{where}: {text}" for text in (audience_finding, sts_finding) if text]
+    regional = settings.sts_regional_endpoints if sts is None else sts
+    if choices.by_agent:
+        binding = next(iter(choices.values()), None)
+        seconds = _expiration(pod, account, binding, settings, findings)
+        region = (binding.region if binding else "") or settings.region
+        delivered = container_credentials(
+            settings.pod_identity,
+            _spread(seconds, unique),
+            region,
+            is_windows=pod.is_windows,
+            sts_regional=regional,
+        )
+        return delivered, binding.role if binding else None
     name = pod.metadata.name or sessions.generated_pod(pod.metadata.generate_name or "", unique)
     chosen: list[Profile] = []
     for profile, binding in choices.items():
@@ -282,11 +323,10 @@ def _delivery(
             )
         )
     place = Place(settings.mount_path, pod.is_windows)
-    regional = settings.sts_regional_endpoints if sts is None else sts
     main = next((p for p in chosen if p.name == DEFAULT_PROFILE), chosen[0])
     if len(chosen) == 1 and main.name == DEFAULT_PROFILE and not main.is_chained:
-        return plain(main, place, sts_regional=regional), main
-    return profiles(chosen, place, sts_regional=regional), main
+        return plain(main, place, sts_regional=regional), main.role
+    return profiles(chosen, place, sts_regional=regional), main.role
 
 
 def _expiration(
@@ -309,6 +349,17 @@ def _expiration(
     if seconds is not None:
         return seconds
     return annotations.clamp_expiration(settings.token_expiration_seconds)
+
+
+def _spread(seconds: int, unique: str) -> int:
+    """Return the default life of a token spread over its last two hours, as the EKS webhook does it.
+
+    Otherwise the pods of one rollout would all come to the node's agent for new credentials at the same time.
+    """
+    if seconds != annotations.DEFAULT_EXPIRATION_SECONDS:
+        return seconds
+    share = int.from_bytes(hashlib.sha256(unique.encode()).digest()[:4]) / 2**32
+    return seconds - round(share * _SPREAD_SECONDS)
 
 
 def _tell(findings: list[str], where: str, finding: str) -> None:

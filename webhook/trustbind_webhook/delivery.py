@@ -20,10 +20,12 @@ __all__ = [
     "CONFIG_FILE",
     "TOKEN_FILE",
     "VOLUME_NAME",
+    "ContainerCredentials",
     "Delivery",
     "Place",
     "Profile",
     "Token",
+    "container_credentials",
     "plain",
     "profiles",
 ]
@@ -46,6 +48,9 @@ SESSION: Final = "AWS_ROLE_SESSION_NAME"
 CONFIG: Final = "AWS_CONFIG_FILE"
 PROFILE: Final = "AWS_PROFILE"
 LOAD_CONFIG: Final = "AWS_SDK_LOAD_CONFIG"
+
+FULL_URI: Final = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
+AUTHORIZATION: Final = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"
 
 _SOURCE_PREFIX: Final = "trustbind-source-"
 """Profiles of source roles, which no workload should name."""
@@ -120,6 +125,7 @@ class Delivery:
         exclusive: names of variables of which a container that has any brings an identity of its own.
         region: for AWS_REGION and AWS_DEFAULT_REGION; empty: not set.
         sts_regional: whether AWS_STS_REGIONAL_ENDPOINTS=regional is set.
+        label: of the pod, key and value; None: there is none.
     """
 
     volume_name: str
@@ -131,6 +137,7 @@ class Delivery:
     exclusive: frozenset[str]
     region: str
     sts_regional: bool
+    label: tuple[str, str] | None = None
     names: frozenset[str] = field(init=False, repr=False)
     """Names of the identity's variables; asked for every container."""
 
@@ -180,6 +187,45 @@ def profiles(chosen: Sequence[Profile], place: Place, *, sts_regional: bool) -> 
         # A variable beats every profile's own region, so it is set only where all agree.
         region=regions.pop() if len(regions) == 1 else "",
         sts_regional=sts_regional,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerCredentials:
+    """EKS Pod Identity: an agent on the node gives credentials for a token. Defaults are the EKS webhook's.
+
+    Attributes:
+        audience: of the token.
+        mount_path: of the volume in containers.
+        volume_name: of the projected volume.
+        token_path: inside the volume.
+        full_uri: of the agent.
+    """
+
+    audience: str = "pods.eks.amazonaws.com"
+    mount_path: str = "/var/run/secrets/pods.eks.amazonaws.com/serviceaccount"
+    volume_name: str = "eks-pod-identity-token"
+    token_path: str = "eks-pod-identity-token"  # noqa: S105 - a file name
+    full_uri: str = "http://169.254.170.23/v1/credentials"
+
+
+def container_credentials(
+    agent: ContainerCredentials, expiration_seconds: int, region: str, *, is_windows: bool, sts_regional: bool
+) -> Delivery:
+    """Return the delivery of EKS Pod Identity; the role is the agent's business, so none is named."""
+    place = Place(agent.mount_path, is_windows)
+    identity = ((FULL_URI, agent.full_uri), (AUTHORIZATION, place.file(agent.token_path)))
+    return Delivery(
+        volume_name=agent.volume_name,
+        mount_path=agent.mount_path,
+        tokens=(Token(agent.audience, expiration_seconds, agent.token_path),),
+        config="",
+        identity=identity,
+        session=(),
+        exclusive=frozenset({FULL_URI, AUTHORIZATION}),
+        region=region,
+        sts_regional=sts_regional,
+        label=("eks.amazonaws.com/pod-identity", "enabled"),
     )
 
 

@@ -25,9 +25,13 @@ def patch(inject: Inject) -> list[Operation]:
     """Return the smallest list of ``add`` operations that carries ``inject`` out; empty when nothing is missing."""
     operations: list[Operation] = []
     if inject.annotate:
-        operations.append(_member("annotations", CONFIG_ANNOTATION, inject.delivery.config, has=inject.has_annotations))
+        config = {CONFIG_ANNOTATION: inject.delivery.config}
+        operations += _members("annotations", config, has=inject.has_annotations)
+    labels = {WAITING_LABEL: "true"} if inject.gate else {}
+    if inject.label and inject.delivery.label is not None:
+        labels |= [inject.delivery.label]
+    operations += _members("labels", labels, has=inject.has_labels)
     if inject.gate:
-        operations.append(_member("labels", WAITING_LABEL, "true", has=inject.has_labels))
         gate = {"name": GATE}
         operations.append(
             _add("/spec/schedulingGates/-", gate) if inject.has_gates else _add("/spec/schedulingGates", [gate])
@@ -92,11 +96,15 @@ def _volume(delivery: Delivery) -> dict[str, Any]:
     return {"name": delivery.volume_name, "projected": {"sources": sources}}
 
 
-def _member(where: str, key: str, value: str, *, has: bool) -> Operation:
-    """Return the addition of one label or annotation."""
+def _members(where: str, values: Mapping[str, str], *, has: bool) -> list[Operation]:
+    """Return the addition of labels or annotations: all at once where the pod has none."""
+    if not values:
+        return []
     if not has:
-        return _add(f"/metadata/{where}", {key: value})
-    return _add(f"/metadata/{where}/{key.replace('~', '~0').replace('/', '~1')}", value)
+        return [_add(f"/metadata/{where}", dict(values))]
+    return [
+        _add(f"/metadata/{where}/{key.replace('~', '~0').replace('/', '~1')}", value) for key, value in values.items()
+    ]
 
 
 def _add(path: str, value: Any) -> Operation:
