@@ -89,10 +89,18 @@ class ExtraCondition:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The first role of a chain (method AssumeRole)."""
+    """The first role of a chain (method AssumeRole).
+
+    Attributes:
+        role: its ARN.
+        manage_permission: whether an inline policy on it is kept that allows it to assume the target role.
+        via_root: whether the target role trusts the source role's account, with a condition on the source role, instead
+            of the source role itself; that survives the source role being deleted and created again.
+    """
 
     role: RoleArn
     manage_permission: bool = True
+    via_root: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +217,7 @@ class RoleBinding:
 class _Source(Strict, frozen=True):
     role_arn: str
     manage_permission: bool = True
+    trusted_as: Literal["Role", "AccountRoot"] = "Role"
 
 
 class _Session(Strict, frozen=True):
@@ -305,7 +314,9 @@ def _check_method(spec: _Spec, role: RoleArn) -> None:
 
 
 def _source(raw: _Source | None) -> Source | None:
-    return None if raw is None else Source(_role(raw.role_arn, "spec.source.roleArn"), raw.manage_permission)
+    if raw is None:
+        return None
+    return Source(_role(raw.role_arn, "spec.source.roleArn"), raw.manage_permission, raw.trusted_as == "AccountRoot")
 
 
 def _conditions(raw: list[_Condition] | None, method: Method) -> tuple[ExtraCondition, ...]:

@@ -179,9 +179,13 @@ def claims_on(role: RoleArn, binding: RoleBinding, accounts: Mapping[str, Mappin
         key = WebIdentityKey(binding.audience, conditions)
         claims.append(Claim(binding.ref, key, subjects, binding.age_key))
     if source and role == binding.role:
-        chain = ChainKey(source, binding.external_id, binding.conditions)
+        chain = ChainKey(source, binding.external_id, binding.conditions, via_root=_is_via_root(binding))
         claims.append(Claim(binding.ref, chain, (), binding.age_key))
     return tuple(claims)
+
+
+def _is_via_root(binding: RoleBinding) -> bool:
+    return binding.source is not None and binding.source.via_root
 
 
 def plan(current: TrustDocument, desired: Desired, limit: int = DEFAULT_LIMIT) -> Plan:

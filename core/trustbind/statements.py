@@ -49,11 +49,22 @@ class WebIdentityKey:
 
 @dataclass(frozen=True, slots=True, order=True)
 class ChainKey:
-    """What tells one statement for a source role from another (method AssumeRole)."""
+    """What tells one statement for a source role from another (method AssumeRole).
+
+    Attributes:
+        source: the role that is let in.
+        external_id: that it has to send; empty: none.
+        conditions: further ones.
+        via_root: whether the principal is the source role's account, and a condition names the role. IAM stores a role
+            that is a principal by its unique id, so a role that is created again under its name is not let in any
+            more; an account with a condition on ``aws:PrincipalArn`` is not concerned (IAM User Guide, "AWS JSON
+            policy elements: Principal").
+    """
 
     source: RoleArn
     external_id: str = ""
     conditions: tuple[ExtraCondition, ...] = ()
+    via_root: bool = False
 
 
 StatementKey = WebIdentityKey | ChainKey
@@ -76,7 +87,7 @@ def sid_of(issuer: Issuer, key: StatementKey) -> str:
     parts: list[Any] = (
         ["web", key.audience, conditions]
         if isinstance(key, WebIdentityKey)
-        else ["chain", str(key.source), key.external_id, conditions]
+        else ["chain", str(key.source), key.external_id, conditions, *(["root"] if key.via_root else [])]
     )
     return owner_prefix(issuer) + _digest(json.dumps(parts, separators=(",", ":")))
 
@@ -103,9 +114,12 @@ def build(issuer: Issuer, role: RoleArn, key: StatementKey, subjects: Iterable[S
         action = "sts:AssumeRoleWithWebIdentity"
         base: dict[str, Any] = {issuer.audience_key: key.audience, issuer.subject_key: names}
     else:
-        principal = {"AWS": str(key.source)}
+        source = key.source
+        principal = {"AWS": f"arn:{source.partition}:iam::{source.account_id}:root" if key.via_root else str(source)}
         action = "sts:AssumeRole"
         base = {"sts:ExternalId": key.external_id} if key.external_id else {}
+        if key.via_root:
+            base["aws:PrincipalArn"] = str(source)
     statement: dict[str, Any] = {
         "Sid": sid_of(issuer, key),
         "Effect": "Allow",
