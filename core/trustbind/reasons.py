@@ -137,3 +137,16 @@ class TrustReason(StrEnum):
     RETAINED = "TrustRetained"
     """The binding is gone and its trust was left, as it asked for. Remedy: none needed; remove the statement by hand
     when it is not wanted any more."""
+
+    # Pods
+    WAITING = "WaitingForTrust"
+    """The pod is held at its scheduling gate until the bindings that it needs are Ready. Remedy: see the message; the
+    binding that it names says why it is not Ready."""
+    RELEASED = "TrustReady"
+    """The pod's bindings are Ready, and its gate is gone. Remedy: none needed."""
+    WAITED_TOO_LONG = "WaitedTooLong"
+    """The pod waited longer than it should. Remedy: see the message; what then happens is the setting
+    pods.releaseLate."""
+    MISSED = "PodMissed"
+    """The pod runs without what its account is bound to: the webhook was down, or the binding came later. Remedy:
+    delete the pod, so that it is created again; or let the operator evict such pods (pods.evictMissed)."""
