@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit kube-apiserver test-cluster bench pins format clean env-demo env-dev generate
+.PHONY: help demo test check unit kube-apiserver test-cluster test-sdk bench pins format clean env-demo env-dev generate
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -31,13 +31,17 @@ check: env-dev ## Lint, types and import rules alone
 	@$(BIN)/lint-imports --no-cache | tail -n 3
 
 unit: env-dev ## The tests that need no cluster, alone
-	@$(BIN)/python -m pytest -q -n $(WORKERS) -m 'not cluster' $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q -n $(WORKERS) -m 'not cluster and not sdk and not chart and not image' $(PYTEST_ARGS)
 
 kube-apiserver: ## Build a real kube-apiserver for test-cluster (once; about ten minutes; needs Go)
 	@tools/kube-apiserver/build.sh
 
 test-cluster: env-dev ## The tests against a real kube-apiserver and etcd
 	@$(BIN)/python -m pytest -q -m cluster $(PYTEST_ARGS) tests/cluster
+
+test-sdk: env-dev ## The tests with the AWS CLI and the SDKs for JavaScript and Go (needs node, npm, go)
+	@PYTHON="$${PYTHON:-$(BIN)/python}" tools/sdk/prepare.sh || true
+	@$(BIN)/python -m pytest -q -n $(WORKERS) -m sdk $(PYTEST_ARGS) tests/sdk
 
 bench: env-dev ## Measure both halves against floors and peers
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
@@ -52,6 +56,9 @@ pins: ## Renew requirements/*.txt (needs uv)
 	    --no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins' \
 	    pyproject.toml $${set#*:} --output-file requirements/$${set%%:*}.txt || exit 1; \
 	done
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
+	  --no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins' \
+	  tools/sdk/aws-cli.in --output-file tools/sdk/aws-cli.txt
 
 clean: ## Remove what the commands above made here
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

@@ -186,7 +186,8 @@ def _step(
     wanted = desired_for(Objects(accounts=objects.accounts, bindings=consenting), role, issuer)
     limit = account.trust_policy_limit or access.trust_policy_limit()
     planned = plan(state.document, wanted, limit)
-    provider = _provider(access, role, issuer, {b.audience for b in consenting})
+    # Only what the document will hold needs the provider; what is refused does not.
+    provider = _provider(access, role, issuer, {b.audience for b in consenting if b.ref in planned.applied})
     if provider is not None and not provider.is_empty and not account.manage_provider:
         refusals.append(Refusal(None, TrustReason.PROVIDER_MISSING, provider.lacking()))
     if account.drift_policy is DriftPolicy.OBSERVE and not planned.is_empty:

@@ -74,7 +74,9 @@ def show_plan(planned: Plan, console: Console = out) -> None:
     """Print what a plan will do, for a person."""
     console.print(Text(str(planned.role), style="bold"))
     if planned.is_empty:
-        console.print("  nothing to do: the trust policy is as it should be")
+        console.print(
+            "  nothing is written" if planned.refusals else "  nothing to do: the trust policy is as it should be"
+        )
     for change in planned.changes:
         console.print(Text(f"  {_sentence(change)}", style=_STYLES[change.kind]))
     if planned.changes:

@@ -36,8 +36,6 @@ class SkipReason(StrEnum):
     MIRROR_POD = "MirrorPod"
     """A static pod's mirror, which the kubelet runs as it is and which may not use tokens. Remedy: none; run the
     workload as an ordinary pod when it needs a role."""
-    METHOD_NOT_SUPPORTED = "MethodNotSupported"
-    """The binding uses a method that the webhook cannot inject yet. Remedy: use WebIdentity, or a later version."""
     NOT_UNDERSTOOD = "PodNotUnderstood"
     """The object is not a Pod that this version can read. Remedy: see the message for the field; if the API server
     takes the pod without the webhook, report it as a defect."""
@@ -64,7 +62,8 @@ class TrustReason(StrEnum):
     ACCOUNT_READY = "AccountReady"
     """The account can be reached and its OIDC provider is as it should be. Remedy: none needed."""
     PENDING = "Pending"
-    """The binding has been seen and its role waits for its turn. Remedy: wait a few seconds."""
+    """The AWSAccount is being deleted, and kept while bindings need it for revoking their trust. Remedy: delete those
+    bindings, or wait until they are gone."""
 
     # The binding itself
     INVALID_SPEC = "InvalidSpec"

@@ -9,11 +9,12 @@ from trustbind.accounts import AwsAccount
 from trustbind.arns import RoleArn
 from trustbind.errors import AwsError, InvalidValueError
 from trustbind.reasons import TrustReason
+from trustbind.rules import duplicate_account
 from trustbind.statements import owner_prefix
 from trustbind_operator.accounts import MismatchError
 from trustbind_operator.failures import account_failure
 from trustbind_operator.registry import BindingEntry
-from trustbind_operator.status import Condition, ConditionType, merged, transitions
+from trustbind_operator.status import Condition, ConditionType, merged, ready_condition, transitions
 from trustbind_operator.work import Context, Next, is_deleting, stamp
 
 __all__ = ["FINALIZER", "AccountWork"]
@@ -41,17 +42,36 @@ class AccountWork:
         try:
             account = AwsAccount.parse(body)
         except InvalidValueError as error:
-            await self._store(body, _not_ready(TrustReason.INVALID_SPEC, str(error)), {})
+            if is_deleting(body):  # no binding is worked on through it, so none needs it
+                await context.cluster.guard_account(body, on=False)
+            else:
+                await self._store(body, _not_ready(TrustReason.INVALID_SPEC, str(error)), {})
             return Next.NEVER, False
         entries = self.entries_of(account.account_id)
         if is_deleting(body):
             return await self._going(body, entries), False
         first = context.registry.aws_account(account.account_id)
         if first is not None and first.name != account.name:
-            message = f"AWSAccount {first.name} is older and has the same accountId; remove one of the two"
-            await self._store(body, _not_ready(TrustReason.ACCOUNT_DUPLICATE, message), {})
+            await self._store(body, _not_ready(TrustReason.ACCOUNT_DUPLICATE, duplicate_account(first)), {})
             return Next.RESYNC, False
         return await self._inspect(body, account, entries)
+
+    async def recount(self, name: str) -> bool:
+        """Bring the counts of an account up to date, without asking AWS.
+
+        Returns:
+            Whether that is enough; it is not for an account that is not in order or was not looked at yet.
+        """
+        body = self._context.registry.aws_accounts.get(name)
+        if body is None or is_deleting(body):
+            return False
+        stored: Mapping[str, Any] = body.get("status") or {}
+        ready = ready_condition(stored) or {}
+        if ready.get("status") != "True" or ready.get("observedGeneration") != body["metadata"].get("generation"):
+            return False
+        status = {**stored, **_counts(self.entries_of(str(body["spec"]["accountId"])))}
+        await self._write(body, stored, status)
+        return True
 
     async def guard(self, account: AwsAccount) -> None:
         """Put our finalizer on an AWSAccount, before anything is written in the account."""
@@ -92,7 +112,7 @@ class AccountWork:
         context = self._context
         live = [e.binding for e in entries if e.binding is not None and not e.deleting]
         audiences = frozenset(binding.audience for binding in live)
-        counts = {"bindings": len(entries), "roles": len({e.binding.role for e in entries if e.binding is not None})}
+        counts = _counts(entries)
         try:
             found = await context.accounts.within(
                 account.account_id, lambda: context.accounts.inspect(account, audiences)
@@ -121,7 +141,8 @@ class AccountWork:
     async def _going(self, body: Mapping[str, Any], entries: list[BindingEntry]) -> Next:
         """Let an AWSAccount go once nobody needs it for revoking any more."""
         held = [e for e in entries if e.guarded]
-        if not held:
+        counts = self._context.registry.aws_account(str(body["spec"]["accountId"]))
+        if not held or (counts is not None and counts.name != body["metadata"]["name"]):
             await self._context.cluster.guard_account(body, on=False)
             return Next.NEVER
         count = len(held)
@@ -139,17 +160,24 @@ class AccountWork:
         generation = int(body["metadata"].get("generation", 0))
         conditions = merged(stored.get("conditions") or (), [ready], generation, stamp(context.now()))
         status: dict[str, Any] = {"observedGeneration": generation, "conditions": conditions, **facts}
-        before = next((str(c.get("status")) for c in stored.get("conditions") or () if c.get("type") == "Ready"), "")
+        await self._write(body, stored, status)
+        return str((ready_condition(stored) or {}).get("status", ""))
+
+    async def _write(self, body: Mapping[str, Any], stored: Mapping[str, Any], status: Mapping[str, Any]) -> None:
+        context = self._context
         if status == stored:
-            return before
+            return
         changed = await context.cluster.account_status(body, status)
         if changed is None:
-            return before
+            return
         if body["metadata"]["name"] in context.registry.aws_accounts:
             context.registry.put_aws_account(changed)
         for transition in transitions(stored, status):
             await context.cluster.event("AWSAccount", changed["metadata"], transition)
-        return before
+
+
+def _counts(entries: list[BindingEntry]) -> dict[str, int]:
+    return {"bindings": len(entries), "roles": len({e.binding.role for e in entries if e.binding is not None})}
 
 
 def _not_ready(reason: TrustReason, message: str) -> Condition:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from trustbind.accounts import AwsAccount
+from trustbind.accounts import AwsAccount, DriftPolicy
 from trustbind.arns import RoleArn
 from trustbind.errors import AwsError
 from trustbind.identities import Issuer
@@ -58,6 +58,8 @@ class _Known:
     spec: AwsAccount
     caller: tuple[AccountAccess, str] | None = None
     audiences: set[str] = field(default_factory=set)
+    provider: threading.Lock = field(default_factory=threading.Lock)
+    """One look at the OIDC provider at a time: the second finds what the first has made."""
     failure: tuple[float, AwsError] | None = None
 
 
@@ -107,21 +109,33 @@ class Accounts:
 
     def see_to_provider(
         self, account: AwsAccount, access: AccountAccess, role: RoleArn, audiences: Iterable[str]
-    ) -> None:
+    ) -> bool:
         """See that the account's OIDC provider lists the audiences; asked of AWS only for those not seen there yet.
+
+        Returns:
+            Whether AWS was asked.
 
         Raises:
             NotFoundError: something is lacking and is not ours to manage.
             AwsError: a call failed.
         """
         known = self._of(account)
-        missing = set(audiences) - known.audiences
-        if not missing:
-            return
-        arn = self._issuer.provider_for(role)
-        planned = plan_provider(arn, access.provider_audiences(arn), missing)
-        apply_provider(access, planned, self._issuer, manage=account.manage_provider)
-        known.audiences |= missing
+        manage = account.manage_provider and account.drift_policy is DriftPolicy.REPAIR
+        with known.provider:
+            missing = set(audiences) - known.audiences
+            if not missing:
+                return False
+            arn = self._issuer.provider_for(role)
+            present = access.provider_audiences(arn)
+            planned = plan_provider(arn, present, missing)
+            known.audiences |= missing & (present or frozenset())
+            apply_provider(access, planned, self._issuer, manage=manage)
+            known.audiences |= missing
+        return True
+
+    def audiences_seen(self, account: AwsAccount) -> frozenset[str]:
+        """Return the audiences that the account's OIDC provider was seen to list, or made to."""
+        return frozenset(self._of(account).audiences)
 
     def inspect(self, account: AwsAccount, audiences: frozenset[str]) -> AccountFacts:
         """Look at the account anew and return what is found; brings its provider in order.
@@ -143,7 +157,7 @@ class Accounts:
         return AccountFacts(
             caller_arn=caller_arn,
             provider_arn=str(self._issuer.provider_for(somebody)),
-            limit=account.trust_policy_limit or access.trust_policy_limit(),
+            limit=account.trust_policy_limit or access.trust_policy_limit(anew=True),
         )
 
     def refused(self, account: AwsAccount, error: AwsError) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from trustbind.annotations import INJECT, AnnotationKeys
+from trustbind.bindings import BindingRef
 from trustbind_operator.annotated import MANAGED_LABEL, binding_name, wanted_binding
 from trustbind_operator.feeds import Seen
 from trustbind_operator.kube import CONFLICT, MERGE, binding_path
@@ -34,6 +35,8 @@ class Annotator:
         self._keys = keys
         self._log = log
         self._accounts: dict[tuple[str, str], Seen] = {}
+        self._by_binding: dict[tuple[str, str], tuple[str, str]] = {}
+        """Namespace and name of a binding of ours to the account that it is for."""
         self._due: set[tuple[str, str]] = set()
         self._wake = asyncio.Event()
 
@@ -47,11 +50,21 @@ class Annotator:
         key = (namespace, name)
         if account is None:
             self._accounts.pop(key, None)
+            self._by_binding.pop((namespace, binding_name(name)), None)
             self._due.discard(key)
             return
         self._accounts[key] = account
+        if account.annotations:
+            self._by_binding[namespace, binding_name(name)] = key
         self._due.add(key)
         self._wake.set()
+
+    def unbound(self, ref: BindingRef) -> None:
+        """Take note that a binding is gone: one that an account's annotation still asks for is made again."""
+        key = self._by_binding.get((ref.namespace, ref.name))
+        if key is not None and key in self._accounts:
+            self._due.add(key)
+            self._wake.set()
 
     async def run(self, bindings: Callable[[], Mapping[Any, Any]]) -> None:
         """Keep bindings until cancelled.

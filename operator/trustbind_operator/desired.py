@@ -10,14 +10,15 @@ from dataclasses import dataclass
 
 from trustbind.accounts import AwsAccount
 from trustbind.arns import RoleArn
-from trustbind.bindings import DeletionPolicy, Method, RoleBinding
+from trustbind.bindings import DeletionPolicy, Method
 from trustbind.grants import CONSENT_TAG, authorize, consents
 from trustbind.identities import Issuer, Subject
 from trustbind.plan import Claim, Desired, claims_on
 from trustbind.reasons import TrustReason
+from trustbind.rules import NO_SUBJECTS, profile_conflict, unknown_account
 from trustbind_operator.registry import BindingEntry, Registry
 
-__all__ = ["Verdict", "account_line", "desired_of", "judge", "with_consent"]
+__all__ = ["Verdict", "desired_of", "judge", "with_consent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +63,14 @@ def judge(entry: BindingEntry, registry: Registry, role: RoleArn) -> Verdict:
     accounts = registry.accounts_of(binding.ref.namespace)
     subjects = binding.subjects(accounts)
     if entry.deleting:
-        retains = binding.deletion_policy is DeletionPolicy.RETAIN and _was_applied(entry)
+        retains = binding.deletion_policy is DeletionPolicy.RETAIN and _may_stand(entry)
         claims = claims_on(role, binding, accounts) if retains else ()
         return Verdict(entry, None, None, "it is being deleted", subjects, claims, retains)
     if binding.method is not Method.WEB_IDENTITY:
         return Verdict(
             entry, None, TrustReason.METHOD_NOT_SUPPORTED, f"method {binding.method} is not supported yet", subjects
         )
-    if conflict := _profile_conflict(binding, subjects, registry.rivals(binding), accounts):
+    if conflict := profile_conflict(binding, registry.rivals(binding), accounts):
         return Verdict(entry, None, TrustReason.PROFILE_CONFLICT, conflict, subjects)
     answer = authorize(
         binding,
@@ -87,7 +88,7 @@ def judge(entry: BindingEntry, registry: Registry, role: RoleArn) -> Verdict:
             entry,
             authorized=True,
             reason=TrustReason.ACCOUNT_UNKNOWN,
-            message=account_line(binding.role),
+            message=unknown_account(binding.role),
             subjects=subjects,
         )
     if not subjects:
@@ -95,7 +96,7 @@ def judge(entry: BindingEntry, registry: Registry, role: RoleArn) -> Verdict:
             entry,
             authorized=True,
             reason=TrustReason.NO_SUBJECTS,
-            message="spec.serviceAccountSelector matches no service account yet",
+            message=NO_SUBJECTS,
         )
     return Verdict(
         entry,
@@ -129,15 +130,6 @@ def desired_of(role: RoleArn, issuer: Issuer, verdicts: Iterable[Verdict]) -> De
     return Desired(role, issuer, tuple(claims), tuple(retained))
 
 
-def account_line(role: RoleArn) -> str:
-    """Return the message for a role whose account nobody described, with what to write."""
-    return (
-        f"no AWSAccount has accountId {role.account_id}; create one: apiVersion: trustbind.dev/v1alpha1, "
-        f'kind: AWSAccount, metadata: {{name: account-{role.account_id}}}, spec: {{accountId: "{role.account_id}", '
-        f"managerRoleArn: arn:{role.partition}:iam::{role.account_id}:role/trustbind-manager}}"
-    )
-
-
 def _consented(verdict: Verdict, account: AwsAccount, tags: Mapping[str, str]) -> Verdict:
     namespace = verdict.entry.ref.namespace
     if verdict.reason is not None or verdict.entry.deleting or consents(tags, namespace):
@@ -155,21 +147,11 @@ def _consented(verdict: Verdict, account: AwsAccount, tags: Mapping[str, str]) -
     )
 
 
-def _profile_conflict(
-    binding: RoleBinding,
-    subjects: tuple[Subject, ...],
-    rivals: Iterable[RoleBinding],
-    accounts: Mapping[str, Mapping[str, str]],
-) -> str:
-    for rival in rivals:
-        if shared := set(subjects) & set(rival.subjects(accounts)):
-            return (
-                f"the older RoleBinding {rival.ref} has profile {binding.profile} for service account "
-                f"{min(shared).name} already; give this one another spec.profile, or remove one of the two"
-            )
-    return ""
+def _may_stand(entry: BindingEntry) -> bool:
+    """Return whether the binding's statement is, or may be, in the trust policy, and nobody took back its grant.
 
-
-def _was_applied(entry: BindingEntry) -> bool:
+    Not whether ``TrustApplied`` is true: after one failed call it no longer is, and the trust would not be retained.
+    """
     conditions: Iterable[Mapping[str, object]] = entry.status.get("conditions") or ()
-    return any(c.get("type") == "TrustApplied" and c.get("status") == "True" for c in conditions)
+    refused = any(c.get("type") == "Authorized" and c.get("status") == "False" for c in conditions)
+    return bool(entry.status.get("statementId")) and not refused

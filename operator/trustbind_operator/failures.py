@@ -52,6 +52,8 @@ def account_failure(error: AwsError) -> tuple[TrustReason, str]:
             return TrustReason.ACCESS_DENIED, f"{error}; allow {action} to the account's manager role"
         case NotFoundError():
             return TrustReason.PROVIDER_MISSING, error.problem
+        case PolicyRejectedError() if error.code == "LimitExceeded":
+            return TrustReason.AWS_FAILED, f"{error}; remove what the account does not need, or raise that quota"
         case ThrottledError():
             return TrustReason.THROTTLED, f"{error}; it is tried again by itself"
         case UnreachableError():

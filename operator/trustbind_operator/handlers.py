@@ -29,19 +29,19 @@ class Intake(Protocol):
     def binding_seen(self, body: Mapping[str, Any]) -> None:
         """A RoleBinding is there, or changed."""
 
-    def binding_gone(self, ref: BindingRef) -> None:
-        """A RoleBinding is gone."""
+    def binding_gone(self, ref: BindingRef, uid: str) -> None:
+        """The RoleBinding of this uid is gone; there may be another one of its name by now."""
 
     def account_seen(self, body: Mapping[str, Any]) -> None:
         """An AWSAccount is there, or changed."""
 
-    def account_gone(self, name: str) -> None:
+    def account_gone(self, name: str, uid: str) -> None:
         """An AWSAccount is gone."""
 
     def grant_seen(self, body: Mapping[str, Any]) -> None:
         """A RoleGrant is there, or changed."""
 
-    def grant_gone(self, name: str) -> None:
+    def grant_gone(self, name: str, uid: str) -> None:
         """A RoleGrant is gone."""
 
 
@@ -57,21 +57,22 @@ def registry_of(intake: Intake, login: Callable[..., Awaitable[kopf.ConnectionIn
     async def on_binding(event: Mapping[str, Any], **_: Any) -> None:
         body = event["object"]
         if event["type"] == "DELETED":
-            intake.binding_gone(BindingRef(body["metadata"]["namespace"], body["metadata"]["name"]))
+            metadata = body["metadata"]
+            intake.binding_gone(BindingRef(metadata["namespace"], metadata["name"]), metadata["uid"])
         else:
             intake.binding_seen(body)
 
     async def on_account(event: Mapping[str, Any], **_: Any) -> None:
         body = event["object"]
         if event["type"] == "DELETED":
-            intake.account_gone(body["metadata"]["name"])
+            intake.account_gone(body["metadata"]["name"], body["metadata"]["uid"])
         else:
             intake.account_seen(body)
 
     async def on_grant(event: Mapping[str, Any], **_: Any) -> None:
         body = event["object"]
         if event["type"] == "DELETED":
-            intake.grant_gone(body["metadata"]["name"])
+            intake.grant_gone(body["metadata"]["name"], body["metadata"]["uid"])
         else:
             intake.grant_seen(body)
 

@@ -33,9 +33,6 @@ __all__ = ["AccountAccess", "AwsAccess", "ManagerRole", "RoleState", "TrustStore
 
 CONNECT_TIMEOUT_SECONDS: Final = 5
 READ_TIMEOUT_SECONDS: Final = 15
-MAX_ATTEMPTS: Final = 5
-"""botocore's standard retries, with back-off, per call; a budget per account comes on top in the operator."""
-
 RENEW_BEFORE: Final = timedelta(minutes=5)
 """A manager session is renewed this long before it ends, so that no call meets an expired one."""
 
@@ -47,7 +44,9 @@ _LIST_PAGE: Final = 1000  # IAM API reference, ListRoles, MaxItems
 _BOTO_CONFIG: Final = Config(
     connect_timeout=CONNECT_TIMEOUT_SECONDS,
     read_timeout=READ_TIMEOUT_SECONDS,
-    retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
+    # Three attempts with back-off, unless AWS_MAX_ATTEMPTS says otherwise. More would keep threads busy; the operator
+    # has a budget of calls per account, and tries whole roles again.
+    retries={"mode": "standard"},
     user_agent_extra=f"trustbind/{__version__}",
     max_pool_connections=25,
 )
@@ -194,18 +193,19 @@ class AccountAccess:
             PolicyDocument=document.to_json(),
         )
 
-    def trust_policy_limit(self) -> int:
-        """Return the account's quota, asked once; AWS's default when it may not be asked.
+    def trust_policy_limit(self, *, anew: bool = False) -> int:
+        """Return the account's quota, asked once, or ``anew``; AWS's default when it may not be asked.
 
         Raises:
             AwsError: see `translated`.
         """
-        if self._limit is None:
+        if anew or self._limit is None:
             try:
                 summary = self._call("iam:GetAccountSummary", "", self._iam.get_account_summary)["SummaryMap"]
             except AccessDeniedError:
                 summary = {}
-            self._limit = int(summary.get("AssumeRolePolicySizeQuota", DEFAULT_LIMIT))
+            limit = self._limit = int(summary.get("AssumeRolePolicySizeQuota", DEFAULT_LIMIT))
+            return limit
         return self._limit
 
     def roles_with(self, sid_prefix: str) -> list[RoleArn]:

@@ -47,6 +47,19 @@ def account_path(name: str) -> str:
     return f"{_BASE}/awsaccounts/{quote(name)}"
 
 
+def _path_of(entry: BindingEntry) -> str:
+    return binding_path(entry.ref.namespace, entry.ref.name)
+
+
+def _metadata_of(entry: BindingEntry) -> Mapping[str, Any]:
+    return {
+        "uid": entry.uid,
+        "resourceVersion": entry.version,
+        "finalizers": entry.finalizers,
+        "deletionTimestamp": entry.deleting or None,
+    }
+
+
 class KubeCluster:
     """`trustbind_operator.work.Cluster` on a real API server."""
 
@@ -58,15 +71,15 @@ class KubeCluster:
 
     async def guard(self, entry: BindingEntry) -> Mapping[str, Any] | None:
         """Add our finalizer; return the object as it is then, None when it went or was replaced."""
-        return await self._finalizers(binding_path(entry.ref.namespace, entry.ref.name), entry.uid, FINALIZER, on=True)
+        return await self._finalizers(_path_of(entry), _metadata_of(entry), FINALIZER, on=True)
 
     async def release(self, entry: BindingEntry) -> Mapping[str, Any] | None:
         """Take our finalizer off."""
-        return await self._finalizers(binding_path(entry.ref.namespace, entry.ref.name), entry.uid, FINALIZER, on=False)
+        return await self._finalizers(_path_of(entry), _metadata_of(entry), FINALIZER, on=False)
 
     async def binding_status(self, entry: BindingEntry, status: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Store a binding's status; return the object as it is then."""
-        path = f"{binding_path(entry.ref.namespace, entry.ref.name)}/status"
+        path = f"{_path_of(entry)}/status"
         return await self._store_status(path, entry.uid, entry.status, status)
 
     async def account_status(self, body: Mapping[str, Any], status: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -78,7 +91,7 @@ class KubeCluster:
     async def guard_account(self, body: Mapping[str, Any], *, on: bool) -> Mapping[str, Any] | None:
         """Add our finalizer to an AWSAccount, or take it off."""
         metadata = body["metadata"]
-        return await self._finalizers(account_path(metadata["name"]), metadata["uid"], ACCOUNT_FINALIZER, on=on)
+        return await self._finalizers(account_path(metadata["name"]), metadata, ACCOUNT_FINALIZER, on=on)
 
     async def event(self, kind: str, metadata: Mapping[str, Any], transition: Transition) -> None:
         """Post an Event about an object; one that cannot be posted is only logged."""
@@ -115,31 +128,37 @@ class KubeCluster:
             if error.status not in {FORBIDDEN, NOT_FOUND, CONFLICT}:
                 self._log.warning("event not posted", object=f"{kind} {metadata['name']}", problem=str(error))
 
-    async def _finalizers(self, path: str, uid: str, finalizer: str, *, on: bool) -> Mapping[str, Any] | None:
+    async def _finalizers(
+        self, path: str, known: Mapping[str, Any], finalizer: str, *, on: bool
+    ) -> Mapping[str, Any] | None:
         """Add or remove one finalizer, whoever else writes the object meanwhile.
 
-        A list cannot be merged, so the version that was read is sent along, and the API server refuses the write when
-        somebody was faster; then it is read and tried again.
+        A list cannot be merged, so the version that is known is sent along, and the API server refuses the write when
+        somebody was faster; then the object is read and it is tried again.
         """
-        while True:
-            try:
+        metadata, uid = known, known["uid"]
+        try:
+            while True:
+                before = list(metadata.get("finalizers") or ())
+                after = [f for f in before if f != finalizer] + ([finalizer] if on else [])
+                if after != before and not (on and metadata.get("deletionTimestamp")):
+                    version = metadata["resourceVersion"]
+                    change = {"metadata": {"finalizers": after, "resourceVersion": version, "uid": uid}}
+                    try:
+                        return await self._send("PATCH", path, change, MERGE)
+                    except ApiError as error:
+                        if error.status != CONFLICT:
+                            raise
                 body = msgspec.json.decode(await self._api.get(path, accept="application/json"))
                 metadata = body["metadata"]
-                if metadata["uid"] != uid:
+                if metadata["uid"] != uid or (on and metadata.get("deletionTimestamp")):
                     return None
-                before = metadata.get("finalizers") or []
-                after = [f for f in before if f != finalizer] + ([finalizer] if on else [])
-                if on and (finalizer in before or metadata.get("deletionTimestamp")):
-                    return body if finalizer in before else None
-                if not on and finalizer not in before:
+                if (finalizer in (metadata.get("finalizers") or ())) is on:
                     return body  # type: ignore[no-any-return] # JSON
-                change = {"metadata": {"finalizers": after, "resourceVersion": metadata["resourceVersion"], "uid": uid}}
-                return await self._send("PATCH", path, change, MERGE)
-            except ApiError as error:
-                if error.status == NOT_FOUND:
-                    return None
-                if error.status != CONFLICT:
-                    raise
+        except ApiError as error:
+            if error.status == NOT_FOUND:
+                return None
+            raise
 
     async def _store_status(
         self, path: str, uid: str, stored: Mapping[str, Any], status: Mapping[str, Any]

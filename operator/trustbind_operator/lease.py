@@ -29,6 +29,8 @@ _NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/nam
 """Where a pod finds its own namespace (Kubernetes documentation, "Accessing the Kubernetes API from a Pod")."""
 
 
+_MERGE: Final = "application/merge-patch+json"
+
 _CALL_SECONDS: Final = 5.0
 """For one call about the Lease; well below the time in which a renewal must succeed."""
 
@@ -70,8 +72,10 @@ async def while_leading(api: ApiServer, settings: Lease, who: str, work: Callabl
         Exception: whatever ``work`` raises.
     """
     outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    working: list[asyncio.Task[Any]] = []
 
     async def lead() -> None:
+        working.extend(task for task in [asyncio.current_task()] if task is not None)
         try:
             await work()
         except Exception as error:  # noqa: BLE001 - it is raised below, out of the election's task
@@ -109,9 +113,16 @@ async def while_leading(api: ApiServer, settings: Lease, who: str, work: Callabl
         else:
             running.result()
     finally:
-        running.cancel()
-        if lock.held:
-            await _give_up(api, namespace, settings.name)
+        # First the work, while the Lease is still renewed (the election leaves it running); then nobody else waits.
+        await _ended(*working)
+        await _ended(running)
+        await lock.give_up()
+
+
+async def _ended(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class _LeaseLock(BaseLock):
@@ -126,7 +137,7 @@ class _LeaseLock(BaseLock):
         self._api = api
         self._collection = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
         self._lease: dict[str, Any] = {}
-        self.held = False
+        self._held = False
 
     async def get(self, name: str, namespace: str) -> tuple[bool, Any]:  # noqa: ARG002 - the signature is the client's
         """Return whether there is a Lease, and its record or the error."""
@@ -138,6 +149,7 @@ class _LeaseLock(BaseLock):
             return False, failure
         self._lease = msgspec.json.decode(body)
         spec: Mapping[str, Any] = self._lease.get("spec") or {}
+        self._held = spec.get("holderIdentity") == self.identity
         if not spec.get("holderIdentity"):
             return True, None
         seconds = spec.get("leaseDurationSeconds")
@@ -162,14 +174,24 @@ class _LeaseLock(BaseLock):
         """Take or renew the Lease; the version that was read is sent along, so that only one can win."""
         return await self._write("PUT", f"{self._collection}/{name}", {**self._lease, "spec": _spec(updated_record)})
 
+    async def give_up(self) -> None:
+        """Leave the Lease without a holder, if we hold it, so that a standby need not wait for its end."""
+        if not self._held:
+            return
+        version = self._lease["metadata"]["resourceVersion"]  # it is not ours to free when somebody has taken it since
+        change = {"metadata": {"resourceVersion": version}, "spec": {"holderIdentity": None}}
+        with contextlib.suppress(ApiError):
+            path = f"{self._collection}/{self.name}"
+            await self._api.send("PATCH", path, change, content_type=_MERGE, seconds=_CALL_SECONDS)
+
     async def _write(self, method: str, path: str, body: Mapping[str, Any]) -> bool:
         try:
-            await self._api.send(method, path, body, seconds=_CALL_SECONDS)
+            self._lease = msgspec.json.decode(await self._api.send(method, path, body, seconds=_CALL_SECONDS))
         except ApiError:
-            self.held = False
+            self._held = False
         else:
-            self.held = True
-        return self.held
+            self._held = True
+        return self._held
 
 
 def _spec(record: Any) -> dict[str, Any]:
@@ -190,15 +212,3 @@ def _from_micro(text: str | None) -> str | None:
     if text is None:
         return None
     return str(dt.datetime.fromisoformat(text).astimezone().replace(tzinfo=None))
-
-
-async def _give_up(api: ApiServer, namespace: str, name: str) -> None:
-    """Leave the Lease without a holder, so that a standby need not wait for its end."""
-    with contextlib.suppress(ApiError):
-        await api.send(
-            "PATCH",
-            f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}",
-            {"spec": {"holderIdentity": None}},
-            content_type="application/merge-patch+json",
-            seconds=5,
-        )

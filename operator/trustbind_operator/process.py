@@ -53,9 +53,13 @@ _HEARTBEAT_SECONDS: Final = 1.0
 _STALLED_SECONDS: Final = 30.0
 """When the event loop has not come round for so long, the process is not alive: something blocks it."""
 
+_KOPF_LEAVES_SECONDS: Final = 5.0
+
+_FIRST_RELIST_SECONDS: Final = 30.0
+"""From the start until everything is listed once more: what went between our list and kopf's own is found then."""
+
 _RELIST_SECONDS: Final = 600.0
-"""Between two complete lists of bindings: what kopf may have missed (a binding that came and went between our list and
-its own) is found then."""
+"""Between two complete lists: kopf tells nothing of objects that went while its watch was interrupted for long."""
 
 
 class StartError(TrustbindError):
@@ -150,8 +154,9 @@ class _Process:
             pace=settings.reconciler_pace(),
         )
         self._metrics.show(registry, lambda: reconciler.backlog)
-        intake = ClusterIntake(reconciler, self._unreadable)
         annotator = self._annotator(api)
+        unbound = annotator.unbound if annotator is not None else lambda _: None
+        intake = ClusterIntake(reconciler, self._unreadable, unbound)
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(accounts.close)
             await self._follow_metadata(api, intake, annotator, stack)
@@ -166,7 +171,7 @@ class _Process:
             await _first_to_end(
                 reconciler.run(),
                 self._kopf(api, intake),
-                self._relist(api, reconciler),
+                self._relist(api, intake),
             )
 
     async def _issuer(self, api: ApiServer) -> Issuer:
@@ -243,13 +248,15 @@ class _Process:
             for body in await self._list(api, plural):
                 seen(body)
 
-    async def _relist(self, api: ApiServer, reconciler: Reconciler) -> None:
+    async def _relist(self, api: ApiServer, intake: ClusterIntake) -> None:
+        await asyncio.sleep(_FIRST_RELIST_SECONDS)
         while True:
-            await asyncio.sleep(_RELIST_SECONDS)
+            before = intake.known()
             try:
-                reconciler.bindings_listed(await self._list(api, "rolebindings"))
+                intake.listed(before, {kind: await self._list(api, plural) for kind, plural in KINDS.items()})
             except ApiError as error:
-                self._log.warning("bindings not listed", problem=str(error))
+                self._log.warning("objects not listed", problem=str(error))
+            await asyncio.sleep(_RELIST_SECONDS)
 
     async def _list(self, api: ApiServer, plural: str) -> list[Mapping[str, Any]]:
         """Return all objects of one of our resources.
@@ -300,7 +307,18 @@ class _Process:
                 token=secret or None,
             )
 
-        await kopf.operator(registry=registry_of(intake, login), settings=settings, standalone=True, clusterwide=True)
+        stop = asyncio.Event()
+        registry = registry_of(intake, login)
+        running = asyncio.create_task(
+            kopf.operator(registry=registry, settings=settings, standalone=True, clusterwide=True, stop_flag=stop)
+        )
+        try:
+            await asyncio.shield(running)
+        finally:
+            stop.set()  # asked to end it closes its connections; cancelled it leaves them open
+            _, late = await asyncio.wait({running}, timeout=_KOPF_LEAVES_SECONDS)
+            for task in late:
+                task.cancel()
         # kopf puts its own signal handlers in place of ours, and ends by itself when it is asked to.
         self._stop.set()
         await asyncio.Event().wait()

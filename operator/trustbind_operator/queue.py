@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Awaitable, Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 __all__ = ["DueQueue"]
 
 K = TypeVar("K", bound=Hashable)
+
+_LEAVE_SECONDS: Final = 5.0
+"""What is under way may take so long when the process ends. What is cut off is found by whoever leads next."""
 
 
 class DueQueue(Generic[K]):
@@ -62,18 +65,21 @@ class DueQueue(Generic[K]):
         return len(self._running) + sum(1 for due in self._due.values() if due <= now)
 
     async def run(self) -> None:
-        """Run workers until cancelled; then wait for those that are under way."""
+        """Run workers until cancelled; then wait a little for those that are under way, and cancel the rest."""
         try:
             while True:
                 key = await self._next()
+                self._running.add(key)  # from here on a touch means "once more afterwards"
                 await self._slots.acquire()
-                self._running.add(key)
                 task = asyncio.create_task(self._one(key))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
         finally:
             if self._tasks:
-                await asyncio.gather(*self._tasks, return_exceptions=True)
+                _, late = await asyncio.wait(self._tasks, timeout=_LEAVE_SECONDS)
+                for task in late:
+                    task.cancel()
+                await asyncio.gather(*late, return_exceptions=True)
 
     async def _one(self, key: K) -> None:
         try:

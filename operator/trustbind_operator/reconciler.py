@@ -22,8 +22,9 @@ from trustbind_operator.accounts import Accounts
 from trustbind_operator.desired import judge
 from trustbind_operator.queue import DueQueue
 from trustbind_operator.reconcile import DEFAULT_PATIENCE, Patience
-from trustbind_operator.registry import BindingEntry, Registry
+from trustbind_operator.registry import BindingEntry, Registry, is_older
 from trustbind_operator.role_work import RoleWork
+from trustbind_operator.status import ready_condition
 from trustbind_operator.work import Cluster, Context, Next, Observer, is_deleting
 
 __all__ = ["Pace", "Reconciler"]
@@ -110,24 +111,36 @@ class Reconciler:
         self._roles = RoleWork(context)
         self._accounts = AccountWork(context)
         self._failures: dict[Key, int] = {}
+        self._begun = False
         self._swept: set[str] = set()
-        self._queue: DueQueue[Key] = DueQueue(self._work, _WORKERS, asyncio.get_running_loop().time)
+        self._recount: set[str] = set()
+        """AWSAccounts of which only the counts are to be looked at."""
+        self._inspect_at: dict[str, float] = {}
+        """When an AWSAccount is to be looked at whole again, at the latest."""
+        self._now = asyncio.get_running_loop().time
+        self._queue: DueQueue[Key] = DueQueue(self._work, _WORKERS, self._now)
 
     # --- what comes in --------------------------------------------------------------------------------------------
 
     def binding_seen(self, body: Mapping[str, Any]) -> None:
         """Take note of a binding as the API server has it."""
         entry = BindingEntry.of(body)
+        if self.registry.is_old(entry):
+            return
         before = self.registry.bindings.get(entry.ref)
         roles = self.registry.put_binding(entry)
         if before is None or _differs(before, entry):
             self.touch(roles)
             self._touch_account_of(entry)
 
-    def binding_gone(self, ref: BindingRef) -> None:
-        """Take note that a binding is gone; its role is looked at, unless the binding went as it should."""
+    def binding_gone(self, ref: BindingRef, uid: str) -> None:
+        """Take note that a binding is gone; its role is looked at, unless the binding went as it should.
+
+        Another object of that name, which was created since, stays.
+        """
         entry = self.registry.bindings.get(ref)
-        if entry is None:
+        if entry is None or entry.uid != uid:
+            self._roles.released.discard(uid)
             return
         self._roles.judged.pop(ref, None)
         roles = self.registry.drop_binding(ref)
@@ -137,16 +150,16 @@ class Reconciler:
         self.touch(roles)
         self._touch_account_of(entry)
 
-    def bindings_listed(self, bodies: Iterable[Mapping[str, Any]]) -> None:
-        """Take note of a complete list."""
-        self.touch(self.registry.replace_bindings(BindingEntry.of(body) for body in bodies))
-
     def account_seen(self, body: Mapping[str, Any]) -> None:
         """Take note of an AWSAccount."""
         name = str(body["metadata"]["name"])
         before = self.registry.aws_accounts.get(name)
+        if before is not None and _is_old(body, before):
+            return
         self.registry.put_aws_account(body)
         if before is None or _account_differs(before, body):
+            self._recount.discard(name)
+            self._inspect_at.pop(name, None)
             self._queue.touch(AccountKey(name), 0.0)
             if before is None:
                 self.reconsider()
@@ -154,8 +167,11 @@ class Reconciler:
                 account_id = str(body["spec"]["accountId"])
                 self.touch({e.binding.role for e in self._accounts.entries_of(account_id) if e.binding is not None})
 
-    def account_gone(self, name: str) -> None:
+    def account_gone(self, name: str, uid: str) -> None:
         """Take note that an AWSAccount is gone."""
+        known = self.registry.aws_accounts.get(name)
+        if known is None or known["metadata"]["uid"] != uid:
+            return
         self.registry.drop_aws_account(name)
         self._queue.forget(AccountKey(name))
         for other in self.registry.aws_accounts:  # one that was a duplicate may count now
@@ -177,9 +193,10 @@ class Reconciler:
                 self.touch([role])
 
     def touch(self, roles: Iterable[RoleArn]) -> None:
-        """Let roles be looked at after the window."""
-        for role in roles:
-            self._queue.touch(role, self._pace.window)
+        """Let roles be looked at after the window; before `begin`, which looks at all, nothing is."""
+        if self._begun:
+            for role in roles:
+                self._queue.touch(role, self._pace.window)
 
     def begin(self) -> int:
         """Touch what is not in step; return how many roles that are.
@@ -187,6 +204,7 @@ class Reconciler:
         After a restart most roles are as their bindings' statuses say. They are left for the resync, spread over its
         interval, so that a restart of a large cluster does not ask AWS about every role at once.
         """
+        self._begun = True
         due = 0
         for role in self.registry.roles():
             in_step = self._roles.is_in_step(role)
@@ -216,6 +234,7 @@ class Reconciler:
                     due = await self._sweep(key)
                 case _:
                     due = await self._roles.run(key, self._accounts.guard)
+                    self._look_at_doubted()
         except Exception:  # noqa: BLE001 - the other roles go on, this one is tried again, and the observer tells
             self._observer.crashed(str(key))
             due = Next.RETRY
@@ -224,7 +243,14 @@ class Reconciler:
             self._queue.touch(key, delay)
 
     async def _account(self, key: AccountKey) -> Next:
+        now = self._now()
+        if key.name in self._recount:
+            self._recount.discard(key.name)
+            if now < self._inspect_at.get(key.name, now) and await self._accounts.recount(key.name):
+                return Next.RESYNC
         due, held_up = await self._accounts.run(key.name)
+        if due is Next.RESYNC:
+            self._inspect_at[key.name] = now + self._pace.resync
         body = self.registry.aws_accounts.get(key.name)
         if body is None or due is not Next.RESYNC:
             return due
@@ -259,11 +285,23 @@ class Reconciler:
         return interval * (0.8 + 0.4 * self._jitter())
 
     def _touch_account_of(self, entry: BindingEntry) -> None:
-        if entry.binding is None:
+        if entry.binding is None or not self._begun:
             return
         account = self.registry.aws_account(entry.binding.role.account_id)
         if account is not None:
+            self._recount.add(account.name)
             self._queue.touch(AccountKey(account.name), _ACCOUNT_WINDOW)
+
+    def _look_at_doubted(self) -> None:
+        """Look at accounts that a role had trouble with, unless they are known to be out of order already."""
+        doubted = [name for name in self._roles.doubted if name in self.registry.aws_accounts]
+        self._roles.doubted.clear()
+        for name in doubted:
+            ready = ready_condition(self.registry.aws_accounts[name].get("status") or {}) or {}
+            if ready.get("status") == "True":
+                self._recount.discard(name)
+                self._inspect_at.pop(name, None)
+                self._queue.touch(AccountKey(name), 0.0)
 
 
 def _differs(before: BindingEntry, after: BindingEntry) -> bool:
@@ -271,6 +309,12 @@ def _differs(before: BindingEntry, after: BindingEntry) -> bool:
     return (before.uid, before.generation, before.deleting) != (after.uid, after.generation, after.deleting) or (
         before.guarded and not after.guarded and not after.deleting
     )
+
+
+def _is_old(body: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
+    one, other = body["metadata"], known["metadata"]
+    versions = str(one.get("resourceVersion", "")), str(other.get("resourceVersion", ""))
+    return one.get("uid") == other.get("uid") and is_older(*versions)
 
 
 def _account_differs(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:

@@ -16,7 +16,7 @@ from trustbind.bindings import BindingRef, RoleBinding
 from trustbind.errors import InvalidValueError
 from trustbind.grants import RoleGrant
 
-__all__ = ["FINALIZER", "BindingEntry", "Registry"]
+__all__ = ["FINALIZER", "BindingEntry", "Registry", "is_older"]
 
 FINALIZER: Final = "trustbind.dev/trust"
 """Keeps a binding until its trust is revoked."""
@@ -31,12 +31,12 @@ class BindingEntry:
     Attributes:
         ref: namespace and name.
         uid: of the object.
-        version: its resourceVersion, to be compared for equality only.
+        version: its resourceVersion.
         binding: parsed; None when it cannot be.
         problem: why it cannot be parsed; empty when it can.
         roles: the roles that it is about; for an unreadable one, as far as can be told.
         deleting: whether its deletion was asked for.
-        guarded: whether it carries our finalizer.
+        finalizers: all of them.
         status: as it is stored.
     """
 
@@ -48,8 +48,13 @@ class BindingEntry:
     problem: str
     roles: frozenset[RoleArn]
     deleting: bool
-    guarded: bool
+    finalizers: tuple[str, ...]
     status: Mapping[str, Any]
+
+    @property
+    def guarded(self) -> bool:
+        """Whether it carries our finalizer."""
+        return FINALIZER in self.finalizers
 
     @classmethod
     def of(cls, body: Mapping[str, Any]) -> BindingEntry:
@@ -76,7 +81,7 @@ class BindingEntry:
             problem=problem,
             roles=frozenset(roles),
             deleting=bool(metadata.get("deletionTimestamp")),
-            guarded=FINALIZER in (metadata.get("finalizers") or ()),
+            finalizers=tuple(metadata.get("finalizers") or ()),
             status=body.get("status") or {},
         )
 
@@ -99,6 +104,9 @@ class Registry:
     _parsed_accounts: dict[str, AwsAccount] = field(default_factory=dict)
     _by_role: dict[RoleArn, set[BindingRef]] = field(default_factory=dict)
     _by_namespace: dict[str, set[BindingRef]] = field(default_factory=dict)
+    _by_claim: dict[tuple[str, str, str], set[BindingRef]] = field(default_factory=dict)
+    """Namespace, profile and service account to the bindings that claim one for the other; an empty account stands for
+    a selector, which may select any."""
 
     # --- bindings -------------------------------------------------------------------------------------------------
 
@@ -113,6 +121,17 @@ class Registry:
         self._link(entry)
         return roles | entry.roles
 
+    def is_old(self, entry: BindingEntry) -> bool:
+        """Return whether a newer state of the same object is known: the answer to our own write outruns its event."""
+        known = self.bindings.get(entry.ref)
+        return known is not None and known.uid == entry.uid and is_older(entry.version, known.version)
+
+    def restate(self, entry: BindingEntry, status: Mapping[str, Any], version: str) -> None:
+        """Take note of our own status patch on ``entry``; nothing that a role depends on changes by it."""
+        known = self.bindings.get(entry.ref)
+        if known is not None and known.uid == entry.uid and not is_older(version, known.version):
+            self.bindings[entry.ref] = known.with_status(status, version)
+
     def drop_binding(self, ref: BindingRef) -> frozenset[RoleArn]:
         """Forget a binding; return the roles that may be concerned."""
         entry = self.bindings.pop(ref, None)
@@ -120,18 +139,6 @@ class Registry:
             return frozenset()
         self._unlink(entry)
         return entry.roles | self._rivals_roles(entry)
-
-    def replace_bindings(self, entries: Iterable[BindingEntry]) -> frozenset[RoleArn]:
-        """Take in a complete list; return the roles of whatever differs from what was known."""
-        listed = {entry.ref: entry for entry in entries}
-        roles: frozenset[RoleArn] = frozenset()
-        for ref in [ref for ref in self.bindings if ref not in listed]:
-            roles |= self.drop_binding(ref)
-        for entry in listed.values():
-            known = self.bindings.get(entry.ref)
-            if known is None or (known.uid, known.version) != (entry.uid, entry.version):
-                roles |= self.put_binding(entry)
-        return roles
 
     def of_role(self, role: RoleArn) -> list[BindingEntry]:
         """Return the bindings that are about ``role``, oldest first."""
@@ -148,15 +155,12 @@ class Registry:
 
     def rivals(self, binding: RoleBinding) -> list[RoleBinding]:
         """Return the older live bindings that may claim ``binding``'s profile for one of its accounts."""
-        return [
+        found = [
             entry.binding
-            for entry in self.in_namespace(binding.ref.namespace)
-            if entry.binding is not None
-            and not entry.deleting
-            and entry.ref != binding.ref
-            and entry.binding.profile == binding.profile
-            and entry.binding.age_key < binding.age_key
+            for entry in (self.bindings[ref] for ref in self._claimants(binding))
+            if entry.binding is not None and not entry.deleting and entry.binding.age_key < binding.age_key
         ]
+        return sorted(found, key=lambda other: other.age_key)
 
     # --- everything else ------------------------------------------------------------------------------------------
 
@@ -171,7 +175,7 @@ class Registry:
         self._reparse_accounts()
 
     def aws_account(self, account_id: str) -> AwsAccount | None:
-        """Return how the account is reached; of two objects for one account the older counts."""
+        """Return how the account is reached; of two objects for one account the older counts, unless it is going."""
         return self._parsed_accounts.get(account_id)
 
     def accounts_of(self, namespace: str) -> Mapping[str, Labels]:
@@ -180,7 +184,7 @@ class Registry:
 
     def _reparse_accounts(self) -> None:
         parsed: dict[str, AwsAccount] = {}
-        for body in sorted(self.aws_accounts.values(), key=_object_age):
+        for body in sorted(self.aws_accounts.values(), key=_precedence):
             try:
                 account = AwsAccount.parse(body)
             except InvalidValueError:
@@ -192,31 +196,50 @@ class Registry:
         for role in entry.roles:
             self._by_role.setdefault(role, set()).add(entry.ref)
         self._by_namespace.setdefault(entry.ref.namespace, set()).add(entry.ref)
+        for claim in _claims(entry.binding):
+            self._by_claim.setdefault(claim, set()).add(entry.ref)
 
     def _unlink(self, entry: BindingEntry) -> None:
         for role in entry.roles:
             _discard(self._by_role, role, entry.ref)
         _discard(self._by_namespace, entry.ref.namespace, entry.ref)
+        for claim in _claims(entry.binding):
+            _discard(self._by_claim, claim, entry.ref)
+
+    def _claimants(self, binding: RoleBinding) -> set[BindingRef]:
+        """Return the other bindings that may claim ``binding``'s profile for one of its accounts, of any age."""
+        namespace, profile = binding.ref.namespace, binding.profile
+        if binding.selector is not None:
+            refs = set(self._by_namespace.get(namespace, ()))
+            refs = {ref for ref in refs if (b := self.bindings[ref].binding) is not None and b.profile == profile}
+        else:
+            refs = set(self._by_claim.get((namespace, profile, ""), ()))
+            for account in binding.service_account_names:
+                refs |= self._by_claim.get((namespace, profile, account), set())
+        refs.discard(binding.ref)
+        return refs
 
     def _rivals_roles(self, entry: BindingEntry) -> frozenset[RoleArn]:
         """Return the roles of bindings that gain or lose a profile by this one."""
         if entry.binding is None:
             return frozenset()
-        return frozenset(
-            role
-            for other in (self.bindings[ref] for ref in self._by_namespace.get(entry.ref.namespace, ()))
-            if other.ref != entry.ref
-            and other.binding is not None
-            and other.binding.profile == entry.binding.profile
-            and _may_overlap(other.binding, entry.binding)
-            for role in other.roles
-        )
+        return frozenset(role for ref in self._claimants(entry.binding) for role in self.bindings[ref].roles)
 
 
-def _may_overlap(one: RoleBinding, other: RoleBinding) -> bool:
-    if one.selector is not None or other.selector is not None:
-        return True
-    return not set(one.service_account_names).isdisjoint(other.service_account_names)
+def is_older(version: str, other: str) -> bool:
+    """Return whether one resourceVersion of an object is older than another of it.
+
+    They are numbers that grow (Kubernetes documentation, "Resource versions"; promised since 1.35, and so for custom
+    resources ever before). What is no number is never older.
+    """
+    return version.isdecimal() and other.isdecimal() and int(version) < int(other)
+
+
+def _claims(binding: RoleBinding | None) -> Iterable[tuple[str, str, str]]:
+    if binding is None:
+        return ()
+    accounts = ("",) if binding.selector is not None else binding.service_account_names
+    return [(binding.ref.namespace, binding.profile, account) for account in accounts]
 
 
 def _discard(index: dict[Any, set[BindingRef]], key: Any, ref: BindingRef) -> None:
@@ -231,6 +254,7 @@ def _age(entry: BindingEntry) -> tuple[bool, str, BindingRef]:
     return entry.binding.age_key if entry.binding is not None else (True, "", entry.ref)
 
 
-def _object_age(body: Mapping[str, Any]) -> tuple[str, str]:
+def _precedence(body: Mapping[str, Any]) -> tuple[bool, str, str]:
     metadata: Mapping[str, Any] = body.get("metadata") or {}
-    return str(metadata.get("creationTimestamp", "")), str(metadata.get("name", ""))
+    going = bool(metadata.get("deletionTimestamp"))
+    return going, str(metadata.get("creationTimestamp", "")), str(metadata.get("name", ""))

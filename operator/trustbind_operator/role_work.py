@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from typing import Final
 
 from trustbind.accounts import AwsAccount, DriftPolicy
@@ -33,11 +34,37 @@ __all__ = ["RoleWork"]
 AccountGuard = Callable[[AwsAccount], Awaitable[None]]
 
 _TRANSIENT: Final = frozenset({TrustReason.THROTTLED, TrustReason.ACCOUNT_UNREACHABLE, TrustReason.AWS_FAILED})
+_OF_THE_ACCOUNT: Final = frozenset(
+    {
+        TrustReason.ACCOUNT_DENIED,
+        TrustReason.ACCOUNT_MISMATCH,
+        TrustReason.ACCOUNT_UNREACHABLE,
+        TrustReason.PROVIDER_MISSING,
+    }
+)
+
 _BELIEVED_FAILURES: Final = 3
 """A binding that was in order keeps its status until the role could not be looked at this often in a row."""
 
 _GUARD_ROUNDS: Final = 5
 """Bindings can come while others get their finalizers; after so many rounds the rest waits for the next commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """What came of the blocking part.
+
+    Attributes:
+        verdicts: as the role itself agreed to them.
+        commit: see `Commit`.
+        held: the bindings that wait for the account's OIDC provider.
+        lacking: what it lacks, or why that cannot be told; None when all is well.
+    """
+
+    verdicts: list[Verdict]
+    commit: Commit
+    held: list[Verdict]
+    lacking: AwsError | None
 
 
 class RoleWork:
@@ -50,6 +77,8 @@ class RoleWork:
         """The verdict's key at each binding's last commit."""
         self.released: set[str] = set()
         """uids of bindings that were let go; their end is no news."""
+        self.doubted: set[str] = set()
+        """AWSAccounts that a role could not be reached through, for the owner of this object to look at."""
 
     def is_in_step(self, role: RoleArn) -> bool:
         """Return whether the statuses of a role's bindings say that it was left in order."""
@@ -90,16 +119,17 @@ class RoleWork:
             await account_guard(account)
         verdicts = await self._guarded(role, verdicts)
         try:
-            verdicts, done = await context.accounts.within(
-                role.account_id, lambda: self._commit(role, account, verdicts)
-            )
+            whole = await context.accounts.within(role.account_id, lambda: self._commit(role, account, verdicts))
         except AwsError as error:
             return await self._failed(role, account, verdicts, error)
-        self._failures.pop(role, None)
+        done = whole.commit
         problem = done.problem or done.plan.blocked
         outcome = str(problem.reason) if problem else ("written" if done.written else "unchanged")
         context.observer.committed(role, outcome, done.written, len(verdicts))
-        await asyncio.gather(*(self._conclude(role, verdict, done) for verdict in verdicts))
+        await asyncio.gather(*(self._conclude(role, v, done) for v in whole.verdicts if v not in whole.held))
+        if whole.lacking is not None:
+            return await self._failed(role, account, whole.held, whole.lacking)
+        self._failures.pop(role, None)
         if problem is not None:
             return Next.RETRY
         return Next.RESYNC if context.registry.of_role(role) else Next.NEVER
@@ -120,6 +150,7 @@ class RoleWork:
 
         A binding that could not get it (it changed or went meanwhile) is left out: an event about it is on its way.
         """
+        registry = self._context.registry
         for _ in range(_GUARD_ROUNDS):
             unguarded = [v.entry for v in verdicts if _lacks_guard(v)]
             if not unguarded:
@@ -129,28 +160,39 @@ class RoleWork:
             for entry, body in zip(unguarded, bodies, strict=True):
                 if body is None:
                     missed = True
-                elif self._context.registry.bindings.get(entry.ref) is not None:
-                    self._context.registry.put_binding(BindingEntry.of(body))
+                    continue
+                guarded = BindingEntry.of(body)
+                known = registry.bindings.get(entry.ref)
+                if known is not None and known.uid == guarded.uid and not registry.is_old(guarded):
+                    registry.put_binding(guarded)
             verdicts = self._verdicts(role)
             if missed:
                 break
         return [v for v in verdicts if not _lacks_guard(v)]
 
-    def _commit(self, role: RoleArn, account: AwsAccount, verdicts: list[Verdict]) -> tuple[list[Verdict], Commit]:
+    def _commit(self, role: RoleArn, account: AwsAccount, verdicts: list[Verdict]) -> _Whole:
         """Do the blocking part, in a thread."""
         context = self._context
         access = context.accounts.enter(account)
         state = access.read(role)
         verdicts = with_consent(verdicts, account, state.tags)
-        audiences = {v.entry.binding.audience for v in verdicts if v.claims and v.entry.binding is not None}
-        context.accounts.see_to_provider(account, access, role, audiences)
-        desired = desired_of(role, context.issuer, verdicts)
+        audiences = _audiences(verdicts)
+        held, lacking = [], None
+        try:
+            if context.accounts.see_to_provider(account, access, role, audiences):
+                state = access.read(role)  # time has passed, in which somebody else may have written
+        except AwsError as error:  # nobody new is let in, and whoever has to go goes all the same
+            seen = context.accounts.audiences_seen(account)
+            held, lacking = [v for v in verdicts if _lets_in(v) and not _audiences([v]) <= seen], error
+        wanted = [v for v in verdicts if v not in held or _was_there(v.entry)]
+        desired = desired_of(role, context.issuer, wanted)
         limit = account.trust_policy_limit or access.trust_policy_limit()
         if account.drift_policy is DriftPolicy.REPAIR:
-            return verdicts, commit(access, desired, limit=limit, first=state, patience=context.patience)
+            done = commit(access, desired, limit=limit, first=state, patience=context.patience)
+            return _Whole(verdicts, done, held, lacking)
         planned = plan(state.document, desired, limit)
         if planned.is_empty:
-            return verdicts, Commit(planned, state)
+            return _Whole(verdicts, Commit(planned, state), held, lacking)
         what = ", ".join(f"{change.kind} {change.sid}" for change in planned.changes)
         refusal = Refusal(
             None,
@@ -158,7 +200,7 @@ class RoleWork:
             f"AWSAccount {account.name} has driftPolicy Observe, so nothing is written to the trust policy of {role}; "
             f"it differs: {what}",
         )
-        return verdicts, Commit(withheld(planned, desired, refusal), state)
+        return _Whole(verdicts, Commit(withheld(planned, desired, refusal), state), held, lacking)
 
     async def _conclude(self, role: RoleArn, verdict: Verdict, done: Commit) -> None:
         """Tell one binding what came of it."""
@@ -214,6 +256,8 @@ class RoleWork:
         failures = self._failures.get(role, 0) + 1
         self._failures[role] = failures
         context.observer.failed(role, reason, message)
+        if reason in _OF_THE_ACCOUNT:
+            self.doubted.add(account.name)
         gone = reason is TrustReason.ROLE_NOT_FOUND
         believed = reason in _TRANSIENT and failures < _BELIEVED_FAILURES
         for verdict in verdicts:
@@ -223,7 +267,7 @@ class RoleWork:
                 await self._release(entry, TrustReason.REVOKED, f"there is no role {role} any more, nor any trust")
             elif not (believed and ready and entry.status.get("observedGeneration") == entry.generation):
                 await self._store(entry, role, _failed_outcome(verdict, reason, message, gone=gone))
-        return Next.RETRY if verdicts else Next.NEVER
+        return Next.NEVER if gone and not context.registry.of_role(role) else Next.RETRY
 
     async def _without_account(self, role: RoleArn, verdicts: Iterable[Verdict]) -> None:
         """Deal with bindings whose account nobody describes, or describes any more."""
@@ -251,10 +295,7 @@ class RoleWork:
         body = await context.cluster.binding_status(entry, status)
         if body is None:
             return
-        known = context.registry.bindings.get(entry.ref)
-        if known is not None and known.uid == entry.uid:
-            version = str(body["metadata"].get("resourceVersion", ""))
-            context.registry.put_binding(known.with_status(status, version))
+        context.registry.restate(entry, status, str(body["metadata"].get("resourceVersion", "")))
         for transition in transitions(entry.status, status):
             await context.cluster.event("RoleBinding", body["metadata"], transition)
 
@@ -281,6 +322,14 @@ def _failed_outcome(verdict: Verdict, reason: TrustReason, message: str, *, gone
         text = f"{sentence}; its trust could not be revoked: {message}"
         return BindingOutcome(verdict.authorized, sentence, reason, text, verdict.subjects, may_linger=True)
     return BindingOutcome(verdict.authorized, sentence, verdict.reason, sentence, verdict.subjects)
+
+
+def _audiences(verdicts: Iterable[Verdict]) -> set[str]:
+    return {v.entry.binding.audience for v in verdicts if v.claims and v.entry.binding is not None}
+
+
+def _lets_in(verdict: Verdict) -> bool:
+    return bool(verdict.claims) and not verdict.entry.deleting
 
 
 def _lacks_guard(verdict: Verdict) -> bool:

@@ -6,9 +6,9 @@ Names and order are those of the chart's ``values.yaml``; see `trustbind_runtime
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from trustbind.annotations import DEFAULT_PREFIX
 from trustbind.errors import InvalidValueError
@@ -24,6 +24,9 @@ ENV_PREFIX: Final = "TRUSTBIND_OPERATOR_"
 _SESSION = re.compile(r"[\w+=,.@-]{0,40}", re.ASCII)  # STS API reference, RoleSessionName; room for our own part
 _PREFIX = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?", re.ASCII)
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|", re.ASCII)
+
+_LEASE_JITTER: Final = 1.2
+"""By how much the election stretches its pauses (kubernetes.leaderelection, Config.jitter_factor)."""
 
 
 def _issuer(url: str) -> str:
@@ -71,9 +74,18 @@ class Lease(Section):
     duration_seconds: Annotated[int, Field(ge=2, le=600)] = 15
     """Seconds after which a Lease that is not renewed may be taken. Default 15, as Kubernetes' own controllers."""
     renew_deadline_seconds: Annotated[int, Field(ge=1, le=600)] = 10
-    """Seconds in which a renewal must succeed, or the operator ends. Default 10; less than durationSeconds."""
+    """Seconds in which a renewal must succeed, or the operator ends. Default 10; less than durationSeconds, so that
+    it has ended before another one begins."""
     retry_seconds: Annotated[int, Field(ge=1, le=60)] = 2
-    """Seconds between two tries. Default 2."""
+    """Seconds between two tries. Default 2; with its jitter of a fifth less than renewDeadlineSeconds."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.renew_deadline_seconds >= self.duration_seconds:
+            raise ValueError("renewDeadlineSeconds must be less than durationSeconds")
+        if self.retry_seconds * _LEASE_JITTER >= self.renew_deadline_seconds:
+            raise ValueError(f"renewDeadlineSeconds must be more than {_LEASE_JITTER:g} times retrySeconds")
+        return self
 
 
 class Aws(Section):

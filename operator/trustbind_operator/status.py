@@ -111,6 +111,9 @@ def binding_status(
         now: RFC 3339, in UTC.
     """
     conditions = merged(stored.get("conditions") or (), _binding_conditions(outcome), generation, now)
+    if outcome.authorized is None and outcome.may_linger:
+        # Nobody asked again, and it counts when the binding is deleted: trust is retained only while it is granted.
+        conditions += [c for c in stored.get("conditions") or () if c.get("type") == ConditionType.AUTHORIZED]
     applied = outcome.reason is None
     status: dict[str, Any] = {
         "observedGeneration": generation,

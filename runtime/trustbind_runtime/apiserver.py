@@ -24,8 +24,9 @@ from trustbind.errors import TrustbindError
 _load_kubeconfig: Final[Callable[..., Awaitable[object]]] = config.load_kube_config
 _load_in_cluster: Final[Callable[[Configuration], None]] = config.load_incluster_config
 
-__all__ = ["GONE", "NOT_FOUND", "ApiError", "ApiServer", "NoClusterError"]
+__all__ = ["FORBIDDEN", "GONE", "NOT_FOUND", "ApiError", "ApiServer", "NoClusterError"]
 
+FORBIDDEN: Final = 403
 NOT_FOUND: Final = 404
 GONE: Final = 410
 _OK: Final = 200

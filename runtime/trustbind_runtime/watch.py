@@ -15,7 +15,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 import msgspec
 
-from trustbind_runtime.apiserver import GONE, NOT_FOUND, ApiError, ApiServer
+from trustbind_runtime.apiserver import FORBIDDEN, GONE, NOT_FOUND, ApiError, ApiServer
 from trustbind_runtime.logs import Logger
 
 __all__ = ["METADATA", "Key", "Pace", "Resource", "Store", "Watcher"]
@@ -57,12 +57,17 @@ class Resource:
         path: of the collection over all namespaces.
         metadata_only: whether metadata is enough.
         optional: whether the resource may not exist at all, which then counts as an empty list.
+        dispensable: whether it may be forbidden or not exist, which then counts as not known: `Watcher.synced` is not
+            set, or no longer, and it is looked for again now and then.
+        query: further parameters of list and watch, such as a selector.
     """
 
     name: str
     path: str
     metadata_only: bool = False
     optional: bool = False
+    dispensable: bool = False
+    query: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,7 @@ class Pace:
         idle_seconds: silence after which a watch counts as dead. The API server sends a bookmark about every minute.
         first_delay_seconds: before the first new try; doubled with every failure in a row, with jitter.
         last_delay_seconds: the longest time between two tries.
-        absent_seconds: between two looks for a resource that does not exist.
+        absent_seconds: between two looks for a resource that does not exist, or that we may not see.
     """
 
     page_size: int = 500
@@ -139,6 +144,9 @@ class Watcher(Generic[T]):
         restarted: told, with resource and cause, whenever a watch has ended and is taken up again.
         log: where it is told.
         jitter: gives 0 to 1.
+
+    Attributes:
+        synced: set once the first list is in; cleared when a dispensable resource is not known any more.
     """
 
     def __init__(
@@ -147,7 +155,7 @@ class Watcher(Generic[T]):
         resource: Resource,
         store: Store[T],
         *,
-        pace: Pace,
+        pace: Pace | None = None,
         restarted: Callable[[str, str], None],
         log: Logger,
         jitter: Callable[[], float] = random.random,
@@ -155,12 +163,13 @@ class Watcher(Generic[T]):
         self._api = api
         self._resource = resource
         self._store = store
-        self._pace = pace
+        self._pace = pace or Pace()
         self._restarted = restarted
         self._log = log.bind(resource=resource.name)
         self._jitter = jitter
         self._version = ""
         self._failures = 0
+        self._refused = 0
         self.synced = asyncio.Event()
 
     async def run(self) -> None:
@@ -177,6 +186,7 @@ class Watcher(Generic[T]):
                 await self._list()
             started = asyncio.get_running_loop().time()
             progress = await self._watch()
+            self._refused = 0
             # A watch that ends at once, again and again, is one that fails.
             if progress or asyncio.get_running_loop().time() - started > _SHORT_SECONDS:
                 self._failures = 0
@@ -190,6 +200,9 @@ class Watcher(Generic[T]):
                 return "gone"
             if error.status == NOT_FOUND and self._resource.optional:
                 self._absent()
+                return "absent"
+            if error.status in {FORBIDDEN, NOT_FOUND} and self._resource.dispensable:
+                self._unknown(error)
                 return "absent"
             self._failed(str(error))
             return "error"
@@ -206,7 +219,7 @@ class Watcher(Generic[T]):
         items: dict[Key, T | None] = {}
         token = ""
         while True:
-            query = [("limit", str(self._pace.page_size))]
+            query = [*self._resource.query, ("limit", str(self._pace.page_size))]
             if token:
                 query.append(("continue", token))
             page = _decode_page(await self._api.get(self._resource.path, query, accept=accept))
@@ -225,6 +238,7 @@ class Watcher(Generic[T]):
         """Apply events until the API server ends the watch; return whether there were any."""
         seconds = int(self._pace.watch_seconds * (1 + self._jitter() / 5))
         query = [
+            *self._resource.query,
             ("watch", "true"),
             ("allowWatchBookmarks", "true"),
             ("resourceVersion", self._version),
@@ -266,6 +280,15 @@ class Watcher(Generic[T]):
         if not self.synced.is_set():
             self._log.info("resource does not exist, which counts as none; is the CRD installed?")
         self.synced.set()
+
+    def _unknown(self, error: ApiError) -> None:
+        """Do without a resource that cannot be seen; told once for as long as that lasts."""
+        self._store.replace({})
+        self._version = ""
+        if self._refused != error.status:
+            self._refused = error.status
+            self._log.warning("resource cannot be seen and counts as not known", problem=str(error))
+        self.synced.clear()
 
     def _failed(self, problem: str) -> None:
         self._failures += 1

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from support.kube import ApiServer, BinariesNotFoundError, find_binaries
+from support.world import Operator, Webhook, World, webhook_registration
+from trustbind_localaws import LocalAws
 
 HERE = Path(__file__).parent
 
@@ -38,3 +40,48 @@ def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     with ApiServer(binaries, tmp_path_factory.mktemp("cluster"), controllers=True) as server:
         server.install_crds()
         yield server
+
+
+@pytest.fixture(scope="session")
+def shared_world(api_server: ApiServer) -> Iterator[World]:
+    """The API server with one local AWS."""
+    with LocalAws() as aws:
+        yield World(api_server, aws)
+
+
+@pytest.fixture(scope="session")
+def shared_operator(shared_world: World) -> Iterator[Operator]:
+    """The operator that all tests share; a test may end it."""
+    operator = Operator(shared_world)
+    yield operator
+    operator.kill()
+
+
+@pytest.fixture
+def world(shared_world: World) -> Iterator[World]:
+    """The world; what a test makes there is removed afterwards."""
+    yield shared_world
+    shared_world.clear()
+
+
+@pytest.fixture
+def operator(shared_operator: Operator, world: World) -> Iterator[Operator]:
+    """The operator, running; whatever surprised it fails the test."""
+    if not shared_operator.running:
+        shared_operator.start()
+    before = len(shared_operator.output)
+    yield shared_operator
+    world.clear()
+    surprises = [line for line in shared_operator.output[before:] if "unexpected" in line or "Traceback" in line]
+    assert not surprises, "\n".join(surprises)
+
+
+@pytest.fixture(scope="session")
+def webhook(shared_world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Webhook]:
+    """The webhook as a process under its own account, registered for pods of all namespaces but the system's."""
+    webhook = Webhook(shared_world, tmp_path_factory.mktemp("webhook"))
+    with webhook.process:
+        registration = webhook_registration(webhook)
+        shared_world.api.apply(registration)
+        yield webhook
+        shared_world.api.delete(registration)

@@ -68,6 +68,18 @@ _CONTROLLERS: Final = (
 """What tests need of a cluster; nothing here waits for nodes, which do not exist."""
 
 
+_AUDIT: Final = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [
+        {"level": "Metadata", "userGroups": ["system:serviceaccounts:trustbind-system"]},
+        {"level": "None"},
+    ],
+}
+"""Who did what, for our own halves only: from it a test tells which rules of their RBAC are used."""
+
+
 class BinariesNotFoundError(Exception):
     """There is no kube-apiserver here; the message says where it was looked for, and how to get one."""
 
@@ -124,6 +136,7 @@ class ApiServer(KubeClient):
     Attributes:
         issuer: of its service-account tokens: an https URL as an EKS cluster has.
         directory: everything it writes: keys, data and for each program ``<program>.log`` and ``.pid``.
+        audit_log: what the accounts of ``trustbind-system`` did, one event of audit.k8s.io/v1 a line.
     """
 
     def __init__(
@@ -131,6 +144,7 @@ class ApiServer(KubeClient):
     ) -> None:
         super().__init__("", directory / "certs" / "apiserver.crt", secrets.token_urlsafe(32))
         self.directory = directory
+        self.audit_log = directory / "audit.log"
         self.issuer = issuer or f"https://oidc.eks.eu-central-1.amazonaws.com/id/{secrets.token_hex(16).upper()}"
         self._binaries = binaries
         self._controllers = controllers
@@ -224,6 +238,9 @@ class ApiServer(KubeClient):
             "--service-cluster-ip-range=10.96.0.0/16",
             "--endpoint-reconciler-type=none",
             "--profiling=false",
+            f"--audit-policy-file={self._write('audit-policy.yaml', json.dumps(_AUDIT).encode())}",
+            f"--audit-log-path={self.audit_log}",
+            "--audit-log-mode=blocking",  # an answered request is in the log
             "--v=1",
         )
         self._started(lambda: self.request("GET", "/readyz") == "ok")

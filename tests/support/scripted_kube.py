@@ -1,4 +1,7 @@
-"""A stand-in for the API server's list, watch and get, which does as a test tells it: pages, ends, errors, drops."""
+"""A stand-in for the API server's list, watch and get, which does as a test tells it: pages, ends, errors, drops.
+
+Its attribute ``issuer`` is what it publishes, or the HTTP status with which it refuses to.
+"""
 
 from __future__ import annotations
 
@@ -124,6 +127,12 @@ class ScriptedKube:
     def __init__(self) -> None:
         self.accounts = Collection("/api/v1/serviceaccounts", "v1", "ServiceAccount")
         self.bindings = Collection("/apis/trustbind.dev/v1alpha1/rolebindings", "trustbind.dev/v1alpha1", "RoleBinding")
+        self.grants = Collection("/apis/trustbind.dev/v1alpha1/rolegrants", "trustbind.dev/v1alpha1", "RoleGrant")
+        self.aws_accounts = Collection(
+            "/apis/trustbind.dev/v1alpha1/awsaccounts", "trustbind.dev/v1alpha1", "AWSAccount"
+        )
+        self.namespaces = Collection("/api/v1/namespaces", "v1", "Namespace")
+        self.issuer: str | int = "https://oidc.example.com/id/0123"
         self.requests: list[Request] = []
         self.gets: Counter[str] = Counter()
         self.get_status = 0
@@ -146,8 +155,9 @@ class ScriptedKube:
     async def running(self, directory: Path) -> AsyncIterator[str]:
         """Serve, and give the path of a kubeconfig for it."""
         app = web.Application()
-        app.router.add_get(self.accounts.path, partial(self._collection, self.accounts))
-        app.router.add_get(self.bindings.path, partial(self._collection, self.bindings))
+        for collection in (self.accounts, self.bindings, self.grants, self.aws_accounts, self.namespaces):
+            app.router.add_get(collection.path, partial(self._collection, collection))
+        app.router.add_get("/.well-known/openid-configuration", self._discovery)
         app.router.add_get("/api/v1/namespaces/{namespace}/serviceaccounts/{name}", self._get)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
@@ -183,6 +193,10 @@ class ScriptedKube:
                 headers.get("Authorization", ""),
             )
         )
+
+    async def _discovery(self, request: web.Request) -> web.StreamResponse:
+        self._note(request)
+        return _status(self.issuer) if isinstance(self.issuer, int) else web.json_response({"issuer": self.issuer})
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
         self._note(request)

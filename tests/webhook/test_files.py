@@ -76,6 +76,48 @@ def test_reads_files_and_folders_and_passes_over_other_kinds(tmp_path: Path) -> 
     asyncio.run(test())
 
 
+FURTHER = """\
+apiVersion: trustbind.dev/v1alpha1
+kind: RoleGrant
+metadata: {name: g}
+spec: {namespaces: {names: [team]}, roleArns: ["arn:aws:iam::444455556666:role/*"]}
+---
+apiVersion: trustbind.dev/v1alpha1
+kind: AWSAccount
+metadata: {name: production}
+spec: {accountId: "444455556666"}
+"""
+NAMESPACE = """\
+apiVersion: v1
+kind: Namespace
+metadata: {name: team, labels: {a: b}}
+"""
+
+
+def test_knowledge_for_validation(tmp_path: Path) -> None:
+    """What validation asks for is read from manifests, too; namespaces count as not known where none is described."""
+
+    async def test() -> None:
+        path = tmp_path / "a.yaml"
+        path.write_text(f"{ACCOUNT}---\n{BINDING}---\n{FURTHER}")
+        lookup = lookup_of(path)
+        await lookup.start()
+        known = lookup.knowledge("team")
+        assert [str(binding.ref) for binding in known.bindings] == ["team/b"]
+        assert known.accounts == {"default": {}, "reader": {"tier": "back"}}
+        assert [grant.name for grant in known.grants or ()] == ["g"]
+        assert [account.name for account in known.aws_accounts or ()] == ["production"]
+        assert (known.namespaces, known.issuer) == (None, None)
+        path.write_text(NAMESPACE)
+        await until(lambda: lookup.knowledge("team").namespaces, "the edit")
+        known = lookup.knowledge("team")
+        assert known.namespaces == {"team": {"a": "b", "kubernetes.io/metadata.name": "team"}}
+        assert (known.grants, known.aws_accounts, known.bindings) == ([], [], [])
+        await lookup.stop()
+
+    asyncio.run(test())
+
+
 def test_changes_are_seen_and_mistakes_leave_what_was(tmp_path: Path) -> None:
     """An edit is taken up; a broken one is told once, and the former contents stay until it is mended."""
 
@@ -110,6 +152,10 @@ def test_changes_are_seen_and_mistakes_leave_what_was(tmp_path: Path) -> None:
         (ACCOUNT.replace("{tier: back}", "[x]"), "metadata.labels: a mapping is needed"),
         ("apiVersion: v1\nkind: ServiceAccount", "metadata.name: a name is required"),
         (BINDING.replace("444455556666", "4444"), "RoleBinding team/b: spec.roleArn: "),
+        (FURTHER.replace("role/*", "user/*"), "RoleGrant g: spec.roleArns[0]: "),
+        (FURTHER.replace('"444455556666"', "4"), "AWSAccount production: spec.accountId: "),
+        (f"{FURTHER}---\n{FURTHER}", "document 3: RoleGrant g: it stands twice"),
+        (NAMESPACE.replace("{a: b}", "{a: 1}"), "Namespace team: metadata.labels[a]: a text is needed"),
         (BINDING.replace("v1alpha1", "v9"), "apiVersion: 'trustbind.dev/v9' is not trustbind.dev/v1alpha1"),
     ],
 )

@@ -22,6 +22,7 @@ from trustbind_webhook.decision import Account, InjectionSettings
 from trustbind_webhook.handler import Lifecycle
 from trustbind_webhook.lookup import LookupFailedError
 from trustbind_webhook.metrics import Metrics
+from trustbind_webhook.validation import Knowledge
 
 REVIEW = (Path(__file__).parents[1] / "data/reviews/deployment-pod-with-sidecar.json").read_bytes()
 UID = json.loads(REVIEW)["request"]["uid"]
@@ -54,6 +55,12 @@ class Known:
     def bindings(self, namespace: str, account: str) -> Sequence[RoleBinding]:  # noqa: ARG002 - as every lookup
         """Return none."""
         return []
+
+    def knowledge(self, namespace: str) -> Knowledge:  # noqa: ARG002 - as every lookup
+        """Return nothing."""
+        if self.failure:
+            raise self.failure
+        return Knowledge()
 
 
 class Harness:
@@ -236,3 +243,34 @@ def test_everyday_skips_are_debug_and_others_info() -> None:
     harness.call(json.dumps(mirror).encode())
     assert json.loads(harness.log.getvalue())["level"] == "debug"
     assert harness.sample("trustbind_webhook_admissions_total", outcome="skipped", reason="MirrorPod") == 1
+
+
+OBJECT = {
+    "uid": "u-1",
+    "resource": {"group": "trustbind.dev", "version": "v1alpha1", "resource": "rolegrants"},
+    "operation": "CREATE",
+    "object": {"spec": {}},
+}
+
+
+def test_a_defect_while_validating_lets_the_object_through() -> None:
+    """Nobody is kept from writing an object; its writer is told, the trace is logged, and it is counted."""
+    harness = Harness(Known(ZeroDivisionError("a defect")))
+    body = json.dumps({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": OBJECT}).encode()
+    status, _, answer = harness.call(body, path="/validate")
+    assert status == 200
+    assert answer["response"]["uid"] == "u-1"
+    assert answer["response"]["allowed"] is True
+    assert len(answer["response"]["warnings"]) == 1
+    assert "ZeroDivisionError: a defect" in json.loads(harness.log.getvalue())["exception"]
+    assert harness.sample("trustbind_webhook_validations_total", kind="RoleGrant", outcome="failed") == 1
+
+
+def test_a_defect_while_taking_an_object_apart_is_no_500(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for pods."""
+
+    def parse(_body: bytes) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(review, "parse_object", parse)
+    assert Harness().call(REVIEW, path="/validate")[0] == 400

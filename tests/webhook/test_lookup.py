@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import io
-from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from support.lookups import ROLE, Clock, run, spec, world
 from support.scripted_kube import ScriptedKube, until
 from trustbind_runtime.logs import logger
 from trustbind_runtime.settings import Log
@@ -20,86 +18,7 @@ from trustbind_webhook.lookup import LookupFailedError, LookupStartError
 from trustbind_webhook.metrics import Metrics
 from trustbind_webhook.settings import LookupSettings
 
-FAST = Pace(
-    page_size=500,
-    watch_seconds=60,
-    idle_seconds=30,
-    first_delay_seconds=0.01,
-    last_delay_seconds=0.02,
-    absent_seconds=0.02,
-)
-ROLE = "arn:aws:iam::444455556666:role/reader"
 ANNOTATED = {"annotations": {"eks.amazonaws.com/role-arn": ROLE, "other.example.com/x": "y" * 100}}
-
-
-class Clock:
-    """Seconds that pass when they are told to."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        """Return the seconds."""
-        return self.now
-
-
-class World:
-    """A stand-in, a lookup that talks to it, and what it logged and counted."""
-
-    def __init__(self, kube: ScriptedKube, lookup: ClusterLookup, metrics: Metrics, log: io.StringIO) -> None:
-        self.kube = kube
-        self.lookup = lookup
-        self.metrics = metrics
-        self.log = log
-        self.clock = Clock()
-
-    def sample(self, name: str, **labels: str) -> float:
-        """Return the value of a metric."""
-        return self.metrics.registry.get_sample_value(name, labels) or 0.0
-
-    async def known(self, namespace: str, name: str) -> None:
-        """Return once the cache itself holds the account."""
-        await until(lambda: self.lookup._accounts.get(namespace, name), f"{namespace}/{name} in the cache")
-
-
-def spec(**content: Any) -> dict[str, Any]:
-    """Return the spec of a binding for the account ``app``."""
-    return {"roleArn": ROLE, "serviceAccountNames": ["app"], **content}
-
-
-@contextlib.asynccontextmanager
-async def world(
-    directory: Path, kube: ScriptedKube, *, pace: Pace = FAST, wait: bool = True, **settings: Any
-) -> AsyncIterator[World]:
-    """Run a lookup against ``kube``."""
-    metrics, log, clock = Metrics(), io.StringIO(), Clock()
-    async with kube.running(directory) as kubeconfig:
-        lookup = ClusterLookup(
-            LookupSettings(kubeconfig=kubeconfig, **settings),
-            "eks.amazonaws.com",
-            metrics=metrics,
-            log=logger(Log(level="debug"), log),
-            pace=pace,
-            clock=clock,
-        )
-        await lookup.start()
-        result = World(kube, lookup, metrics, log)
-        result.clock = clock
-        try:
-            if wait:
-                await asyncio.wait_for(lookup.wait_synced(), 5)
-            yield result
-        finally:
-            await lookup.stop()
-
-
-def run(test: Callable[[], Awaitable[None]]) -> None:
-    """Run a coroutine function to its end, with a limit."""
-
-    async def limited() -> None:
-        await asyncio.wait_for(test(), 15)
-
-    asyncio.run(limited())
 
 
 def test_lists_in_pages_and_keeps_only_what_decides(tmp_path: Path) -> None:
@@ -140,7 +59,7 @@ def test_follows_the_watch(tmp_path: Path) -> None:
             assert int(watch.query["timeoutSeconds"]) >= 60
             assert watch.accept == METADATA
             kube.accounts.put("team", "new")
-            await w.known("team", "new")
+            await w.cached("team", "new")
             kube.accounts.put("team", "new", metadata=ANNOTATED)
             await until(lambda: w.lookup._accounts.get("team", "new").annotations, "the change")  # type: ignore[union-attr] # it is there
             kube.accounts.delete("team", "old")
@@ -162,7 +81,7 @@ def test_a_watch_that_ends_is_resumed_from_the_last_version(tmp_path: Path, how:
             kube.accounts.put("team", "a")
             kube.accounts.bookmark()
             version = kube.accounts.version
-            await w.known("team", "a")
+            await w.cached("team", "a")
             await until(lambda: w.lookup._watchers[0]._version == str(version), "the bookmark")
             getattr(kube.accounts, how)()
             await until(lambda: len(kube.watches(kube.accounts)) > 1, "a second watch")
@@ -217,7 +136,7 @@ def test_an_error_event_resumes_and_repeated_failures_list_anew(tmp_path: Path) 
             kube.accounts.end()
             await until(lambda: len(kube.lists(kube.accounts)) == 2, "a new list")
             kube.accounts.put("team", "late")
-            await w.known("team", "late")
+            await w.cached("team", "late")
             assert "watch failed" in w.log.getvalue()
 
     run(test)
@@ -306,7 +225,7 @@ def test_a_late_account_is_read_live(tmp_path: Path) -> None:
             assert isinstance(results[0], asyncio.CancelledError)
             assert all(getattr(r, "annotations", None) for r in results[1:])
             assert kube.gets["team/late"] == 1
-            assert kube.requests[-1].accept == METADATA
+            assert [r.accept for r in kube.requests if r.path.startswith("/api/v1/namespaces/")] == [METADATA]
             assert await w.lookup.account("team", "late") == results[1]
             assert kube.gets["team/late"] == 1
             w.clock.now += 10

@@ -13,15 +13,16 @@ import socket
 import ssl
 import sys
 import threading
-import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
 
+from support import webhooks
 from support.certs import Authority, Pair
 from support.processes import Process, eventually
+from support.webhooks import JSON, Webhook
 from trustbind_runtime.logs import logger
 from trustbind_runtime.sockets import PortError
 from trustbind_webhook.lookup import LookupStartError
@@ -40,82 +41,26 @@ metadata:
   namespace: shop
   annotations: {{eks.amazonaws.com/role-arn: "{ROLE}", eks.amazonaws.com/sts-regional-endpoints: "true"}}
 """
-JSON = {"content-type": "application/json"}
 LIMIT = 3 * 1024 * 1024
-
-
-class Webhook:
-    """A running webhook, and how to talk to it."""
-
-    def __init__(self, process: Process, directory: Path, port: int, metrics_port: int) -> None:
-        self.process = process
-        self.directory = directory
-        self.port = port
-        self.metrics_port = metrics_port
-        self.context = ssl.create_default_context(cafile=str(directory / "ca.pem"))
-
-    def connection(self) -> http.client.HTTPSConnection:
-        """Return a connection that checks the certificate."""
-        return http.client.HTTPSConnection("127.0.0.1", self.port, context=self.context, timeout=10)
-
-    def call(
-        self, body: Any = None, *, method: str = "POST", path: str = "/mutate?timeout=10s", headers: Any = None
-    ) -> tuple[int, Any]:
-        """Return status and JSON of one call on a connection of its own."""
-        with contextlib.closing(self.connection()) as connection:
-            connection.request(method, path, body, JSON if headers is None else headers)
-            response = connection.getresponse()
-            return response.status, json.loads(response.read())
-
-    def serial(self) -> int:
-        """Return the serial number of the certificate that a new connection gets."""
-        from cryptography import x509  # noqa: PLC0415 - for this line only
-
-        with (
-            socket.create_connection(("127.0.0.1", self.port), 10) as raw,
-            self.context.wrap_socket(raw, server_hostname="127.0.0.1") as tls,
-        ):
-            return x509.load_der_x509_certificate(tls.getpeercert(binary_form=True) or b"").serial_number
-
-    def metrics(self) -> str:
-        """Return the metrics page."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10) as response:
-            return str(response.read().decode())
 
 
 @contextlib.contextmanager
 def running(directory: Path, authority: Authority, pair: Pair, **server: Any) -> Iterator[Webhook]:
-    """Run the webhook on free ports of 127.0.0.1 until the block ends."""
-    (directory / "ca.pem").write_bytes(authority.pem)
-    pair.write(directory)
-    config = configured(directory, server)
-    with Process([sys.executable, "-m", "trustbind_webhook", "--config", str(config)]) as process:
-        started = json.loads(process.line(lambda line: '"listening"' in line))
-        process.line(lambda line: '"ready"' in line)
-        yield Webhook(process, directory, started["port"], started["metrics_port"])
+    """Run the webhook with the manifests of this module."""
+    with webhooks.running(directory, authority, pair, lookup=manifests(directory), **server) as webhook:
+        yield webhook
+
+
+def manifests(directory: Path) -> dict[str, Any]:
+    """Write the manifests of this module and return the setting that names them."""
+    path = directory / "manifests.yaml"
+    path.write_text(MANIFESTS)
+    return {"source": "files", "manifests": [str(path)]}
 
 
 def configured(directory: Path, server: Mapping[str, Any], lookup: Mapping[str, Any] | None = None) -> Path:
     """Write a configuration and return its path."""
-    (directory / "manifests.yaml").write_text(MANIFESTS)
-    settings = {
-        "server": {
-            "host": "127.0.0.1",
-            "port": 0,
-            "metricsHost": "127.0.0.1",
-            "metricsPort": 0,
-            "certFile": str(directory / "tls.crt"),
-            "keyFile": str(directory / "tls.key"),
-            "drainSeconds": 0.3,
-            "reloadSeconds": 0.05,
-            **server,
-        },
-        "lookup": lookup or {"source": "files", "manifests": [str(directory / "manifests.yaml")]},
-        "log": {"level": "debug"},
-    }
-    path = directory / "config.yaml"
-    path.write_text(json.dumps(settings))
-    return path
+    return webhooks.configured(directory, server, lookup or manifests(directory))
 
 
 @pytest.fixture(scope="module")
@@ -431,3 +376,20 @@ def test_bad_settings_are_exit_code_2(tmp_path: Path) -> None:
     assert output == [
         f"trustbind webhook: {tmp_path}/config.yaml: server.prt: there is no such setting; did you mean port?"
     ]
+
+
+@pytest.mark.parametrize(
+    ("status", "sentence", "request_"),
+    [bad for bad in BAD.values() if "path" not in bad[2] and bad[2].get("method") != "GET"],
+    ids=[name for name, bad in BAD.items() if "path" not in bad[2] and bad[2].get("method") != "GET"],
+)
+def test_validation_takes_the_same_bodies(
+    webhook: Webhook, status: int, sentence: str, request_: dict[str, Any]
+) -> None:
+    """What is no review for one route is none for the other."""
+    body = request_.get("body")
+    if isinstance(body, Iterator):  # the other test has used it up
+        body = iter([b" " * 65536] * 50)
+    got, answer = webhook.call(**{**request_, "body": body}, path="/validate?timeout=5s")
+    assert (got, list(answer)) == (status, ["error"])
+    assert sentence.replace("/mutate", "/validate") in answer["error"]

@@ -82,6 +82,10 @@ def test_what_the_kubelet_adds_for_services_is_no_setting(monkeypatch: pytest.Mo
         ("injection: {tokenExpirationSeconds: 599}", "tokenExpirationSeconds: 599 is outside of 600 to 86400 seconds"),
         ("injection: {region: Frankfurt}", "injection.region: 'Frankfurt' is not a region"),
         ("injection: {cluster: a b}", "injection.cluster: 'a b' does not fit into a session name"),
+        (
+            "validation: {issuer: 'http://x.example.com'}",
+            "validation.issuer: 'http://x.example.com' is not an issuer URL",
+        ),
         ("lookup: {source: files}", "lookup: source files needs at least one path in manifests"),
         ("lookup: {manifests: {}}", "lookup.manifests: a list of paths is needed"),
         ("lookup: {source: magic}", "lookup.source: input should be 'cluster' or 'files'"),

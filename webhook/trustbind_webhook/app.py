@@ -1,4 +1,4 @@
-"""The HTTP application: admission, two probes, and a sentence for everything else."""
+"""The HTTP application: admission (mutation and validation), two probes, and a sentence for everything else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from trustbind_runtime.logs import Logger
 from trustbind_webhook.decision import InjectionSettings
-from trustbind_webhook.handler import Admission, Lifecycle
+from trustbind_webhook.handler import Admission, Lifecycle, Validation
 from trustbind_webhook.lookup import Lookup
 from trustbind_webhook.metrics import Metrics
 
@@ -46,6 +46,8 @@ def create_app(
     admission = Admission(lookup, settings, metrics=metrics, log=log, lifecycle=lifecycle)
     # An instance as endpoint is taken as an ASGI application: no request object, no validation, no response model.
     app.router.routes.insert(0, Route("/mutate", admission))
+    validation = Validation(lookup, metrics=metrics, log=log, lifecycle=lifecycle)
+    app.router.routes.insert(1, Route("/validate", validation))
 
     @app.get("/healthz")
     async def healthz() -> Response:
@@ -59,6 +61,8 @@ def create_app(
             return JSONResponse({"error": "shutting down"}, 503)
         if not lookup.synced:
             return JSONResponse({"error": "the first lists of accounts and bindings are not in yet"}, 503)
+        if lifecycle.waiting_for:
+            return JSONResponse({"error": lifecycle.waiting_for}, 503)
         return JSONResponse({"status": "ok"})
 
     return app

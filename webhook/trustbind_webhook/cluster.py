@@ -1,4 +1,8 @@
-"""Accounts and bindings of a cluster: from two watches, and for an account that they have not seen, a live read."""
+"""Accounts and bindings of a cluster: from two watches, and for an account that they have not seen, a live read.
+
+What only validation asks for comes from further watches, which nothing waits for: where they may not look, less is
+said.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +16,13 @@ from urllib.parse import quote
 
 import msgspec
 
+from trustbind import accounts as aws_accounts
+from trustbind import grants
+from trustbind.accounts import AwsAccount
 from trustbind.bindings import RoleBinding
 from trustbind.errors import InvalidValueError
-from trustbind.identities import Subject
+from trustbind.grants import RoleGrant
+from trustbind.identities import Issuer, Subject
 from trustbind_runtime.apiserver import NOT_FOUND, ApiError, ApiServer, NoClusterError
 from trustbind_runtime.logs import Logger
 from trustbind_runtime.watch import METADATA, Key, Pace, Resource, Watcher
@@ -22,12 +30,16 @@ from trustbind_webhook.decision import Account
 from trustbind_webhook.lookup import LookupFailedError, LookupStartError
 from trustbind_webhook.metrics import Metrics
 from trustbind_webhook.settings import LookupSettings
-from trustbind_webhook.store import Accounts, Bindings
+from trustbind_webhook.store import Accounts, Bindings, Objects, labels_of
+from trustbind_webhook.validation import Knowledge
 
 __all__ = ["ClusterLookup"]
 
 ACCOUNTS: Final = Resource("serviceaccounts", "/api/v1/serviceaccounts", metadata_only=True)
 BINDINGS: Final = Resource("rolebindings", "/apis/trustbind.dev/v1alpha1/rolebindings", optional=True)
+GRANTS: Final = Resource("rolegrants", "/apis/trustbind.dev/v1alpha1/rolegrants", dispensable=True)
+AWS_ACCOUNTS: Final = Resource("awsaccounts", "/apis/trustbind.dev/v1alpha1/awsaccounts", dispensable=True)
+NAMESPACES: Final = Resource("namespaces", "/api/v1/namespaces", metadata_only=True, dispensable=True)
 
 _FOUND_SECONDS: Final = 5.0
 """How long a live read's account is used before it is read again: a watch catches up in far less. It does not go into
@@ -38,6 +50,14 @@ _MISSING_SECONDS: Final = 1.0
 
 _MEMO_SIZE: Final = 4096
 """Live answers remembered at once; more are forgotten early."""
+
+
+_DISCOVERY: Final = "/.well-known/openid-configuration"
+"""Where the API server publishes its issuer (Kubernetes documentation, "Service account issuer discovery")."""
+
+
+class _Discovery(msgspec.Struct, frozen=True):
+    issuer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +93,7 @@ class ClusterLookup:
     Args:
         settings: ``lookup`` of the settings.
         annotation_prefix: which family of annotations is kept.
+        issuer: of the cluster's tokens; None: asked of the API server.
         metrics: where reads and watches are counted.
         log: where they are told.
         pace: of the watches; from the settings when not given.
@@ -84,6 +105,7 @@ class ClusterLookup:
         settings: LookupSettings,
         annotation_prefix: str,
         *,
+        issuer: Issuer | None = None,
         metrics: Metrics,
         log: Logger,
         pace: Pace | None = None,
@@ -96,10 +118,15 @@ class ClusterLookup:
         self._pace = pace or Pace(page_size=settings.page_size)
         self._accounts = Accounts(annotation_prefix)
         self._bindings = Bindings(self._unreadable)
+        self._grants = Objects(RoleGrant.parse, grants.KIND)
+        self._aws_accounts = Objects(AwsAccount.parse, aws_accounts.KIND)
+        self._namespaces = Objects(labels_of, "Namespace", "v1")
+        self._issuer = issuer
         self._bucket = Bucket(settings.rate_per_second, settings.burst, clock)
         self._memo: dict[Key, _Memo] = {}
         self._reads: dict[Key, asyncio.Task[Account | None]] = {}
         self._watchers: list[Watcher[Any]] = []
+        self._further: dict[str, Watcher[Any]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._api: ApiServer | None = None
         metrics.show_cached(ACCOUNTS.name, self._accounts.__len__)
@@ -135,7 +162,18 @@ class ClusterLookup:
             Watcher(self._api, ACCOUNTS, self._accounts, **common),
             Watcher(self._api, BINDINGS, self._bindings, **common),
         ]
-        self._tasks = [asyncio.create_task(watcher.run()) for watcher in self._watchers]
+        further: dict[Resource, Objects[Any]] = {
+            GRANTS: self._grants,
+            AWS_ACCOUNTS: self._aws_accounts,
+            NAMESPACES: self._namespaces,
+        }
+        for resource, store in further.items():
+            self._further[resource.name] = Watcher(self._api, resource, store, **common)
+            self._metrics.show_cached(resource.name, store.__len__)
+            self._metrics.show_known(resource.name, self._further[resource.name].synced.is_set)
+        self._tasks = [asyncio.create_task(w.run()) for w in (*self._watchers, *self._further.values())]
+        if self._issuer is None:
+            self._tasks.append(asyncio.create_task(self._learn_issuer(self._api)))
 
     async def stop(self) -> None:
         """End watches and reads, and close the connections."""
@@ -150,6 +188,42 @@ class ClusterLookup:
     def bindings(self, namespace: str, account: str) -> Sequence[RoleBinding]:
         """Return the namespace's bindings that name the account or may select it."""
         return self._bindings.of(namespace, account)
+
+    def knowledge(self, namespace: str) -> Knowledge:
+        """Return what is known now for validating; what may not be seen is None."""
+        accounts, bindings = (watcher.synced.is_set() for watcher in self._watchers)
+
+        def known(resource: Resource) -> bool:
+            return self._further[resource.name].synced.is_set()
+
+        return Knowledge(
+            issuer=self._issuer,
+            bindings=self._bindings.in_namespace(namespace) if bindings else (),
+            accounts=self._accounts.labels_in(namespace) if accounts else None,
+            namespaces=self._namespaces.by_name() if known(NAMESPACES) else None,
+            grants=self._grants.values() if known(GRANTS) else None,
+            aws_accounts=self._aws_accounts.values() if known(AWS_ACCOUNTS) else None,
+        )
+
+    async def _learn_issuer(self, api: ApiServer) -> None:
+        """Read the cluster's issuer; where that cannot be, try again now and then, and tell once."""
+        told = ""
+        while True:
+            try:
+                body = await api.get(_DISCOVERY, accept="application/json")
+                self._issuer = Issuer.parse(msgspec.json.decode(body, type=_Discovery).issuer)
+            except (ApiError, msgspec.DecodeError, InvalidValueError) as error:
+                if (problem := str(error)) != told:
+                    told = problem
+                    self._log.warning(
+                        "the cluster's issuer is not known, so conditions on its keys are not checked; "
+                        "set validation.issuer",
+                        problem=problem,
+                    )
+                await asyncio.sleep(self._pace.absent_seconds)
+            else:
+                self._log.info("issuer read", issuer=self._issuer.url)
+                return
 
     async def account(self, namespace: str, name: str) -> Account | None:
         """Return the account; one that the watch has not shown is read live before it counts as missing.

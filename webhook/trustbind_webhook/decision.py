@@ -242,7 +242,8 @@ def _choices(
     The annotation decides the default profile's role, and a binding for the same role refines it; without one, the
     oldest binding of each profile decides.
     """
-    own = sorted((b for b in bindings if b.names(account.name, account.labels)), key=lambda b: b.age_key)
+    live = (b for b in bindings if not b.is_deleting and b.names(account.name, account.labels))
+    own = sorted(live, key=lambda b: b.age_key)
     by_agent = [b for b in own if b.method is Method.POD_IDENTITY]
     if by_agent or account.pod_identity:
         # Container credentials come before everything else, as in the EKS webhook.

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from trustbind.arns import RoleArn
-from trustbind.bindings import DEFAULT_PROFILE, RoleBinding
+from trustbind.bindings import DEFAULT_PROFILE, MAX_CHAINED_SESSION_SECONDS, RoleBinding
 
 __all__ = [
     "CONFIG_ANNOTATION",
@@ -51,6 +51,9 @@ LOAD_CONFIG: Final = "AWS_SDK_LOAD_CONFIG"
 
 FULL_URI: Final = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
 AUTHORIZATION: Final = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"
+
+_KEYS: Final = frozenset({"AWS_ACCESS_KEY_ID", "AWS_SHARED_CREDENTIALS_FILE"})
+"""A container's own keys: SDKs disagree on whether a profile or keys win, so profiles stay away from them."""
 
 _SOURCE_PREFIX: Final = "trustbind-source-"
 """Profiles of source roles, which no workload should name."""
@@ -183,7 +186,7 @@ def profiles(chosen: Sequence[Profile], place: Place, *, sts_regional: bool) -> 
         config="\n".join(sections),
         identity=tuple(identity),
         session=(),
-        exclusive=frozenset({CONFIG, PROFILE, ROLE, TOKEN}),
+        exclusive=frozenset({CONFIG, PROFILE, ROLE, TOKEN, *_KEYS}),
         # A variable beats every profile's own region, so it is set only where all agree.
         region=regions.pop() if len(regions) == 1 else "",
         sts_regional=sts_regional,
@@ -274,8 +277,8 @@ def _sections(profile: Profile, token_file: str, *, sts_regional: bool) -> list[
     target = {"role_arn": str(profile.role), "source_profile": source, "role_session_name": profile.session}
     if binding.external_id:
         target["external_id"] = binding.external_id
-    if binding.session_duration_seconds is not None:
-        target["duration_seconds"] = str(binding.session_duration_seconds)
+    # Always said: without it, some SDKs ask for an hour and others (Go v2) for a quarter of one.
+    target["duration_seconds"] = str(binding.session_duration_seconds or MAX_CHAINED_SESSION_SECONDS)
     return [
         _section(
             source,

@@ -1,18 +1,21 @@
-"""Accounts and bindings from manifests: for demonstrations, local development and tests."""
+"""Accounts, bindings and what validation asks for from manifests: for demonstrations, local development and tests."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
-from trustbind import manifests
+from trustbind import accounts as aws_accounts
+from trustbind import grants, manifests
+from trustbind.accounts import AwsAccount
 from trustbind.bindings import KIND, RoleBinding
 from trustbind.errors import InvalidValueError, ManifestError
-from trustbind.identities import DEFAULT_SERVICE_ACCOUNT, Subject
+from trustbind.grants import RoleGrant
+from trustbind.identities import DEFAULT_SERVICE_ACCOUNT, Issuer, Subject
 from trustbind.manifests import Manifest
 from trustbind.schema import API_VERSION
 from trustbind_runtime.logs import Logger
@@ -21,8 +24,12 @@ from trustbind_webhook.decision import Account
 from trustbind_webhook.lookup import LookupStartError
 from trustbind_webhook.metrics import Metrics
 from trustbind_webhook.store import Accounts, Bindings
+from trustbind_webhook.validation import Knowledge
 
 __all__ = ["FileLookup"]
+
+T = TypeVar("T")
+K = TypeVar("K")
 
 _GROUP: Final = API_VERSION.partition("/")[0] + "/"
 """Not the whole apiVersion: a binding of another version of ours is a mistake to be told; RBAC's kind is not ours."""
@@ -37,6 +44,9 @@ _POLL_SECONDS: Final = 1.0
 class _Contents:
     accounts: Mapping[Key, Account]
     bindings: Mapping[Key, RoleBinding]
+    grants: Mapping[str, RoleGrant]
+    aws_accounts: Mapping[str, AwsAccount]
+    namespaces: Mapping[str, Mapping[str, str]]
 
 
 class FileLookup:
@@ -46,6 +56,7 @@ class FileLookup:
         paths: files, or folders whose ``*.yaml``, ``*.yml`` and ``*.json`` are read. Objects of other kinds are passed
             over, so that a whole application's manifests can be given.
         annotation_prefix: which family of annotations is kept.
+        issuer: of the cluster's tokens; None: not known.
         metrics: where the size is shown.
         log: where changes and mistakes are told.
         poll_seconds: between two looks for changes.
@@ -56,6 +67,7 @@ class FileLookup:
         paths: Sequence[str],
         annotation_prefix: str,
         *,
+        issuer: Issuer | None = None,
         metrics: Metrics,
         log: Logger,
         poll_seconds: float = _POLL_SECONDS,
@@ -65,6 +77,8 @@ class FileLookup:
         self._log = log
         self._accounts = Accounts(annotation_prefix)
         self._bindings = Bindings(lambda _key, _problem: None)
+        self._issuer = issuer
+        self._contents = _Contents({}, {}, {}, {}, {})
         self._stamp: tuple[object, ...] = ()
         self._task: asyncio.Task[None] | None = None
         metrics.show_cached("serviceaccounts", self._accounts.__len__)
@@ -109,6 +123,18 @@ class FileLookup:
             return Account(namespace, name)
         return account
 
+    def knowledge(self, namespace: str) -> Knowledge:
+        """Return what the manifests say; where they describe no namespace, none is known."""
+        contents = self._contents
+        return Knowledge(
+            issuer=self._issuer,
+            bindings=self._bindings.in_namespace(namespace),
+            accounts={DEFAULT_SERVICE_ACCOUNT: {}} | self._accounts.labels_in(namespace),
+            namespaces=contents.namespaces or None,
+            grants=list(contents.grants.values()),
+            aws_accounts=list(contents.aws_accounts.values()),
+        )
+
     async def _poll(self) -> None:
         while True:
             await asyncio.sleep(self._poll_seconds)
@@ -124,6 +150,7 @@ class FileLookup:
     def _take(self, contents: _Contents) -> None:
         self._accounts.replace(contents.accounts)
         self._bindings.replace(contents.bindings)
+        self._contents = contents
         self._log.info("manifests read", accounts=len(contents.accounts), bindings=len(contents.bindings))
 
     def _files(self) -> Iterator[Path]:
@@ -148,6 +175,9 @@ class FileLookup:
     def _read(self) -> _Contents:
         accounts: dict[Key, Account] = {}
         held: dict[Key, RoleBinding] = {}
+        granted: dict[str, RoleGrant] = {}
+        described: dict[str, AwsAccount] = {}
+        namespaces: dict[str, Mapping[str, str]] = {}
         for path in self._files():
             try:
                 text = path.read_text(encoding="utf-8")
@@ -160,10 +190,21 @@ class FileLookup:
                 if (manifest.api_version, manifest.kind) == ("v1", "ServiceAccount"):
                     _once(accounts, key, manifest)
                     accounts[key] = self._account(key, manifest)
-                elif manifest.kind == KIND and manifest.api_version.startswith(_GROUP):
+                elif (manifest.api_version, manifest.kind) == ("v1", "Namespace"):
+                    _once(namespaces, manifest.name, manifest)
+                    namespaces[manifest.name] = _namespace(manifest)
+                elif not manifest.api_version.startswith(_GROUP):
+                    continue
+                elif manifest.kind == KIND:
                     _once(held, key, manifest)
-                    held[key] = _binding(manifest)
-        return _Contents(accounts, held)
+                    held[key] = _parsed(_binding, manifest)
+                elif manifest.kind == grants.KIND:
+                    _once(granted, manifest.name, manifest)
+                    granted[manifest.name] = _parsed(RoleGrant.parse, manifest)
+                elif manifest.kind == aws_accounts.KIND:
+                    _once(described, manifest.name, manifest)
+                    described[manifest.name] = _parsed(AwsAccount.parse, manifest)
+        return _Contents(accounts, held, granted, described, namespaces)
 
     def _account(self, key: Key, manifest: Manifest) -> Account:
         try:
@@ -175,14 +216,27 @@ class FileLookup:
         return self._accounts.account(*key, texts["annotations"], texts["labels"])
 
 
-def _binding(manifest: Manifest) -> RoleBinding:
+def _binding(body: Mapping[str, Any]) -> RoleBinding:
+    return RoleBinding.parse(body, default_namespace=_DEFAULT_NAMESPACE)
+
+
+def _parsed(parse: Callable[[Mapping[str, Any]], T], manifest: Manifest) -> T:
     try:
-        return RoleBinding.parse(manifest.body, default_namespace=_DEFAULT_NAMESPACE)
+        return parse(manifest.body)
     except InvalidValueError as error:
         raise manifest.error(error) from None
 
 
-def _once(held: Mapping[Key, object], key: Key, manifest: Manifest) -> None:
+def _namespace(manifest: Manifest) -> Mapping[str, str]:
+    """Return the labels, with the one that the API server gives every namespace."""
+    try:
+        labels = _texts((manifest.body.get("metadata") or {}).get("labels"), "metadata.labels")
+    except InvalidValueError as error:
+        raise manifest.error(error) from None
+    return labels | {"kubernetes.io/metadata.name": manifest.name}
+
+
+def _once(held: Mapping[K, object], key: K, manifest: Manifest) -> None:
     if not manifest.name:
         raise manifest.error("metadata.name: a name is required")
     if key in held:

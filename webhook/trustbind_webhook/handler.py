@@ -1,4 +1,7 @@
-"""``POST /mutate``: takes the request apart, asks, decides, answers. The hot path, and nothing but ASGI."""
+"""``POST /mutate`` and ``POST /validate``: take the request apart, ask, decide, answer. Nothing but ASGI.
+
+The first is the hot path: every pod of the cluster comes through it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final
 
 import msgspec
+from prometheus_client import Histogram
 
 from trustbind.reasons import SkipReason
 from trustbind_runtime.logs import Logger
@@ -17,8 +21,9 @@ from trustbind_webhook.lookup import Lookup, LookupFailedError
 from trustbind_webhook.metrics import Metrics
 from trustbind_webhook.patch import Operation, patch
 from trustbind_webhook.review import MAX_BODY_BYTES, BadReviewError, Review
+from trustbind_webhook.validation import Request, Verdict, validate
 
-__all__ = ["Admission", "Lifecycle", "Refusal", "respond"]
+__all__ = ["Admission", "Lifecycle", "Refusal", "Validation", "respond"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -60,17 +65,64 @@ class Lifecycle:
 
     Attributes:
         draining: it is about to stop: still serving, but to be left alone by whoever can.
+        waiting_for: what is not there yet that reviews need, besides the lookup; empty: nothing.
     """
 
     def __init__(self) -> None:
         self.draining = False
+        self.waiting_for = ""
 
 
 class _Disconnected(Exception):  # noqa: N818 - as above
     """The caller went away before its request was whole."""
 
 
-class Admission:
+class _Endpoint:
+    """What both routes share: a whole body in, one answer out, and a status with a sentence for what is no review."""
+
+    def __init__(self, metrics: Metrics, log: Logger, lifecycle: Lifecycle, duration: Histogram) -> None:
+        self._metrics = metrics
+        self._log = log
+        self._lifecycle = lifecycle
+        self._duration = duration
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request: 200 for every review, whatever is decided; another status for what is no review."""
+        started = time.perf_counter()
+        status = 200
+        headers: Headers = ()
+        try:
+            _check_head(scope)
+            answer = await self._admit(await _body(receive))
+        except _Disconnected:
+            return
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status and a sentence
+            refusal = self._refusal(error)
+            self._metrics.refused.labels(str(refusal.status)).inc()
+            self._log.info("request refused", status=refusal.status, problem=refusal.sentence)
+            answer, status, headers = _encode({"error": refusal.sentence}), refusal.status, refusal.headers
+        await respond(send, status, answer, headers, close=self._lifecycle.draining)
+        self._duration.observe(time.perf_counter() - started)
+
+    async def _admit(self, body: bytes) -> bytes:
+        """Return the response to the review in ``body``.
+
+        Raises:
+            BadReviewError: it is none.
+        """
+        raise NotImplementedError
+
+    def _refusal(self, error: Exception) -> Refusal:
+        if isinstance(error, Refusal):
+            return error
+        if isinstance(error, BadReviewError):
+            return Refusal(400, str(error))
+        # A defect of ours before there was a review to answer; the rest is caught where the review is known.
+        self._log.error("review cannot be taken apart", exc_info=error)
+        return Refusal(400, "the body cannot be read as an AdmissionReview")
+
+
+class Admission(_Endpoint):
     """The ASGI application behind ``/mutate``."""
 
     def __init__(
@@ -82,38 +134,13 @@ class Admission:
         log: Logger,
         lifecycle: Lifecycle,
     ) -> None:
+        super().__init__(metrics, log, lifecycle, metrics.duration)
         self._lookup = lookup
         self._settings = settings
-        self._metrics = metrics
-        self._log = log
-        self._lifecycle = lifecycle
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request: 200 for every review, whatever is decided; another status for what is no review."""
-        started = time.perf_counter()
-        status = 200
-        headers: Headers = ()
-        try:
-            _check_head(scope)
-            answer = await self._admit(await _body(receive))
-        except Refusal as refusal:
-            self._metrics.refused.labels(str(refusal.status)).inc()
-            self._log.info("request refused", status=refusal.status, problem=refusal.sentence)
-            answer, status, headers = _encode({"error": refusal.sentence}), refusal.status, refusal.headers
-        except _Disconnected:
-            return
-        await respond(send, status, answer, headers, close=self._lifecycle.draining)
-        self._metrics.duration.observe(time.perf_counter() - started)
 
     async def _admit(self, body: bytes) -> bytes:
         """Return the response to the review in ``body``; never a denial."""
-        try:
-            review = reviews.parse(body)
-        except BadReviewError as error:
-            raise Refusal(400, str(error)) from None
-        except Exception:  # noqa: BLE001 - a defect of ours, answered as well as can be; the trace is logged
-            self._log.exception("review cannot be taken apart")
-            raise Refusal(400, "the body cannot be read as an AdmissionReview") from None
+        review = reviews.parse(body)
         try:
             outcome, operations = await self._outcome(review)
             answer = reviews.allow(review, outcome, operations)
@@ -161,6 +188,46 @@ class Admission:
         )
 
 
+class Validation(_Endpoint):
+    """The ASGI application behind ``/validate``."""
+
+    def __init__(self, lookup: Lookup, *, metrics: Metrics, log: Logger, lifecycle: Lifecycle) -> None:
+        super().__init__(metrics, log, lifecycle, metrics.validation_duration)
+        self._lookup = lookup
+
+    async def _admit(self, body: bytes) -> bytes:
+        """Return the response to the review in ``body``; a denial only when the object breaks a rule."""
+        request = reviews.parse_object(body)
+        try:
+            verdict = validate(request, self._lookup.knowledge(request.namespace))
+        except Exception:  # noqa: BLE001 - a defect of ours must not keep anybody from writing an object
+            self._log.exception("validation failed", uid=request.uid, kind=request.kind, namespace=request.namespace)
+            self._metrics.validations.labels(request.kind, "failed").inc()
+            return reviews.answer(request.uid, _UNCHECKED)
+        self._record(request, verdict)
+        return reviews.answer(request.uid, verdict)
+
+    def _record(self, request: Request, verdict: Verdict) -> None:
+        self._metrics.validations.labels(request.kind, verdict.outcome).inc()
+        tell = self._log.debug if verdict.outcome == "allowed" else self._log.info
+        tell(
+            "object validated",
+            outcome=verdict.outcome,
+            kind=request.kind,
+            namespace=request.namespace,
+            name=request.name,
+            operation=request.operation,
+            uid=request.uid,
+            message=verdict.message,
+            warnings=verdict.warnings,
+        )
+
+
+_UNCHECKED: Final = Verdict(
+    warnings=("trustbind: the webhook failed on this object, which is let through unchecked; its log says more",)
+)
+
+
 async def respond(send: Send, status: int, body: bytes, headers: Headers = (), *, close: bool = False) -> None:
     """Send a whole JSON answer; with ``close``, ask the caller to use another connection next time."""
     head = [_CONTENT_TYPE, (b"content-length", b"%d" % len(body)), *headers]
@@ -173,7 +240,7 @@ async def respond(send: Send, status: int, body: bytes, headers: Headers = (), *
 def _check_head(scope: Scope) -> None:
     """Refuse what can be refused before the body is there."""
     if scope["method"] != "POST":
-        raise Refusal(405, f"/mutate takes POST, not {scope['method']}", headers=[(b"allow", b"POST")])
+        raise Refusal(405, f"{scope['path']} takes POST, not {scope['method']}", headers=[(b"allow", b"POST")])
     content_type = length = encoding = b""
     for name, value in scope["headers"]:
         if name == b"content-type":

@@ -1,4 +1,4 @@
-"""What the webhook asks of the cluster: an account, and the bindings that may be for it.
+"""What the webhook asks of the cluster: an account, the bindings that may be for it, and what validation needs.
 
 ``cluster`` answers from a list and watch of the API server, ``files`` from manifests. Nothing else in the webhook
 knows where the answer comes from.
@@ -12,6 +12,7 @@ from typing import Protocol
 from trustbind.bindings import RoleBinding
 from trustbind.errors import TrustbindError
 from trustbind_webhook.decision import Account
+from trustbind_webhook.validation import Knowledge
 
 __all__ = ["Lookup", "LookupFailedError", "LookupStartError"]
 
@@ -53,3 +54,6 @@ class Lookup(Protocol):
 
     def bindings(self, namespace: str, account: str) -> Sequence[RoleBinding]:
         """Return the namespace's bindings that name the account or may select it, in any order."""
+
+    def knowledge(self, namespace: str) -> Knowledge:
+        """Return what is known now for validating an object of ``namespace``, or with none, one of the cluster."""

@@ -40,6 +40,19 @@ class Metrics:
             buckets=_BUCKETS,
             registry=self.registry,
         )
+        self.validations: Final = Counter(
+            "trustbind_webhook_validations",
+            "RoleBindings, AWSAccounts and RoleGrants judged, by kind and outcome: allowed, warned (allowed with "
+            "warnings), denied, or failed (let through after a defect).",
+            ("kind", "outcome"),
+            registry=self.registry,
+        )
+        self.validation_duration: Final = Histogram(
+            "trustbind_webhook_validation_duration_seconds",
+            "Time from the request's headers to the answer, of validations.",
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
         self.refused: Final = Counter(
             "trustbind_webhook_refused_requests",
             "Requests that were no admission review, by HTTP status.",
@@ -70,6 +83,12 @@ class Metrics:
             "RoleBindings that are left out because they cannot be read.",
             registry=self.registry,
         )
+        self._known = Gauge(
+            "trustbind_webhook_known",
+            "1 when a resource that only warnings need can be seen, else 0; by resource.",
+            ("resource",),
+            registry=self.registry,
+        )
         self.synced: Final = Gauge(
             "trustbind_webhook_synced", "1 when the first lists are in, else 0.", registry=self.registry
         )
@@ -89,6 +108,10 @@ class Metrics:
     def show_cached(self, resource: str, size: Callable[[], int]) -> None:
         """Show the number of cached objects of ``resource``, asked of ``size`` whenever metrics are read."""
         self._cached.labels(resource).set_function(size)
+
+    def show_known(self, resource: str, known: Callable[[], bool]) -> None:
+        """Show whether a resource can be seen, asked of ``known`` whenever metrics are read."""
+        self._known.labels(resource).set_function(lambda: float(known()))
 
     def show_synced(self, synced: Callable[[], bool]) -> None:
         """Show whether the first lists are in, asked of ``synced`` whenever metrics are read."""

@@ -13,8 +13,9 @@ from trustbind.reasons import SkipReason
 from trustbind_webhook.decision import Inject, Skip
 from trustbind_webhook.patch import Operation
 from trustbind_webhook.pods import Metadata, Pod, PodSpec
+from trustbind_webhook.validation import Request, Verdict
 
-__all__ = ["API_VERSION", "MAX_BODY_BYTES", "BadReviewError", "Review", "allow", "parse"]
+__all__ = ["API_VERSION", "MAX_BODY_BYTES", "BadReviewError", "Review", "allow", "answer", "parse", "parse_object"]
 
 API_VERSION: Final = "admission.k8s.io/v1"
 KIND: Final = "AdmissionReview"
@@ -60,6 +61,23 @@ class _LooseRequest(msgspec.Struct, frozen=True, rename="camel"):
     object: msgspec.Raw = msgspec.Raw(b"null")
 
 
+class _ObjectRequest(msgspec.Struct, frozen=True, rename="camel"):
+    uid: str
+    resource: _Resource = _Resource()
+    sub_resource: str = ""
+    namespace: str = ""
+    operation: str = ""
+    name: str = ""
+    object: Any = None
+    old_object: Any = None
+
+
+class _ObjectReview(msgspec.Struct, frozen=True, rename="camel"):
+    api_version: str = ""
+    kind: str = ""
+    request: _ObjectRequest | None = None
+
+
 class _LooseReview(msgspec.Struct, frozen=True, rename="camel"):
     api_version: str = ""
     kind: str = ""
@@ -68,6 +86,7 @@ class _LooseReview(msgspec.Struct, frozen=True, rename="camel"):
 
 _decode = msgspec.json.Decoder(_Review).decode
 _decode_loosely = msgspec.json.Decoder(_LooseReview).decode
+_decode_object = msgspec.json.Decoder(_ObjectReview).decode
 _decode_pod = msgspec.json.Decoder(Pod).decode
 _encode = msgspec.json.Encoder().encode
 _UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -135,7 +154,8 @@ def allow(review: Review, outcome: Inject | Skip, operations: Sequence[Operation
     audit: dict[str, str] = {}
     warnings = [*outcome.findings]
     if isinstance(outcome, Inject):
-        audit["role"] = str(outcome.role)
+        if outcome.role is not None:
+            audit["role"] = str(outcome.role)
         if outcome.bindings:
             audit["bindings"] = " ".join(outcome.bindings)
         if outcome.gate:
@@ -156,6 +176,47 @@ def allow(review: Review, outcome: Inject | Skip, operations: Sequence[Operation
         response["warnings"] = [_shortened(f"trustbind: {text}") for text in warnings]
     return _encode({"apiVersion": API_VERSION, "kind": KIND, "response": response})
 
+
+def parse_object(body: bytes) -> Request:
+    """Return the request in ``body``, whatever it is about, with the whole object.
+
+    Raises:
+        BadReviewError: the body is not an AdmissionReview v1.
+    """
+    try:
+        review = _decode_object(body)
+    except msgspec.ValidationError as error:
+        raise BadReviewError(f"the body is not an {KIND} {API_VERSION}: {error}") from None
+    except _UNDECODABLE as error:
+        raise _not_json(error) from None
+    _check(review.api_version, review.kind, review.request)
+    request = review.request
+    assert request is not None  # noqa: S101 - _check said so; this is for the type checker
+    return Request(
+        uid=request.uid,
+        group=request.resource.group,
+        resource=request.resource.resource,
+        sub_resource=request.sub_resource,
+        namespace=request.namespace,
+        operation=request.operation,
+        name=request.name,
+        object=request.object,
+        old=request.old_object,
+    )
+
+
+def answer(uid: str, verdict: Verdict) -> bytes:
+    """Return the response that carries ``verdict``."""
+    response: dict[str, Any] = {"uid": uid, "allowed": verdict.allowed}
+    if not verdict.allowed:
+        response["status"] = {"code": _UNPROCESSABLE, "reason": "Invalid", "message": verdict.message}
+    if verdict.warnings:
+        response["warnings"] = verdict.warnings
+    return _encode({"apiVersion": API_VERSION, "kind": KIND, "response": response})
+
+
+_UNPROCESSABLE: Final = 422
+"""HTTP status of an object that is understood and refused, as the API server's own schema checks give it."""
 
 _WARNED: Final = frozenset(
     {

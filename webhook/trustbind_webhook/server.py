@@ -16,12 +16,18 @@ import uvicorn
 import uvloop
 
 from trustbind import __version__
+from trustbind.annotations import AnnotationKeys
 from trustbind.errors import TrustbindError
+from trustbind.identities import Issuer
+from trustbind_runtime.apiserver import ApiServer, NoClusterError
 from trustbind_runtime.logs import Logger, adopt_standard_logging, logger
 from trustbind_runtime.scrape import ScrapeServer
 from trustbind_runtime.sockets import PortError, bound
 from trustbind_webhook.app import create_app
+from trustbind_webhook.certificates.keeper import Keeper
+from trustbind_webhook.certificates.metrics import CertificateMetrics
 from trustbind_webhook.cluster import ClusterLookup
+from trustbind_webhook.compatible import CompatibleLookup
 from trustbind_webhook.files import FileLookup
 from trustbind_webhook.handler import Lifecycle
 from trustbind_webhook.lookup import Lookup, LookupStartError
@@ -60,7 +66,7 @@ def run(settings: Settings) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_Process(settings, log).serve())
-    except (StartError, PortError, LookupStartError, CertificateError) as error:
+    except (StartError, PortError, LookupStartError, NoClusterError, CertificateError) as error:
         sys.stderr.write(f"trustbind webhook: {error}\n")
         return EXIT_FAILED
     return EXIT_OK
@@ -160,8 +166,13 @@ class _Process:
             LookupStartError: there is nothing to look things up in.
         """
         settings = self._settings.server
-        certificate = ServingCertificate(settings.cert_file, settings.key_file, metrics=self._metrics, log=self._log)
         async with contextlib.AsyncExitStack() as stack:
+            keeper = await self._keeper(stack)
+            if keeper is not None:
+                await keeper.prepare()
+            certificate = ServingCertificate(
+                settings.cert_file, settings.key_file, metrics=self._metrics, log=self._log
+            )
             admission = bound(settings.host, settings.port, "port", stack)
             metrics = bound(settings.metrics_host, settings.metrics_port, "metricsPort", stack)
             stop = _Stop(settings.drain_seconds, self._lifecycle, self._log)
@@ -173,7 +184,9 @@ class _Process:
             metrics_server.start()
             stack.callback(metrics_server.stop)
             self._background(certificate.watch(settings.reload_seconds), "certificate reload", stop, stack)
-            self._background(self._announce(lookup), "", stop, stack)
+            if keeper is not None:
+                self._background(keeper.run(), "certificates", stop, stack)
+            self._background(self._announce(lookup, keeper), "", stop, stack)
             server = _Server(self._config(lookup, certificate), stop)
             stop.server = server
             self._log.info(
@@ -188,11 +201,41 @@ class _Process:
             raise StartError(f"{stop.failed} ended unexpectedly; the log says more")
         self._log.info("stopped")
 
+    async def _keeper(self, stack: contextlib.AsyncExitStack) -> Keeper | None:
+        """Return who makes the certificate, if it is the webhook itself."""
+        settings = self._settings.certificates
+        if settings.mode != "self":
+            return None
+        self._lifecycle.waiting_for = "the webhook configurations do not trust the certificate yet"
+        api = await ApiServer.connect(self._settings.lookup.kubeconfig, "trustbind-webhook")
+        stack.push_async_callback(api.close)
+        metrics = CertificateMetrics(self._metrics.registry)
+        return Keeper(api, settings, self._settings.server, metrics=metrics, log=self._log)
+
     def _lookup(self) -> Lookup:
+        lookup = self._plain_lookup()
+        if not self._settings.compatibility.is_used:
+            return lookup
+
+        def restarted(resource: str, cause: str) -> None:
+            self._metrics.watch_restarts.labels(resource, cause).inc()
+
+        return CompatibleLookup(
+            lookup,
+            self._settings.compatibility,
+            AnnotationKeys.under(self._settings.injection.annotation_prefix),
+            restarted=restarted,
+            log=self._log,
+            kubeconfig=self._settings.lookup.kubeconfig,
+        )
+
+    def _plain_lookup(self) -> Lookup:
         settings, prefix = self._settings.lookup, self._settings.injection.annotation_prefix
+        url = self._settings.validation.issuer
+        issuer = Issuer.parse(url) if url else None
         if settings.source == "files":
-            return FileLookup(settings.manifests, prefix, metrics=self._metrics, log=self._log)
-        return ClusterLookup(settings, prefix, metrics=self._metrics, log=self._log)
+            return FileLookup(settings.manifests, prefix, issuer=issuer, metrics=self._metrics, log=self._log)
+        return ClusterLookup(settings, prefix, issuer=issuer, metrics=self._metrics, log=self._log)
 
     def _config(self, lookup: Lookup, certificate: ServingCertificate) -> uvicorn.Config:
         app = create_app(
@@ -217,9 +260,12 @@ class _Process:
             ssl_context_factory=lambda _config, _default: certificate.context,
         )
 
-    async def _announce(self, lookup: Lookup) -> None:
+    async def _announce(self, lookup: Lookup, keeper: Keeper | None) -> None:
         """Log once when reviews are welcome."""
         await lookup.wait_synced()
+        if keeper is not None:
+            await keeper.announced.wait()
+            self._lifecycle.waiting_for = ""
         self._log.info("ready")
 
     def _background(

@@ -19,17 +19,22 @@ from trustbind.annotations import (
     MIN_EXPIRATION_SECONDS,
     clamp_expiration,
 )
+from trustbind.identities import Issuer
 from trustbind_runtime.settings import Port, ProcessSettings, Section, SettingsError, checked, settings_config
 from trustbind_runtime.settings import load as load_settings
 from trustbind_webhook.decision import DEFAULT_MOUNT_PATH, InjectionSettings
+from trustbind_webhook.delivery import ContainerCredentials
 
 __all__ = [
     "ENV_PREFIX",
+    "Certificates",
+    "CompatibilitySettings",
     "Injection",
     "LookupSettings",
     "Server",
     "Settings",
     "SettingsError",
+    "Validation",
     "load",
 ]
 
@@ -73,6 +78,15 @@ _MountPath = Annotated[str, checked(_is_mount_path, "is not an absolute path bel
 _Region = Annotated[
     str, checked(lambda text: not text or bool(_REGION.fullmatch(text)), "is not a region, such as eu-central-1")
 ]
+_Name = Annotated[
+    str,
+    checked(
+        lambda text: len(text) <= _MAX_SUBDOMAIN and (not text or bool(_SUBDOMAIN.fullmatch(text))),
+        "is not the name of an object",
+    ),
+]
+_ACCOUNT_DIGITS: Final = 12
+_Days = Annotated[float, Field(gt=0, le=36500)]
 _Cluster = Annotated[
     str,
     checked(
@@ -110,6 +124,49 @@ class Server(Section):
     kubelet itself takes up to a minute or two to write a changed Secret."""
 
 
+class Certificates(Section):
+    """Where the serving certificate comes from, and with ``mode`` self how it is made and renewed."""
+
+    mode: Literal["files", "self"] = "files"
+    """``files``: somebody else writes server.certFile and keyFile. ``self``: the webhook makes and renews an authority
+    and a certificate, keeps both in a Secret that all replicas share, writes the two files, and keeps caBundle right
+    in its webhook configurations. Default files; the chart sets self."""
+    namespace: _Name = ""
+    """Namespace of the Secret and of the Service. Needed with mode self. Default: none; the chart sets its own."""
+    secret_name: _Name = "trustbind-webhook-tls"  # noqa: S105 - the name of an object
+    """Name of the Secret. Default trustbind-webhook-tls. Whoever can read it can pose as the webhook."""
+    service_name: _Name = "trustbind-webhook"
+    """Name of the Service that the API server calls; the certificate is for it. Default trustbind-webhook."""
+    mutating_configuration: _Name = "trustbind-webhook"
+    """Name of the MutatingWebhookConfiguration whose caBundle is kept right. Default trustbind-webhook; empty: none."""
+    validating_configuration: _Name = "trustbind-webhook"
+    """Name of the ValidatingWebhookConfiguration whose caBundle is kept right. Default trustbind-webhook; empty:
+    none."""
+    ca_validity_days: _Days = 3650.0
+    """Days that an authority is valid. Default 3650; it is replaced when a new serving certificate would outlive
+    it."""
+    serving_validity_days: _Days = 90.0
+    """Days that a serving certificate is valid. Default 90."""
+    renew_before_days: _Days = 30.0
+    """Days before its end that the serving certificate is renewed. Default 30: leaves time for an alert to be read."""
+    check_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 10.0
+    """Seconds between two looks at the Secret and the configurations. Default 10: that long at most does a caBundle
+    that somebody has overwritten keep the webhook from being called."""
+    settle_seconds: Annotated[float, Field(ge=0, le=86400)] = 60.0
+    """Seconds for which both configurations must have named a new authority before it signs. Default 60: every API
+    server has read the change by then."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.renew_before_days >= self.serving_validity_days:
+            raise ValueError("renewBeforeDays must be less than servingValidityDays")
+        if self.ca_validity_days < 2 * self.serving_validity_days:
+            raise ValueError("caValidityDays must be at least twice servingValidityDays")
+        if self.mode == "self" and not (self.namespace and self.secret_name and self.service_name):
+            raise ValueError("mode self needs namespace, secretName and serviceName")
+        return self
+
+
 class Injection(Section):
     """What pods get, cluster-wide; see `trustbind_webhook.decision.InjectionSettings`."""
 
@@ -128,6 +185,60 @@ class Injection(Section):
     regional endpoints anyway."""
     cluster: _Cluster = ""
     """Name of the cluster, for session names. Default: none."""
+    wait_for_bindings: bool = True
+    """Whether waitUntilReady of a binding holds a pod at a scheduling gate. Default true; set false where no operator
+    runs that would let it go."""
+
+
+class Validation(Section):
+    """What is checked when a RoleBinding, an AWSAccount or a RoleGrant is written."""
+
+    issuer: Annotated[str, AfterValidator(lambda url: Issuer.parse(url).url if url else "")] = ""
+    """The cluster's service-account token issuer, an https URL. Default: read from the API server, or with source
+    files not known, and conditions on its keys are not checked."""
+
+
+class PodIdentity(Section):
+    """EKS Pod Identity; see `trustbind_webhook.delivery.ContainerCredentials`. Defaults are the EKS webhook's."""
+
+    audience: Annotated[str, AfterValidator(identities.audience_of)] = "pods.eks.amazonaws.com"
+    """Audience of tokens for the agent. Default pods.eks.amazonaws.com."""
+    mount_path: _MountPath = "/var/run/secrets/pods.eks.amazonaws.com/serviceaccount"
+    """Absolute path of the token's folder in containers. Default: the EKS webhook's."""
+    volume_name: _Name = "eks-pod-identity-token"
+    """Name of the projected volume. Default eks-pod-identity-token."""
+    token_path: _Name = "eks-pod-identity-token"  # noqa: S105 - a file name
+    """The token's file inside the volume. Default eks-pod-identity-token."""
+    full_uri: Annotated[
+        str,
+        checked(lambda text: text.startswith(("http://", "https://")), "is not an http or https URL"),
+    ] = "http://169.254.170.23/v1/credentials"
+    """Where the agent on the node answers. Default: the EKS agent's address."""
+
+
+class CompatibilitySettings(Section):
+    """Further sources of the EKS pod identity webhook, so that a cluster that uses them can switch."""
+
+    config_map_namespace: _Name = ""
+    """Namespace of the ConfigMap that gives roles to accounts without annotation (kOps). Default: none, it is not
+    read."""
+    config_map_name: _Name = "pod-identity-webhook"
+    """Name of that ConfigMap. Default pod-identity-webhook, the only one that the EKS webhook reads."""
+    identities_file: str = ""
+    """JSON file that lists accounts which get container credentials (EKS). Default: none."""
+    role_account_id: Annotated[
+        str, checked(lambda text: not text or (len(text) == _ACCOUNT_DIGITS and text.isdigit()), "is not an account id")
+    ] = ""
+    """Account of roles that an annotation gives by name alone. Default: none, a role is given by its ARN."""
+    role_partition: Annotated[
+        str, checked(lambda text: text == "aws" or text.startswith("aws-"), "is not a partition, such as aws")
+    ] = "aws"
+    """Partition of such roles. Default aws."""
+
+    @property
+    def is_used(self) -> bool:
+        """Whether any of them is."""
+        return bool(self.config_map_namespace or self.identities_file or self.role_account_id)
 
 
 class LookupSettings(Section):
@@ -136,8 +247,8 @@ class LookupSettings(Section):
     source: Literal["cluster", "files"] = "cluster"
     """``cluster``: the API server. ``files``: manifests, for demonstrations and local development. Default cluster."""
     manifests: Annotated[tuple[str, ...], BeforeValidator(_paths)] = ()
-    """Files or folders with ServiceAccounts and RoleBindings, with source ``files``; in a variable separated by
-    commas. Default: none."""
+    """Files or folders with ServiceAccounts, RoleBindings and, for validation, RoleGrants, AWSAccounts and Namespaces;
+    with source ``files``. In a variable separated by commas. Default: none."""
     kubeconfig: str = ""
     """Kubeconfig file to reach the API server with. Default: the pod's own account when there is one, else what
     kubectl would use."""
@@ -165,12 +276,17 @@ class Settings(ProcessSettings):
     model_config = settings_config(ENV_PREFIX)
 
     server: Server = Server()
+    certificates: Certificates = Certificates()
     injection: Injection = Injection()
+    validation: Validation = Validation()
+    pod_identity: PodIdentity = PodIdentity()
+    compatibility: CompatibilitySettings = CompatibilitySettings()
     lookup: LookupSettings = LookupSettings()
 
     def injection_settings(self) -> InjectionSettings:
         """Return what `trustbind_webhook.decision` takes."""
-        return InjectionSettings(**self.injection.model_dump())
+        agent = ContainerCredentials(**self.pod_identity.model_dump())
+        return InjectionSettings(**self.injection.model_dump(), pod_identity=agent)
 
 
 def load(file: str | None = None) -> Settings:

@@ -1,9 +1,12 @@
-"""What the webhook remembers of the cluster: accounts and bindings, found by namespace and name in one step."""
+"""What the webhook remembers of the cluster: accounts and bindings, found by namespace and name in one step.
+
+`Objects` is for everything that only validation asks for.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
@@ -13,7 +16,7 @@ from trustbind.schema import API_VERSION
 from trustbind_runtime.watch import Key
 from trustbind_webhook.decision import Account
 
-__all__ = ["Accounts", "Bindings"]
+__all__ = ["Accounts", "Bindings", "Objects", "labels_of"]
 
 OWN_PREFIX: Final = "trustbind.dev/"
 
@@ -51,6 +54,10 @@ class Accounts:
         """Return the account, or None when it is not held."""
         names = self._held.get(namespace)
         return None if names is None else names.get(name)
+
+    def labels_in(self, namespace: str) -> dict[str, Mapping[str, str]]:
+        """Return name to labels of the namespace's accounts."""
+        return {name: account.labels for name, account in self._held.get(namespace, {}).items()}
 
     def read(self, key: Key, raw: bytes | msgspec.Raw) -> Account:  # noqa: ARG002 - as every store
         """Return the account in ``raw``, which is a ServiceAccount or its PartialObjectMetadata.
@@ -116,6 +123,10 @@ class Bindings:
             found += selecting.values()
         return found
 
+    def in_namespace(self, namespace: str) -> Sequence[RoleBinding]:
+        """Return all bindings of the namespace, in no order."""
+        return list(self._held.get(namespace, {}).values())
+
     def read(self, key: Key, raw: bytes | msgspec.Raw) -> RoleBinding | None:
         """Return the binding in ``raw``; None, and a word to ``unreadable``, when it cannot be read."""
         try:
@@ -176,6 +187,59 @@ class Bindings:
             _drop(named, account, name)
         if not named:
             del self._naming[namespace]
+
+
+class Objects(Generic[T]):
+    """Objects of any other kind, each kept as ``parse`` makes it.
+
+    Args:
+        parse: makes a value of a manifest; what it refuses with an InvalidValueError is left out.
+        kind: of the objects; a list's items may come without it.
+        api_version: likewise.
+    """
+
+    def __init__(self, parse: Callable[[dict[str, Any]], T], kind: str, api_version: str = API_VERSION) -> None:
+        self._parse = parse
+        self._head = {"apiVersion": api_version, "kind": kind}
+        self._held: dict[Key, T] = {}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def values(self) -> list[T]:
+        """Return all of them, in no order."""
+        return list(self._held.values())
+
+    def by_name(self) -> dict[str, T]:
+        """Return all of them by name, where names are unique: objects of the cluster."""
+        return {name: item for (_, name), item in self._held.items()}
+
+    def read(self, key: Key, raw: bytes | msgspec.Raw) -> T | None:  # noqa: ARG002 - as every store
+        """Return the object in ``raw``; None when it cannot be read: one from before its schema or this check."""
+        try:
+            return self._parse(self._head | msgspec.json.decode(raw))
+        except InvalidValueError:
+            return None
+
+    def replace(self, items: Mapping[Key, T | None]) -> None:
+        """Hold ``items`` and nothing else, from one moment to the next."""
+        self._held = {key: item for key, item in items.items() if item is not None}
+
+    def put(self, key: Key, item: T | None) -> None:
+        """Add or change one; with None, hold it no longer."""
+        if item is None:
+            self.drop(key)
+        else:
+            self._held[key] = item
+
+    def drop(self, key: Key) -> None:
+        """Forget one, if it is there."""
+        self._held.pop(key, None)
+
+
+def labels_of(manifest: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return the labels of an object: all that is kept of a namespace."""
+    return (manifest.get("metadata") or {}).get("labels") or _NONE
 
 
 def _drop(held: dict[str, dict[str, T]], outer: str, inner: str) -> None:

@@ -41,6 +41,9 @@ Control")."""
 
 _PREFIX: Final = "trustbind: "
 
+_SHOWN_PATTERNS: Final = 3
+"""Dangerous patterns of one grant that get a warning each: the API server has room for 4,096 characters of warnings."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -52,6 +55,7 @@ class Request:
         resource: plural.
         sub_resource: such as ``status``; empty for the object itself.
         namespace: of the object; empty for one of the cluster's.
+        name: of the object, as far as it has one.
         operation: ``CREATE``, ``UPDATE``, ``DELETE`` or ``CONNECT``.
         object: as it would be stored; None with a DELETE.
         old: as it is stored; None with a CREATE.
@@ -63,6 +67,7 @@ class Request:
     sub_resource: str
     namespace: str
     operation: str
+    name: str = ""
     object: Any = None
     old: Any = None
 
@@ -200,13 +205,14 @@ def _aws_account(request: Request, knowledge: Knowledge) -> Iterator[str]:
 
 def _grant(request: Request, knowledge: Knowledge) -> Iterator[str]:
     grant = RoleGrant.parse(request.object)
-    for pattern in grant.role_arns:
-        if whose := _all_roles_of(pattern):
-            narrower = pattern.rpartition(":")[0] + ":role/team-a/*"
-            yield (
-                f"spec.roleArns: {pattern} covers every role of {whose}, administrators' and the manager role too; "
-                f"narrow it to a path, such as {narrower}"
-            )
+    wide = [(pattern, whose) for pattern in grant.role_arns if (whose := _all_roles_of(pattern))]
+    for pattern, whose in wide[:_SHOWN_PATTERNS]:
+        yield (
+            f"spec.roleArns: {pattern} covers every role of {whose}, administrators' and the manager role too; "
+            f"narrow it to a path, such as {pattern.rpartition(':')[0]}:role/team-a/*"
+        )
+    if len(wide) > _SHOWN_PATTERNS:
+        yield f"spec.roleArns: so do {len(wide) - _SHOWN_PATTERNS} more patterns"
     if grant.selector == LabelSelector():
         yield (
             "spec.namespaces.selector: an empty selector covers every namespace, those to come too; "

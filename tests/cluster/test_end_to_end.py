@@ -1,0 +1,94 @@
+"""From three objects in the cluster to credentials in a pod, through everything that is real but AWS."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.kube import ApiError
+from support.world import FOREIGN, Operator, Team, Webhook, World
+
+WHOAMI = "import boto3; print(boto3.client('sts').get_caller_identity()['Arn'])"
+"""What a workload does: it says nothing about roles or tokens."""
+
+
+def _pod(team: Team, account: str) -> dict[str, Any]:
+    """Create a pod and return it as it was stored."""
+    return team.world.api.create(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": f"web-{account}", "namespace": team.namespace},
+            "spec": {"serviceAccountName": account, "containers": [{"name": "main", "image": "example.com/web:1"}]},
+        }
+    )
+
+
+def _workload(team: Team, pod: Mapping[str, Any], account: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    """Run what a pod would: with the injected variables alone, and the token that the kubelet would project."""
+    (container,) = pod["spec"]["containers"]
+    (mount,) = (m for m in container["volumeMounts"] if m["name"] == "aws-iam-token")
+    (volume,) = (v for v in pod["spec"]["volumes"] if v["name"] == "aws-iam-token")
+    (source,) = (s["serviceAccountToken"] for s in volume["projected"]["sources"] if "serviceAccountToken" in s)
+    token = directory / source["path"]
+    token.write_text(team.world.api.token(team.namespace, account, source["audience"], source["expirationSeconds"]))
+    environment = {e["name"]: e["value"].replace(mount["mountPath"], str(directory)) for e in container["env"]}
+    environment |= {"AWS_ENDPOINT_URL": team.world.aws.url, "HOME": str(directory)}
+    return subprocess.run(
+        [sys.executable, "-c", WHOAMI], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.usefixtures("webhook", "operator")
+def test_a_workload_gets_its_role(world: World, tmp_path: Path) -> None:
+    """Three objects, and a pod of the bound account has credentials; of another account it has none."""
+    account = world.account()
+    role = account.role("s3-reader", path="/team-a/")
+    team = world.team()
+    for name in ("reader", "other"):
+        team.service_account(name)
+    team.grant(account)
+    binding = team.binding(role, "s3-reader")
+    binding.ready()
+    account.ready()
+    assert account.foreign("s3-reader") == [FOREIGN]
+    assert account.subjects("s3-reader") == [f"{team.namespace}:reader"]
+
+    pod = world.api.wait(lambda: _injected(team), message="the webhook knows of the binding") or {}
+    done = _workload(team, pod, "reader", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"arn:aws:sts::{account.id}:assumed-role/s3-reader/{team.namespace}.reader")
+
+    stolen = _workload(team, pod, "other", tmp_path)
+    assert "AccessDenied" in stolen.stderr
+    assert stolen.returncode != 0
+    assert not any(v["name"] == "aws-iam-token" for v in _pod(team, "other")["spec"].get("volumes", []))
+
+    binding.delete()
+    binding.gone()
+    assert account.statements("s3-reader") == [FOREIGN]
+    assert "AccessDenied" in _workload(team, pod, "reader", tmp_path).stderr
+
+
+def _injected(team: Team) -> dict[str, Any] | None:
+    """Create the account's pod; take it away again where the webhook's watch has not seen the binding yet."""
+    pod = _pod(team, "reader")
+    if any(v["name"] == "aws-iam-token" for v in pod["spec"]["volumes"]):
+        return pod
+    path = f"/api/v1/namespaces/{team.namespace}/pods/web-reader?gracePeriodSeconds=0"
+    team.world.api.request("DELETE", path)
+    return None
+
+
+def test_a_pod_is_kept_when_its_account_is_not_there(webhook: Webhook, operator: Operator, world: World) -> None:
+    """The webhook decides about pods of accounts, not about whether they may exist: that is the API server's."""
+    assert operator.running
+    assert webhook.process.running
+    team = world.team()
+    with pytest.raises(ApiError, match="serviceaccount"):
+        _pod(team, "nobody")

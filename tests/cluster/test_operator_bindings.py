@@ -1,0 +1,283 @@
+"""How bindings come to be of selectors and annotations, and how they end."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import pytest
+
+from support.kube import ApiError
+from support.processes import eventually
+from support.world import API_VERSION, FOREIGN, SECONDS, Account, Binding, Operator, Team, World
+
+pytestmark = pytest.mark.usefixtures("operator")
+
+
+def trusted(account: Account, team: Team, *names: str, role: str = "app") -> None:
+    """Wait until the role lets in exactly these service accounts of the team."""
+    wanted = [f"{team.namespace}:{name}" for name in names]
+    eventually(lambda: account.subjects(role) == wanted, f"{wanted} are let in", seconds=SECONDS)
+
+
+# --- selectors ------------------------------------------------------------------------------------------------------
+
+
+def test_a_selector_follows_service_accounts(world: World) -> None:
+    """Accounts are let in when they come or get the label, and out when they go or lose it."""
+    account, team = world.account(), world.team()
+    team.grant(account)
+    team.service_account("a", labels={"tier": "batch"})
+    team.service_account("b", labels={"tier": "web"})
+    binding = team.binding(account.role(), serviceAccountSelector={"matchLabels": {"tier": "batch"}})
+    binding.ready()
+    trusted(account, team, "a")
+    team.service_account("b", labels={"tier": "batch"})
+    trusted(account, team, "a", "b")
+    c = team.service_account("c", labels={"tier": "batch"})
+    trusted(account, team, "a", "b", "c")
+    team.service_account("a", labels={"tier": "web"})
+    trusted(account, team, "b", "c")
+    world.api.delete(c)
+    trusted(account, team, "b")
+    eventually(
+        lambda: binding.get()["status"]["subjects"] == [f"system:serviceaccount:{team.namespace}:b"],
+        "the status shows whom",
+        seconds=SECONDS,
+    )
+    binding.ready()
+    assert account.foreign() == [FOREIGN]
+
+
+# --- annotations ----------------------------------------------------------------------------------------------------
+
+
+ROLE = "eks.amazonaws.com/role-arn"
+
+
+def annotated(team: Team, **annotations: str | None) -> None:
+    """Change annotations of service account ``web``; an underscore stands for a dash."""
+    named = {f"eks.amazonaws.com/{key.replace('_', '-')}": value for key, value in annotations.items()}
+    manifest = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "web", "namespace": team.namespace}}
+    team.world.merge(manifest, {"metadata": {"annotations": named}})
+
+
+def bindings(team: Team) -> list[dict[str, Any]]:
+    """Return the namespace's RoleBindings."""
+    path = f"/apis/{API_VERSION}/namespaces/{team.namespace}/rolebindings"
+    items: list[dict[str, Any]] = team.world.api.request("GET", path)["items"]
+    return items
+
+
+def test_annotating_an_account_is_all(world: World) -> None:
+    """An annotated account gets a binding of its own, which follows the annotation and goes with it."""
+    account, team = world.account(), world.team()
+    team.grant(account)
+    one, two = account.role("one"), account.role("two")
+    team.service_account("web", annotations={ROLE: one})
+    trusted(account, team, "web", role="one")
+    (made,) = bindings(team)
+    assert made["metadata"]["name"] == "annotated-web"
+    (owner,) = made["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["name"]) == ("ServiceAccount", "web")
+    binding = Binding(world, {"apiVersion": API_VERSION, "kind": "RoleBinding", "metadata": made["metadata"]})
+
+    annotated(team, audience="vault.example.com", token_expiration="1200")
+    eventually(lambda: binding.get()["spec"]["audience"] == "vault.example.com", "the audience", seconds=SECONDS)
+    eventually(lambda: binding.get()["spec"].get("token") == {"expirationSeconds": 1200}, "the token", seconds=SECONDS)
+    annotated(team, audience=None, token_expiration=None)
+    eventually(lambda: "token" not in binding.get()["spec"], "the token's default", seconds=SECONDS)
+
+    annotated(team, role_arn=two)
+    trusted(account, team, "web", role="two")
+    assert account.statements("one") == [FOREIGN]
+
+    binding.delete()  # by hand, although the annotation is still there
+    eventually(lambda: [b for b in bindings(team) if b["metadata"]["uid"] != made["metadata"]["uid"]], "a new one")
+    trusted(account, team, "web", role="two")
+
+    sa = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "web", "namespace": team.namespace}}
+    world.merge(sa, {"metadata": {"annotations": {"trustbind.dev/inject": "false"}}})
+    eventually(lambda: not bindings(team), "it is opted out", seconds=SECONDS)
+    world.merge(sa, {"metadata": {"annotations": {"trustbind.dev/inject": None}}})
+    trusted(account, team, "web", role="two")
+    annotated(team, role_arn=None)
+    eventually(lambda: not bindings(team), "the annotation is gone", seconds=SECONDS)
+    assert account.statements("two") == [FOREIGN]
+
+
+def test_an_annotated_account_that_goes_takes_its_binding_along(world: World) -> None:
+    """The garbage collector deletes the binding, and the binding's end revokes the trust."""
+    account, team = world.account(), world.team()
+    team.grant(account)
+    manifest = team.service_account("web", annotations={ROLE: account.role()})
+    trusted(account, team, "web")
+    world.api.delete(manifest)
+    eventually(lambda: not bindings(team), "the binding is gone", seconds=60)
+    assert account.statements() == [FOREIGN]
+
+
+def test_a_binding_of_that_name_that_somebody_made_stays(world: World) -> None:
+    """What is not marked as made from an annotation is left alone, and an annotation needs a grant as well."""
+    account, team = world.account(), world.team()
+    role = account.role()
+    own = team.binding(role, "annotated-web", profile="mine")
+    team.service_account("web", annotations={ROLE: role})
+    team.service_account("api", annotations={ROLE: role})
+    made = Binding(world, team.binding_manifest(role, "annotated-api"))
+    made.refused("NotGranted")
+    assert own.get()["spec"]["profile"] == "mine"
+    team.grant(account)
+    made.ready()
+    own.ready()
+
+
+# --- the end --------------------------------------------------------------------------------------------------------
+
+
+def in_order(world: World, **spec: Any) -> tuple[Account, Team, Binding]:
+    """Return a binding that is Ready, with its account and namespace."""
+    account, team = world.account(), world.team()
+    team.grant(account)
+    binding = team.binding(account.role(), **spec)
+    binding.ready()
+    return account, team, binding
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"), [("deny", "AccessDenied"), ("throttle", "Throttled"), ("unreachable", "AccountUnreachable")]
+)
+def test_a_binding_stays_until_its_trust_is_revoked(world: World, fault: str, reason: str) -> None:
+    """While it cannot be revoked the finalizer stays, with a condition that says why; then it goes by itself."""
+    account, _, binding = in_order(world)
+    ours = account.owned()
+    if fault == "unreachable":
+        world.aws.unreachable(account.id)
+    else:
+        getattr(world.aws, fault)(account.id, ["UpdateAssumeRolePolicy", "GetRole"])
+    binding.delete()
+    condition = world.condition(binding.manifest, "False", reason)
+    assert condition["message"].startswith("its trust could not be revoked, so it is kept: ")
+    assert world.event(binding.manifest, reason)["type"] == "Warning"
+    assert binding.get()["metadata"]["finalizers"] == ["trustbind.dev/trust"]
+    world.aws.clear_faults()
+    assert account.owned() == ours
+    binding.gone()
+    assert account.statements() == [FOREIGN]
+    assert world.event(binding.manifest, "TrustRevoked")["type"] == "Normal"
+
+
+def test_a_binding_goes_with_its_role(world: World) -> None:
+    """Where there is no role any more there is nothing to revoke."""
+    account, _, binding = in_order(world)
+    account.iam.delete_role(RoleName="app")
+    binding.delete()
+    binding.gone()
+
+
+def test_the_rest_stays_as_it_is(world: World) -> None:
+    """A binding that goes takes its own accounts out of the statement, and others' stay."""
+    account, team, binding = in_order(world, serviceAccountNames=["reader", "both"])
+    other = team.binding(account.arn("app"), "other", serviceAccountNames=["both", "writer"], profile="other")
+    other.ready()
+    trusted(account, team, "both", "reader", "writer")
+    binding.delete()
+    binding.gone()
+    trusted(account, team, "both", "writer")
+    other.ready()
+
+
+def test_trust_that_is_to_be_retained(world: World) -> None:
+    """With Retain the statement stays, under a Sid that no operator owns, and is as good as before."""
+    account, team, binding = in_order(world, deletionPolicy="Retain")
+    (ours,) = account.owned()
+    binding.delete()
+    binding.gone()
+    assert world.event(binding.manifest, "TrustRetained")["type"] == "Normal"
+    foreign, left = account.statements()
+    assert foreign == FOREIGN
+    assert left["Sid"].startswith("TrustbindRetained")
+    assert left["Condition"] == ours["Condition"]
+    again = team.binding(account.arn("app"), "again")
+    again.ready()
+    again.delete()
+    again.gone()
+    assert account.statements() == [foreign, left]
+
+
+def test_a_binding_that_was_never_applied_goes_at_once(world: World) -> None:
+    """Without trust there is nothing to revoke and nothing to wait for."""
+    account, team = world.account(), world.team()
+    binding = team.binding(account.role())
+    binding.refused("NotGranted")
+    binding.delete()
+    binding.gone()
+    assert account.calls("UpdateAssumeRolePolicy") == 0
+
+
+def test_a_namespace_goes(world: World) -> None:
+    """The bindings of a namespace that is deleted are revoked, and do not hold it up."""
+    account, team, _ = in_order(world)
+    team.binding(account.role("second"), "second", profile="second").ready()
+    world.api.delete(team.manifest)
+    world.gone(team.manifest, seconds=60)
+    assert account.statements() == [FOREIGN]
+    assert account.statements("second") == [FOREIGN]
+
+
+def test_an_account_stays_while_bindings_need_it(world: World) -> None:
+    """An AWSAccount that is deleted too early is held, says for what, and goes after its last binding."""
+    account, _, binding = in_order(world)
+    world.api.delete(account.manifest)
+    condition = world.condition(account.manifest, "False", "Pending")
+    assert str(binding.manifest["metadata"]["name"]) in condition["message"]
+    assert "kept until its 1 binding" in condition["message"]
+    binding.delete()
+    binding.gone()
+    world.gone(account.manifest)
+    assert account.statements() == [FOREIGN]
+
+
+def test_an_account_that_nobody_needs_goes_at_once(world: World) -> None:
+    """Without a binding there is nothing to hold an AWSAccount for."""
+    account = world.account()
+    account.ready()
+    world.api.delete(account.manifest)
+    world.gone(account.manifest)
+
+
+def _forced(binding: Binding) -> None:
+    """Take the finalizer off by force, and delete the binding."""
+    binding.world.merge(binding.manifest, {"metadata": {"finalizers": None}})
+    with contextlib.suppress(ApiError):  # a binding that was being deleted is gone by now
+        binding.delete()
+
+
+def test_a_finalizer_that_is_removed_comes_back(world: World) -> None:
+    """A living binding that loses its finalizer gets it again: without it, trust could be left over."""
+    _, _, binding = in_order(world)
+    world.merge(binding.manifest, {"metadata": {"finalizers": None}})
+    eventually(lambda: binding.get()["metadata"].get("finalizers") == ["trustbind.dev/trust"], "the finalizer is back")
+
+
+def test_a_binding_that_is_removed_by_force(world: World) -> None:
+    """Whoever deletes a binding and takes its finalizer off leaves no trust behind."""
+    account, _, binding = in_order(world)
+    world.aws.deny(account.id, ["UpdateAssumeRolePolicy"])
+    binding.delete()
+    world.condition(binding.manifest, "False", "AccessDenied")
+    _forced(binding)
+    binding.gone()
+    world.aws.clear_faults()
+    eventually(lambda: account.statements() == [FOREIGN], "the statement is gone", seconds=SECONDS)
+
+
+def test_a_binding_that_is_removed_while_nobody_looks(world: World, operator: Operator) -> None:
+    """A statement of ours that no binding is about is found by a search of the account, and removed."""
+    account, _, binding = in_order(world)
+    operator.kill()
+    _forced(binding)
+    binding.gone()
+    assert len(account.owned()) == 1
+    operator.start()
+    eventually(lambda: account.statements() == [FOREIGN], "the statement is gone", seconds=SECONDS)

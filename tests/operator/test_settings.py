@@ -1,0 +1,120 @@
+"""The operator's settings: defaults, file and environment, and a sentence for what cannot be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pydantic
+import pytest
+
+from trustbind_operator.reconciler import Pace
+from trustbind_operator.settings import ENV_PREFIX, Settings, SettingsError, load
+
+
+def loaded(tmp_path: Path, text: str) -> Settings:
+    """Return the settings of a file with ``text``."""
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    return load(str(path))
+
+
+def test_defaults() -> None:
+    """Everything has one; the reconciler's pace is the same as its own."""
+    settings = load()
+    assert (settings.server.port, settings.identity.issuer, settings.lease.enabled) == (8080, "", True)
+    assert not settings.bind_annotated.enabled
+    assert settings.reconciler_pace() == Pace()
+    with pytest.raises(pydantic.ValidationError, match="frozen"):
+        settings.server.port = 1
+
+
+def test_environment_beats_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Camel case in the file, capitals in the environment, the same setting."""
+    monkeypatch.setenv("TRUSTBIND_OPERATOR_PACE__COMMIT_WINDOW_SECONDS", "0.05")
+    monkeypatch.setenv("TRUSTBIND_OPERATOR_BIND_ANNOTATED__ENABLED", "true")
+    monkeypatch.setenv("TRUSTBIND_OPERATOR_IDENTITY__ISSUER", "https://oidc.example.com/id/1")
+
+    settings = loaded(
+        tmp_path,
+        "pace: {commitWindowSeconds: 9, resyncSeconds: 60}\nbindAnnotated: {annotationPrefix: aws.example.com}\n"
+        "lease: {durationSeconds: 60, renewDeadlineSeconds: 40, retrySeconds: 5}\nlog: {level: debug}\n",
+    )
+
+    assert (settings.pace.commit_window_seconds, settings.pace.resync_seconds) == (0.05, 60)
+    assert (settings.bind_annotated.enabled, settings.bind_annotated.annotation_prefix) == (True, "aws.example.com")
+    assert settings.identity.issuer == "https://oidc.example.com/id/1"
+    assert settings.reconciler_pace().window == 0.05
+    assert settings.lease.duration_seconds == 60
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("pce: {}", "pce: there is no such setting; did you mean pace?"),
+        ("pace: {window: 1}", "pace.window: there is no such setting"),
+        ("lease: {renew_deadline_seconds: 1}", "there is no such setting; did you mean renewDeadlineSeconds?"),
+        ("server: {port: 70000}", "server.port: input should be less than or equal to 65535"),
+        ("identity: {issuer: 'http://x'}", "identity.issuer: 'http://x' is not an issuer URL: IAM takes only https://"),
+        ("identity: {issuer: 'https://x:6443'}", "identity.issuer: 'https://x:6443' names a port"),
+        ("identity: {cluster: 'a b'}", "identity.cluster: 'a b' does not fit into a session name"),
+        (f"identity: {{cluster: {'x' * 41}}}", "does not fit into a session name"),
+        ("lease: {name: ''}", "lease.name: '' is not a Lease's name"),
+        ("lease: {name: A}", "lease.name: 'A' is not a Lease's name"),
+        ("lease: {namespace: a_b}", "lease.namespace: 'a_b' is not a namespace"),
+        ("lease: {durationSeconds: 1}", "lease.durationSeconds: input should be greater than or equal to 2"),
+        ("lease: {durationSeconds: 10}", "lease: renewDeadlineSeconds must be less than durationSeconds"),
+        ("lease: {retrySeconds: 9}", "lease: renewDeadlineSeconds must be more than 1.2 times retrySeconds"),
+        ("aws: {callsPerSecond: 0}", "aws.callsPerSecond: input should be greater than 0"),
+        ("aws: {burst: 0}", "aws.burst: input should be greater than or equal to 1"),
+        ("pace: {commitWindowSeconds: -1}", "pace.commitWindowSeconds: "),
+        ("pace: {resyncSeconds: soon}", "pace.resyncSeconds: input should be a valid number"),
+        ("pace: {maxRetrySeconds: 0}", "pace.maxRetrySeconds: "),
+        ("bindAnnotated: {annotationPrefix: a/b}", "bindAnnotated.annotationPrefix: 'a/b' is not a DNS name such as"),
+        ("bindAnnotated: {enabled: maybe}", "bindAnnotated.enabled: input should be a valid boolean"),
+        ("kubernetes: {pageSize: 0}", "kubernetes.pageSize: "),
+    ],
+)
+def test_what_cannot_be_used_is_named(tmp_path: Path, text: str, sentence: str) -> None:
+    """One sentence, with the file and the setting as it stands there."""
+    with pytest.raises(SettingsError) as caught:
+        loaded(tmp_path, text)
+    assert str(tmp_path / "config.yaml") in str(caught.value)
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("SERVER_PORT", "1", "there is no such setting; did you mean TRUSTBIND_OPERATOR_SERVER__PORT?"),
+        ("AWS__BURST", "x", "input should be a valid integer"),
+        ("IDENTITY__ISSUER", "x", "'x' is not an issuer URL"),
+    ],
+)
+def test_a_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str, sentence: str) -> None:
+    """What is wrong in the environment is told by the variable's name."""
+    monkeypatch.setenv(ENV_PREFIX + name, value)
+    with pytest.raises(SettingsError) as caught:
+        load()
+    assert str(caught.value).startswith(f"{ENV_PREFIX}{name}: {sentence}")
+
+
+def test_the_webhooks_variables_are_none_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both halves may run with one environment."""
+    monkeypatch.setenv("TRUSTBIND_WEBHOOK_SERVER__PORT", "1")
+    assert load().server.port == 8080
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "{}", "server:\n", "server: {port: }"])
+def test_empty_is_the_default(tmp_path: Path, text: str) -> None:
+    """A value that is left empty in YAML is as if it were not there."""
+    assert loaded(tmp_path, text) == load()
+
+
+def test_every_setting_is_documented() -> None:
+    """Each has a text that says its default."""
+    for section in Settings.model_fields.values():
+        assert isinstance(section.annotation, type)
+        assert issubclass(section.annotation, pydantic.BaseModel)
+        for name, field in section.annotation.model_fields.items():
+            assert "efault" in (field.description or ""), name

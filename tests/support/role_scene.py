@@ -1,0 +1,54 @@
+"""A world with the work on its roles."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from support.operator_world import ISSUER, ROLE, World
+from trustbind.accounts import AwsAccount
+from trustbind.arns import RoleArn
+from trustbind.identities import Subject
+from trustbind.statements import owner_prefix
+from trustbind_operator.role_work import RoleWork
+from trustbind_operator.work import Next
+
+__all__ = ["RoleScene"]
+
+
+class RoleScene(World):
+    """See the module. Used as a fixture, which closes it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_account()
+        self.work = RoleWork(self.context)
+        self.guarded: list[str] = []
+
+    def run(self, role: RoleArn = ROLE) -> Next:
+        """Bring a role in order."""
+
+        async def guard(account: AwsAccount) -> None:
+            self.guarded.append(account.name)
+
+        return asyncio.run(self.work.run(role, guard))
+
+    def settled(self, body: dict[str, Any] | None = None) -> None:
+        """Have a binding that is in order, and forget how it came about."""
+        self.has_binding(body)
+        self.run()
+        self.cluster.writes.clear()
+        self.cluster.events.clear()
+        self.notes.commits.clear()
+        self.aws.calls.clear()
+
+    def trusted(self) -> list[str]:
+        """Return the accounts that our statement lets in."""
+        for statement in self.aws.roles[ROLE].statements:
+            if str(statement.get("Sid")).startswith(owner_prefix(ISSUER)) and statement["Effect"] == "Allow":
+                return [Subject.parse(s).name for s in statement["Condition"]["StringEquals"][ISSUER.subject_key]]
+        return []
+
+    def exists(self, name: str = "b") -> bool:
+        """Return whether a binding is still stored."""
+        return self.cluster.get("RoleBinding", f"team-a/{name}") is not None
