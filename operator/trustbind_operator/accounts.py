@@ -202,15 +202,26 @@ class CallWatch:
     Args:
         budget: of the account.
         count: takes operation and outcome; an empty outcome is a success.
+        over: says whether this process works no more. A thread cannot be ended, and one that wakes late must not
+            write what another operator may have revoked since.
     """
 
-    def __init__(self, budget: Budget, count: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, budget: Budget, count: Callable[[str, str], None], over: Callable[[], bool] = lambda: False
+    ) -> None:
         self._budget = budget
         self._count = count
+        self._over = over
 
-    def before(self, operation: str) -> None:  # noqa: ARG002 - the signature is the protocol's
-        """Wait for the budget."""
+    def before(self, operation: str) -> None:
+        """Wait for the budget.
+
+        Raises:
+            AwsError: the process works no more.
+        """
         self._budget.take()
+        if self._over():
+            raise AwsError("the operator is ending", operation=operation)
 
     def after(self, operation: str, code: str) -> None:
         """Count the call."""

@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import signal
 import sys
+import threading
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any, Final
 
 import kopf
@@ -52,8 +53,6 @@ EXIT_FAILED: Final = 1
 _HEARTBEAT_SECONDS: Final = 1.0
 _STALLED_SECONDS: Final = 30.0
 """When the event loop has not come round for so long, the process is not alive: something blocks it."""
-
-_KOPF_LEAVES_SECONDS: Final = 5.0
 
 _FIRST_RELIST_SECONDS: Final = 30.0
 """From the start until everything is listed once more: what went between our list and kopf's own is found then."""
@@ -144,7 +143,8 @@ class _Process:
         settings = self._settings
         issuer = await self._issuer(api)
         registry = Registry()
-        accounts = Accounts(self._aws(), issuer, time.monotonic)
+        over = threading.Event()
+        accounts = Accounts(self._aws(over.is_set), issuer, time.monotonic)
         reconciler = Reconciler(
             registry,
             KubeCluster(api, self._log),
@@ -159,6 +159,7 @@ class _Process:
         intake = ClusterIntake(reconciler, self._unreadable, unbound)
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(accounts.close)
+            stack.callback(over.set)
             await self._follow_metadata(api, intake, annotator, stack)
             await self._read_whole(api, intake)
             due = reconciler.begin()
@@ -192,14 +193,14 @@ class _Process:
         except InvalidValueError as error:
             raise StartError(f"the cluster's issuer cannot be used: {error.problem}") from None
 
-    def _aws(self) -> AwsAccess:
+    def _aws(self, over: Callable[[], bool]) -> AwsAccess:
         settings = self._settings.aws
 
         def watch(account_id: str) -> CallWatch:
             def count(operation: str, code: str) -> None:
                 self._metrics.aws_calls.labels(account_id, operation, code).inc()
 
-            return CallWatch(Budget(settings.calls_per_second, settings.burst), count)
+            return CallWatch(Budget(settings.calls_per_second, settings.burst), count, over)
 
         cluster = self._settings.identity.cluster
         return AwsAccess(f"trustbind-operator.{cluster}" if cluster else "trustbind-operator", watch=watch)
@@ -307,18 +308,7 @@ class _Process:
                 token=secret or None,
             )
 
-        stop = asyncio.Event()
-        registry = registry_of(intake, login)
-        running = asyncio.create_task(
-            kopf.operator(registry=registry, settings=settings, standalone=True, clusterwide=True, stop_flag=stop)
-        )
-        try:
-            await asyncio.shield(running)
-        finally:
-            stop.set()  # asked to end it closes its connections; cancelled it leaves them open
-            _, late = await asyncio.wait({running}, timeout=_KOPF_LEAVES_SECONDS)
-            for task in late:
-                task.cancel()
+        await kopf.operator(registry=registry_of(intake, login), settings=settings, standalone=True, clusterwide=True)
         # kopf puts its own signal handlers in place of ours, and ends by itself when it is asked to.
         self._stop.set()
         await asyncio.Event().wait()

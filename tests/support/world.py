@@ -265,7 +265,8 @@ class Operator:
         """Ask it to end, and return its exit code."""
         assert self.process is not None
         self.process.signal(signal.SIGTERM)
-        return self.process.wait(seconds=SECONDS)
+        with self.process:
+            return self.process.wait(seconds=SECONDS)
 
     @property
     def running(self) -> bool:
