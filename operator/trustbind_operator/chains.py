@@ -154,7 +154,8 @@ class ChainBook:
         if entry.deleting or verdict.reason is not None:
             if not page.standing or verdict.retains:
                 return outcome
-            text = f"{verdict.message}; its trust is being revoked, {_name(entry, role)} done"
+            left = " and ".join(_name(entry, r) for r in sorted(page.standing, key=lambda r: r == binding.role))
+            text = f"{verdict.message}; its trust is being revoked, next in the {left}"
             return replace(outcome, reason=TrustReason.PENDING, message=text, may_linger=True)
         both = {binding.role, other if role == binding.role else role}
         if page.standing >= both:
