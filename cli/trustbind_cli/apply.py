@@ -13,9 +13,12 @@ from trustbind.grants import authorize, consents
 from trustbind.identities import Issuer
 from trustbind.plan import Desired, Plan, Refusal, plan
 from trustbind.reasons import TrustReason
+from trustbind.source_policies import policy_name, targets_of
+from trustbind.statements import WebIdentityKey
 from trustbind_cli.inputs import Objects
 from trustbind_cli.preview import desired_for
 from trustbind_operator.iam import AccountAccess, AwsAccess, ManagerRole, RoleState
+from trustbind_operator.permissions import SourcePermission
 from trustbind_operator.providers import ProviderPlan, apply_provider, plan_provider
 from trustbind_operator.reconcile import DEFAULT_PATIENCE, Patience, commit
 
@@ -34,6 +37,8 @@ class Step:
         plan: what will be written.
         provider: what the account's OIDC provider lacks; None when nobody needs it.
         refusals: what is not done, and why, besides the plan's own.
+        targets: roles that this one should be allowed to assume, as a source of chains; None: it is the source of none.
+        permission_differs: whether its inline policy has to be written for that.
     """
 
     account: AwsAccount
@@ -44,6 +49,8 @@ class Step:
     plan: Plan
     provider: ProviderPlan | None
     refusals: tuple[Refusal, ...] = ()
+    targets: frozenset[RoleArn] | None = None
+    permission_differs: bool = False
 
     @property
     def role(self) -> RoleArn:
@@ -53,7 +60,8 @@ class Step:
     @property
     def is_empty(self) -> bool:
         """Whether nothing has to be written."""
-        return self.plan.is_empty and (self.provider is None or self.provider.is_empty)
+        provided = self.provider is None or self.provider.is_empty
+        return self.plan.is_empty and provided and not self.permission_differs
 
     @property
     def is_stopped(self) -> bool:
@@ -83,16 +91,19 @@ def steps(objects: Objects, issuer: Issuer, aws: AwsAccess, also: Iterable[RoleA
     does not hold up the others.
 
     Raises:
-        InvalidValueError: a binding uses a method that needs the operator.
+        InvalidValueError: a binding uses a method with which there is nothing to do in IAM.
     """
     for binding in objects.bindings:
-        if binding.method is not Method.WEB_IDENTITY:
+        if binding.method is Method.POD_IDENTITY:
             raise InvalidValueError(
-                f"RoleBinding {binding.ref} has method {binding.method}, which apply cannot do yet; use WebIdentity",
+                f"RoleBinding {binding.ref} has method {binding.method}, for which there is nothing to do in IAM; "
+                "the association is EKS's (aws eks create-pod-identity-association)",
                 field="spec.method",
             )
     allowed, refused = _authorized(objects)
-    roles = sorted({b.role for b in objects.bindings} | set(also))
+    sources = {b.source.role for b in objects.bindings if b.source is not None}
+    # Chains are granted from the far end: a source role lets nobody in before its targets let it in.
+    roles = sorted({b.role for b in objects.bindings} | sources | set(also), key=lambda role: (role in sources, role))
     own = _OwnAccount(aws)
     prepared: list[Step | Result] = []
     for role in roles:
@@ -108,9 +119,14 @@ def carry_out(step: Step, *, patience: Patience = DEFAULT_PATIENCE) -> Result:
     try:
         if step.provider is not None:
             apply_provider(step.access, step.provider, step.desired.issuer, manage=step.account.manage_provider)
+        permission = SourcePermission(step.access, step.role, step.desired.issuer, step.targets)
+        permission.widen()
         if step.plan.is_empty:
+            permission.narrow()
             return Result(step.role)
         done = commit(step.access, step.desired, limit=step.limit, first=step.state, patience=patience)
+        if done.problem is None:
+            permission.narrow()
     except AwsError as error:
         return Result(step.role, problem=error)
     return Result(step.role, done.written, done.problem)
@@ -171,7 +187,7 @@ def _step(
     state = access.read(role)
     refusals = list(refused.get(role, ()))
     consenting: list[RoleBinding] = []
-    for binding in (b for b in allowed if b.role == role):
+    for binding in (b for b in allowed if role in {b.role, b.source.role if b.source else None}):
         if account.require_role_consent and not consents(state.tags, binding.ref.namespace):
             refusals.append(
                 Refusal(
@@ -187,7 +203,12 @@ def _step(
     limit = account.trust_policy_limit or access.trust_policy_limit()
     planned = plan(state.document, wanted, limit)
     # Only what the document will hold needs the provider; what is refused does not.
-    provider = _provider(access, role, issuer, {b.audience for b in consenting if b.ref in planned.applied})
+    held = [c for c in wanted.claims if c.binding in planned.applied]
+    provider = _provider(access, role, issuer, {c.key.audience for c in held if isinstance(c.key, WebIdentityKey)})
+    over = [b for b in consenting if b.source is not None and b.source.role == role]
+    targets = frozenset(b.role for b in over if b.source and b.source.manage_permission) if over else None
+    there = targets_of(access.role_policy(role, policy_name(issuer))) if targets is not None else None
+    differs = targets is not None and (there is None or there != frozenset(str(target) for target in targets))
     if provider is not None and not provider.is_empty and not account.manage_provider:
         refusals.append(Refusal(None, TrustReason.PROVIDER_MISSING, provider.lacking()))
     if account.drift_policy is DriftPolicy.OBSERVE and not planned.is_empty:
@@ -196,7 +217,7 @@ def _step(
                 None, TrustReason.OBSERVED, f"AWSAccount {account.name} has driftPolicy Observe: nothing is written"
             )
         )
-    return Step(account, access, wanted, state, limit, planned, provider, tuple(refusals))
+    return Step(account, access, wanted, state, limit, planned, provider, tuple(refusals), targets, differs)
 
 
 def _provider(access: AccountAccess, role: RoleArn, issuer: Issuer, audiences: set[str]) -> ProviderPlan | None:

@@ -27,6 +27,9 @@ def show(step: Step | Result) -> None:
     if provider is not None and not provider.is_empty and step.account.manage_provider:
         verb = "create the OIDC provider" if provider.create else "add to the OIDC provider"
         printing.out.print(f"  {verb} {provider.provider}: client id {', '.join(provider.audiences)}")
+    if step.permission_differs:
+        listed = ", ".join(sorted(str(target) for target in step.targets or ()))
+        printing.out.print(f"  allow it to assume (inline policy): {listed or 'nothing any more'}")
     for refusal in step.refusals:
         printing.out.print(f"  refused ({refusal.reason}): {refusal.message}")
 

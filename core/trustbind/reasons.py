@@ -73,9 +73,6 @@ class TrustReason(StrEnum):
     PROFILE_CONFLICT = "ProfileConflict"
     """An older binding already claims the profile for this account. Remedy: remove one of the two, or give this one
     another spec.profile."""
-    METHOD_NOT_SUPPORTED = "MethodNotSupported"
-    """This version cannot do the binding's method yet. Remedy: use WebIdentity, or a later version."""
-
     # Who may bind what
     NOT_GRANTED = "NotGranted"
     """No RoleGrant covers the binding. Remedy: a cluster administrator creates or widens a RoleGrant."""

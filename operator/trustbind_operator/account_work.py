@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from trustbind.accounts import AwsAccount
 from trustbind.arns import RoleArn
+from trustbind.bindings import Method, RoleBinding
 from trustbind.errors import AwsError, InvalidValueError
 from trustbind.reasons import TrustReason
 from trustbind.rules import duplicate_account
@@ -69,7 +70,8 @@ class AccountWork:
         ready = ready_condition(stored) or {}
         if ready.get("status") != "True" or ready.get("observedGeneration") != body["metadata"].get("generation"):
             return False
-        status = {**stored, **_counts(self.entries_of(str(body["spec"]["accountId"])))}
+        account_id = str(body["spec"]["accountId"])
+        status = {**stored, **_counts(self.entries_of(account_id), account_id)}
         await self._write(body, stored, status)
         return True
 
@@ -99,11 +101,11 @@ class AccountWork:
         return [role for role in roles if role not in known]
 
     def entries_of(self, account_id: str) -> list[BindingEntry]:
-        """Return the bindings whose target role is in the account."""
+        """Return the bindings that are about a role of the account, the unreadable ones among them."""
         return [
             entry
             for entry in self._context.registry.bindings.values()
-            if entry.binding is not None and entry.binding.role.account_id == account_id
+            if any(role.account_id == account_id for role in entry.roles)
         ]
 
     async def _inspect(
@@ -111,8 +113,8 @@ class AccountWork:
     ) -> tuple[Next, bool]:
         context = self._context
         live = [e.binding for e in entries if e.binding is not None and not e.deleting]
-        audiences = frozenset(binding.audience for binding in live)
-        counts = _counts(entries)
+        audiences = frozenset(b.audience for b in live if _web_identity_account(b) == account.account_id)
+        counts = _counts(entries, account.account_id)
         try:
             found = await context.accounts.within(
                 account.account_id, lambda: context.accounts.inspect(account, audiences)
@@ -176,8 +178,18 @@ class AccountWork:
             await context.cluster.event("AWSAccount", changed["metadata"], transition)
 
 
-def _counts(entries: list[BindingEntry]) -> dict[str, int]:
-    return {"bindings": len(entries), "roles": len({e.binding.role for e in entries if e.binding is not None})}
+def _counts(entries: list[BindingEntry], account_id: str) -> dict[str, int]:
+    return {
+        "bindings": len(entries),
+        "roles": len({role for e in entries for role in e.roles if role.account_id == account_id}),
+    }
+
+
+def _web_identity_account(binding: RoleBinding) -> str:
+    """Return the account whose OIDC provider the binding needs: a chain, that of its source role; some need none."""
+    if binding.method is Method.POD_IDENTITY:
+        return ""
+    return binding.source.role.account_id if binding.source is not None else binding.role.account_id
 
 
 def _not_ready(reason: TrustReason, message: str) -> Condition:

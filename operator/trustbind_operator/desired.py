@@ -66,10 +66,6 @@ def judge(entry: BindingEntry, registry: Registry, role: RoleArn) -> Verdict:
         retains = binding.deletion_policy is DeletionPolicy.RETAIN and _may_stand(entry)
         claims = claims_on(role, binding, accounts) if retains else ()
         return Verdict(entry, None, None, "it is being deleted", subjects, claims, retains)
-    if binding.method is not Method.WEB_IDENTITY:
-        return Verdict(
-            entry, None, TrustReason.METHOD_NOT_SUPPORTED, f"method {binding.method} is not supported yet", subjects
-        )
     if conflict := profile_conflict(binding, registry.rivals(binding), accounts):
         return Verdict(entry, None, TrustReason.PROFILE_CONFLICT, conflict, subjects)
     answer = authorize(
@@ -82,15 +78,17 @@ def judge(entry: BindingEntry, registry: Registry, role: RoleArn) -> Verdict:
         return Verdict(
             entry, authorized=False, reason=TrustReason.NOT_GRANTED, message=answer.message, subjects=subjects
         )
-    account = registry.aws_account(binding.role.account_id)
-    if account is None:
-        return Verdict(
-            entry,
-            authorized=True,
-            reason=TrustReason.ACCOUNT_UNKNOWN,
-            message=unknown_account(binding.role),
-            subjects=subjects,
-        )
+    if binding.method is Method.POD_IDENTITY:  # the association of account and role is EKS's
+        return Verdict(entry, authorized=True, reason=None, message=answer.message, subjects=subjects)
+    for needed in (binding.role, *((binding.source.role,) if binding.source else ())):
+        if registry.aws_account(needed.account_id) is None:
+            return Verdict(
+                entry,
+                authorized=True,
+                reason=TrustReason.ACCOUNT_UNKNOWN,
+                message=unknown_account(needed),
+                subjects=subjects,
+            )
     if not subjects:
         return Verdict(
             entry,

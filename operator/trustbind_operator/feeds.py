@@ -7,11 +7,13 @@ from typing import Final
 
 import msgspec
 
+from trustbind_operator.waiting import WAITING_LABEL
 from trustbind_runtime.watch import Key, Resource
 
-__all__ = ["NAMESPACES", "SERVICE_ACCOUNTS", "Feed", "Seen"]
+__all__ = ["NAMESPACES", "SERVICE_ACCOUNTS", "WAITING_PODS", "Feed", "Seen"]
 
 SERVICE_ACCOUNTS: Final = Resource("serviceaccounts", "/api/v1/serviceaccounts", metadata_only=True)
+WAITING_PODS: Final = Resource("pods", "/api/v1/pods", query=(("labelSelector", f"{WAITING_LABEL}=true"),))
 NAMESPACES: Final = Resource("namespaces", "/api/v1/namespaces", metadata_only=True)
 
 _NONE: Final[Mapping[str, str]] = {}
@@ -84,6 +86,10 @@ class Feed:
         """Forget one, if it is there."""
         if self._held.pop(key, None) is not None:
             self._changed(key, None)
+
+    def get(self, namespace: str, name: str) -> Seen | None:
+        """Return one object; None when it is not there."""
+        return self._held.get((namespace, name))
 
     def __len__(self) -> int:
         return len(self._held)

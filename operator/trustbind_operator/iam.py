@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -224,6 +226,42 @@ class AccountAccess:
             if not page.get("IsTruncated"):
                 return sorted(found)
             marker = {"Marker": page["Marker"]}
+
+    def role_policy(self, role: RoleArn, name: str) -> Mapping[str, Any] | None:
+        """Return an inline policy of a role; None when there is none of that name.
+
+        Raises:
+            AwsError: see `translated`.
+        """
+        try:
+            raw = self._call(
+                "iam:GetRolePolicy", f" on {role}", self._iam.get_role_policy, RoleName=role.name, PolicyName=name
+            )
+        except NotFoundError:
+            return None
+        policy = raw["PolicyDocument"]
+        return policy if isinstance(policy, Mapping) else {}
+
+    def write_role_policy(self, role: RoleArn, name: str, policy: Mapping[str, Any] | None) -> None:
+        """Replace an inline policy of a role, or with None, remove it; one that is not there is as good as removed.
+
+        Raises:
+            AwsError: see `translated`.
+        """
+        if policy is not None:
+            self._call(
+                "iam:PutRolePolicy",
+                f" on {role}",
+                self._iam.put_role_policy,
+                RoleName=role.name,
+                PolicyName=name,
+                PolicyDocument=json.dumps(policy, separators=(",", ":")),
+            )
+            return
+        with contextlib.suppress(NotFoundError):
+            self._call(
+                "iam:DeleteRolePolicy", f" on {role}", self._iam.delete_role_policy, RoleName=role.name, PolicyName=name
+            )
 
     def provider_audiences(self, provider: ProviderArn) -> frozenset[str] | None:
         """Return the client ids of an OIDC provider; None when the account has no such provider.

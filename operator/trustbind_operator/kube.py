@@ -106,7 +106,7 @@ class KubeCluster:
                 "name": f"{str(metadata['name'])[:200]}.{hashlib.sha256(unique.encode()).hexdigest()[:16]}",
             },
             "involvedObject": {
-                "apiVersion": API_VERSION,
+                "apiVersion": "v1" if kind == "Pod" else API_VERSION,
                 "kind": kind,
                 "name": metadata["name"],
                 "uid": metadata.get("uid", ""),

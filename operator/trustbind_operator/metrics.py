@@ -52,6 +52,14 @@ class Metrics:
         self.backlog: Final = Gauge(
             "trustbind_operator_backlog", "Roles and accounts that are due or being worked on.", registry=self.registry
         )
+        self.waiting_pods: Final = Gauge(
+            "trustbind_operator_waiting_pods", "Pods that wait at the gate for their bindings.", registry=self.registry
+        )
+        self.missed_pods: Final = Gauge(
+            "trustbind_operator_missed_pods",
+            "Running pods that should have been injected and were not, as of the last look.",
+            registry=self.registry,
+        )
         self.leading: Final = Gauge(
             "trustbind_operator_leading", "1 when this process does the work, 0 on standby.", registry=self.registry
         )

@@ -13,7 +13,6 @@ from urllib.parse import quote
 import msgspec
 
 from trustbind.annotations import AnnotationKeys
-from trustbind.bindings import BindingRef
 from trustbind.reasons import TrustReason
 from trustbind_operator.feeds import Seen
 from trustbind_operator.missed import ScannedPod, why_missed
@@ -29,6 +28,9 @@ __all__ = ["GateKeeper", "MissedPods", "PodEvents"]
 STRATEGIC: Final = "application/strategic-merge-patch+json"
 TOO_MANY: Final = 429
 """What the API server answers to an eviction that a PodDisruptionBudget does not allow now."""
+
+_LOOK_SECONDS: Final = 0.5
+"""Between two looks at what waiting pods wait for; it costs no call."""
 
 _PATIENCE_SECONDS: Final = 5.0
 """A pod that waits longer than this gets an Event that says what for; most are let go before."""
@@ -111,15 +113,10 @@ class GateKeeper:
 
     # --- the work -------------------------------------------------------------------------------------------------
 
-    def binding_changed(self, ref: BindingRef) -> None:
-        """Look again: a binding's status or spec changed, or it went."""
-        if any(key[0] == ref.namespace for key in self._pods):
-            self._wake.set()
-
     async def run(self) -> None:
-        """Let pods go until cancelled."""
+        """Let pods go until cancelled; while some wait, look at their bindings every so often."""
         while True:
-            timeout = 1.0 if self._pods else None
+            timeout = _LOOK_SECONDS if self._pods else None
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), timeout)
             self._wake.clear()

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import kopf
 import msgspec
@@ -21,34 +21,38 @@ import prometheus_client
 import uvloop
 
 from trustbind import __version__
-from trustbind.annotations import AnnotationKeys
+from trustbind.annotations import INJECT, AnnotationKeys
 from trustbind.errors import InvalidValueError, TrustbindError
 from trustbind.identities import Issuer
 from trustbind.schema import API_VERSION
 from trustbind_operator.accounts import Accounts, CallWatch
 from trustbind_operator.annotator import Annotator
 from trustbind_operator.budget import Budget
-from trustbind_operator.feeds import NAMESPACES, SERVICE_ACCOUNTS, Feed, Seen
+from trustbind_operator.feeds import NAMESPACES, SERVICE_ACCOUNTS, WAITING_PODS, Feed, Seen
 from trustbind_operator.handlers import KINDS, registry_of
 from trustbind_operator.iam import AwsAccess
 from trustbind_operator.intake import ClusterIntake
 from trustbind_operator.kube import KubeCluster
 from trustbind_operator.lease import LeaseLostError, identity, while_leading
 from trustbind_operator.metrics import Metrics, Telemetry
+from trustbind_operator.pod_work import GateKeeper, MissedPods
 from trustbind_operator.reconciler import Reconciler
 from trustbind_operator.registry import Registry
 from trustbind_operator.settings import Settings
+from trustbind_operator.status import Transition
 from trustbind_runtime.apiserver import ApiError, ApiServer, NoClusterError
 from trustbind_runtime.logs import Logger, adopt_standard_logging, logger
 from trustbind_runtime.scrape import ScrapeServer
 from trustbind_runtime.sockets import PortError, bound
 from trustbind_runtime.watch import Pace as WatchPace
-from trustbind_runtime.watch import Watcher
+from trustbind_runtime.watch import Resource, Store, Watcher
 
 __all__ = ["EXIT_FAILED", "EXIT_OK", "run"]
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
+
+T = TypeVar("T")
 
 _HEARTBEAT_SECONDS: Final = 1.0
 _STALLED_SECONDS: Final = 30.0
@@ -145,9 +149,10 @@ class _Process:
         registry = Registry()
         over = threading.Event()
         accounts = Accounts(self._aws(over.is_set), issuer, time.monotonic)
+        cluster = KubeCluster(api, self._log)
         reconciler = Reconciler(
             registry,
-            KubeCluster(api, self._log),
+            cluster,
             accounts,
             issuer,
             Telemetry(self._metrics, self._log),
@@ -160,7 +165,7 @@ class _Process:
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(accounts.close)
             stack.callback(over.set)
-            await self._follow_metadata(api, intake, annotator, stack)
+            service_accounts = await self._follow_metadata(api, intake, annotator, stack)
             await self._read_whole(api, intake)
             due = reconciler.begin()
             if annotator is not None:
@@ -173,6 +178,7 @@ class _Process:
                 reconciler.run(),
                 self._kopf(api, intake),
                 self._relist(api, intake),
+                *self._pods(api, registry, cluster, service_accounts),
             )
 
     async def _issuer(self, api: ApiServer) -> Issuer:
@@ -209,12 +215,12 @@ class _Process:
         settings = self._settings.bind_annotated
         if not settings.enabled:
             return None
-        return Annotator(api, AnnotationKeys.under(settings.annotation_prefix), self._log)
+        return Annotator(api, self._keys, self._log)
 
     async def _follow_metadata(
         self, api: ApiServer, intake: ClusterIntake, annotator: Annotator | None, stack: contextlib.AsyncExitStack
-    ) -> None:
-        """Start to follow service accounts and namespaces; return once both are known whole."""
+    ) -> Feed:
+        """Start to follow service accounts and namespaces; return the accounts once both are known whole."""
 
         def account_changed(key: tuple[str, str], seen: Seen | None) -> None:
             intake.service_account(*key, seen.labels if seen is not None else None)
@@ -222,8 +228,11 @@ class _Process:
                 annotator.seen(*key, seen)
 
         families = () if annotator is None else annotator.families
+        if self._settings.pods.find_missed:
+            families = (*families, self._keys.role_arn, INJECT)
+        service_accounts = Feed(account_changed, families)
         watchers = [
-            self._watcher(api, SERVICE_ACCOUNTS, Feed(account_changed, families)),
+            self._watcher(api, SERVICE_ACCOUNTS, service_accounts),
             self._watcher(
                 api, NAMESPACES, Feed(lambda key, seen: intake.namespace(key[1], seen.labels if seen else None))
             ),
@@ -231,13 +240,53 @@ class _Process:
         for watcher in watchers:
             await stack.enter_async_context(_in_background(watcher.run()))
         await asyncio.gather(*(watcher.synced.wait() for watcher in watchers))
+        return service_accounts
 
-    def _watcher(self, api: ApiServer, resource: Any, feed: Feed) -> Watcher[Seen]:
+    def _pods(
+        self, api: ApiServer, registry: Registry, cluster: KubeCluster, service_accounts: Feed
+    ) -> list[Coroutine[Any, Any, None]]:
+        """Return the work on pods."""
+        settings = self._settings.pods
+
+        async def event(metadata: Mapping[str, Any], transition: Transition) -> None:
+            await cluster.event("Pod", metadata, transition)
+
+        keeper = GateKeeper(
+            api,
+            registry,
+            event,
+            self._log,
+            limit_seconds=settings.max_wait_seconds,
+            release_late=settings.release_late,
+        )
+        self._metrics.waiting_pods.set_function(keeper.__len__)
+        works = [keeper.run(), self._watcher(api, WAITING_PODS, keeper).run()]
+        if settings.find_missed:
+            missed = MissedPods(
+                api,
+                registry,
+                service_accounts.get,
+                event,
+                self._log,
+                keys=self._keys,
+                excluded=frozenset(settings.excluded_namespaces),
+                evict=settings.evict_missed,
+                page_size=self._settings.kubernetes.page_size,
+            )
+            self._metrics.missed_pods.set_function(lambda: missed.count)
+            works.append(missed.run(settings.missed_interval_seconds))
+        return works
+
+    @property
+    def _keys(self) -> AnnotationKeys:
+        return AnnotationKeys.under(self._settings.bind_annotated.annotation_prefix)
+
+    def _watcher(self, api: ApiServer, resource: Resource, store: Store[T]) -> Watcher[T]:
         def restarted(name: str, cause: str) -> None:
             self._metrics.watch_restarts.labels(name, cause).inc()
 
         pace = WatchPace(page_size=self._settings.kubernetes.page_size)
-        return Watcher(api, resource, feed, pace=pace, restarted=restarted, log=self._log)
+        return Watcher(api, resource, store, pace=pace, restarted=restarted, log=self._log)
 
     async def _read_whole(self, api: ApiServer, intake: ClusterIntake) -> None:
         """Read all objects of ours once, grants and accounts before the bindings that need them."""

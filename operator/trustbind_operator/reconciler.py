@@ -143,6 +143,7 @@ class Reconciler:
             self._roles.released.discard(uid)
             return
         self._roles.judged.pop(ref, None)
+        self._roles.chains.forget(uid)
         roles = self.registry.drop_binding(ref)
         if entry.uid in self._roles.released:
             self._roles.released.discard(entry.uid)
@@ -165,7 +166,7 @@ class Reconciler:
                 self.reconsider()
             else:  # how it is worked in may have changed
                 account_id = str(body["spec"]["accountId"])
-                self.touch({e.binding.role for e in self._accounts.entries_of(account_id) if e.binding is not None})
+                self.touch({role for e in self._accounts.entries_of(account_id) for role in e.roles})
 
     def account_gone(self, name: str, uid: str) -> None:
         """Take note that an AWSAccount is gone."""
@@ -188,9 +189,8 @@ class Reconciler:
             entry = self.registry.bindings.get(ref)
             if entry is None or entry.binding is None:
                 continue
-            role = entry.binding.role
-            if judge(entry, self.registry, role).key != self._roles.judged.get(ref):
-                self.touch([role])
+            if judge(entry, self.registry, entry.binding.role).key != self._roles.judged.get(ref):
+                self.touch(entry.roles)
 
     def touch(self, roles: Iterable[RoleArn]) -> None:
         """Let roles be looked at after the window; before `begin`, which looks at all, nothing is."""
@@ -235,6 +235,7 @@ class Reconciler:
                 case _:
                     due = await self._roles.run(key, self._accounts.guard)
                     self._look_at_doubted()
+                    self._wake_chains()
         except Exception:  # noqa: BLE001 - the other roles go on, this one is tried again, and the observer tells
             self._observer.crashed(str(key))
             due = Next.RETRY
@@ -257,7 +258,7 @@ class Reconciler:
         account_id = str(body["spec"]["accountId"])
         if held_up:
             entries = self._accounts.entries_of(account_id)
-            self.touch({e.binding.role for e in entries if e.binding is not None})
+            self.touch({role for entry in entries for role in entry.roles})
         if account_id not in self._swept:
             self._swept.add(account_id)
             self._queue.touch(SweepKey(account_id), min(_FIRST_SWEEP, self._pace.sweep) * self._jitter())
@@ -287,10 +288,17 @@ class Reconciler:
     def _touch_account_of(self, entry: BindingEntry) -> None:
         if entry.binding is None or not self._begun:
             return
-        account = self.registry.aws_account(entry.binding.role.account_id)
-        if account is not None:
-            self._recount.add(account.name)
-            self._queue.touch(AccountKey(account.name), _ACCOUNT_WINDOW)
+        for account_id in {role.account_id for role in entry.roles}:
+            account = self.registry.aws_account(account_id)
+            if account is not None:
+                self._recount.add(account.name)
+                self._queue.touch(AccountKey(account.name), _ACCOUNT_WINDOW)
+
+    def _wake_chains(self) -> None:
+        """Let the roles be looked at of which the next step has become possible."""
+        wake, self._roles.chains.wake = self._roles.chains.wake, set()
+        for role in wake:
+            self._queue.touch(role, 0.0)
 
     def _look_at_doubted(self) -> None:
         """Look at accounts that a role had trouble with, unless they are known to be out of order already."""

@@ -9,14 +9,17 @@ from typing import Final
 
 from trustbind.accounts import AwsAccount, DriftPolicy
 from trustbind.arns import RoleArn
-from trustbind.bindings import BindingRef
+from trustbind.bindings import BindingRef, Method
 from trustbind.errors import AwsError
-from trustbind.plan import Refusal, plan, withheld
+from trustbind.identities import Issuer
+from trustbind.plan import Refusal, claims_on, plan, withheld
 from trustbind.reasons import TrustReason
-from trustbind.statements import owner_prefix, sid_of
+from trustbind.statements import WebIdentityKey, owner_prefix, sid_of
 from trustbind_operator.accounts import MismatchError
+from trustbind_operator.chains import ChainBook, is_chained, managed_targets
 from trustbind_operator.desired import Verdict, desired_of, judge, with_consent
 from trustbind_operator.failures import account_failure, role_failure
+from trustbind_operator.permissions import SourcePermission
 from trustbind_operator.reconcile import Commit, commit
 from trustbind_operator.registry import BindingEntry
 from trustbind_operator.status import (
@@ -77,6 +80,7 @@ class RoleWork:
         """The verdict's key at each binding's last commit."""
         self.released: set[str] = set()
         """uids of bindings that were let go; their end is no news."""
+        self.chains = ChainBook()
         self.doubted: set[str] = set()
         """AWSAccounts that a role could not be reached through, for the owner of this object to look at."""
 
@@ -87,19 +91,20 @@ class RoleWork:
             verdict = judge(entry, context.registry, role)
             if entry.deleting:
                 return False
-            if verdict.reason is not None:
+            if verdict.reason is not None or not verdict.claims:
                 ready = ready_condition(entry.status) or {}
-                if (ready.get("reason"), ready.get("message")) != (verdict.reason.value, verdict.message):
+                told = (ready.get("reason"), ready.get("message"))
+                if told != _told(verdict) or entry.status.get("observedGeneration") != entry.generation:
                     return False
             elif not entry.guarded or not is_in_step(
                 entry.status,
                 entry.generation,
                 context.issuer,
                 verdict.subjects,
-                sid_of(context.issuer, verdict.claims[0].key),
+                _main_sid(context.issuer, entry, verdict),
             ):
                 return False
-            self.judged[entry.ref] = verdict.key
+            self._judge(role, verdict)
         return True
 
     async def run(self, role: RoleArn, account_guard: AccountGuard) -> Next:
@@ -112,6 +117,9 @@ class RoleWork:
         context = self._context
         account = context.registry.aws_account(role.account_id)
         verdicts = self._verdicts(role)
+        for verdict in [v for v in verdicts if _is_injected_only(v)]:
+            verdicts.remove(verdict)
+            await self._store(verdict.entry, role, _injected_only(verdict))
         if account is None:
             await self._without_account(role, verdicts)
             return Next.RESYNC if verdicts else Next.NEVER
@@ -136,14 +144,18 @@ class RoleWork:
 
     def _verdicts(self, role: RoleArn) -> list[Verdict]:
         registry = self._context.registry
-        verdicts = [
-            judge(entry, registry, role)
-            for entry in registry.of_role(role)
-            if entry.binding is None or entry.binding.role == role
-        ]
-        for verdict in verdicts:
-            self.judged[verdict.entry.ref] = verdict.key
+        verdicts = []
+        for entry in registry.of_role(role):
+            verdict = judge(entry, registry, role)
+            self._judge(role, verdict)
+            verdicts.append(self.chains.step(verdict, role, registry.accounts_of(entry.ref.namespace)))
         return verdicts
+
+    def _judge(self, role: RoleArn, verdict: Verdict) -> None:
+        """Remember the verdict as `Reconciler.reconsider` will give it: that on the target role."""
+        binding = verdict.entry.binding
+        if binding is None or binding.role == role:
+            self.judged[verdict.entry.ref] = verdict.key
 
     async def _guarded(self, role: RoleArn, verdicts: list[Verdict]) -> list[Verdict]:
         """Put our finalizer on every binding whose trust is about to be written; return the verdicts then.
@@ -175,7 +187,11 @@ class RoleWork:
         context = self._context
         access = context.accounts.enter(account)
         state = access.read(role)
-        verdicts = with_consent(verdicts, account, state.tags)
+        asked = with_consent(verdicts, account, state.tags)
+        for before, after in zip(verdicts, asked, strict=True):
+            self.chains.asked(before, after, role)
+        accounts_of = context.registry.accounts_of
+        verdicts = [self.chains.step(v, role, accounts_of(v.entry.ref.namespace)) for v in asked]
         audiences = _audiences(verdicts)
         held, lacking = [], None
         try:
@@ -188,7 +204,11 @@ class RoleWork:
         desired = desired_of(role, context.issuer, wanted)
         limit = account.trust_policy_limit or access.trust_policy_limit()
         if account.drift_policy is DriftPolicy.REPAIR:
+            permission = SourcePermission(access, role, context.issuer, managed_targets(role, verdicts))
+            permission.widen()
             done = commit(access, desired, limit=limit, first=state, patience=context.patience)
+            if done.problem is None and done.plan.blocked is None:
+                permission.narrow()
             return _Whole(verdicts, done, held, lacking)
         planned = plan(state.document, desired, limit)
         if planned.is_empty:
@@ -205,6 +225,8 @@ class RoleWork:
     async def _conclude(self, role: RoleArn, verdict: Verdict, done: Commit) -> None:
         """Tell one binding what came of it."""
         outcome = self._outcome(verdict, done)
+        stands = bool(verdict.claims) and verdict.entry.ref in done.plan.applied and done.problem is None
+        outcome = self.chains.concluded(verdict, role, outcome, stands=stands, issuer=self._context.issuer)
         if verdict.entry.deleting and outcome.reason in {TrustReason.REVOKED, TrustReason.RETAINED}:
             await self._release(verdict.entry, outcome.reason, outcome.message)
         else:
@@ -264,15 +286,29 @@ class RoleWork:
             entry = verdict.entry
             ready = (ready_condition(entry.status) or {}).get("status") == "True"
             if entry.deleting and gone:
-                await self._release(entry, TrustReason.REVOKED, f"there is no role {role} any more, nor any trust")
+                text = f"there is no role {role} any more, nor any trust"
+                over = BindingOutcome(None, "", TrustReason.REVOKED, text)
+                over = self.chains.concluded(verdict, role, over, stands=False, issuer=context.issuer)
+                if over.reason is TrustReason.REVOKED:
+                    await self._release(entry, TrustReason.REVOKED, text)
+                else:
+                    await self._store(entry, role, over)
             elif not (believed and ready and entry.status.get("observedGeneration") == entry.generation):
-                await self._store(entry, role, _failed_outcome(verdict, reason, message, gone=gone))
+                outcome = _failed_outcome(verdict, reason, message, gone=gone)
+                stands = not gone and self.chains.stands(verdict, role)
+                outcome = self.chains.concluded(verdict, role, outcome, stands=stands, issuer=context.issuer)
+                await self._store(entry, role, outcome)
         return Next.NEVER if gone and not context.registry.of_role(role) else Next.RETRY
 
     async def _without_account(self, role: RoleArn, verdicts: Iterable[Verdict]) -> None:
         """Deal with bindings whose account nobody describes, or describes any more."""
         for verdict in verdicts:
             if verdict.entry.deleting:
+                over = BindingOutcome(None, "", TrustReason.REVOKED, "its account is not described any more")
+                over = self.chains.concluded(verdict, role, over, stands=False, issuer=self._context.issuer)
+                if over.reason is not TrustReason.REVOKED:  # a chain's other role comes first
+                    await self._store(verdict.entry, role, over)
+                    continue
                 left = (
                     f"no AWSAccount describes {role.account_id} any more, so a statement of this binding may be left "
                     f"in the trust policy of {role}; its Sid begins with {owner_prefix(self._context.issuer)}"
@@ -289,7 +325,9 @@ class RoleWork:
         """Write a binding's status, and an Event, where something changed."""
         context = self._context
         now = stamp(context.now())
-        status = binding_status(entry.status, entry.generation, role.account_id, context.issuer, outcome, now)
+        account_id = entry.binding.role.account_id if entry.binding is not None else role.account_id
+        entry = context.registry.bindings.get(entry.ref, entry) if is_chained(entry) else entry
+        status = binding_status(entry.status, entry.generation, account_id, context.issuer, outcome, now)
         if status == entry.status:
             return
         body = await context.cluster.binding_status(entry, status)
@@ -325,7 +363,40 @@ def _failed_outcome(verdict: Verdict, reason: TrustReason, message: str, *, gone
 
 
 def _audiences(verdicts: Iterable[Verdict]) -> set[str]:
-    return {v.entry.binding.audience for v in verdicts if v.claims and v.entry.binding is not None}
+    return {c.key.audience for v in verdicts for c in v.claims if isinstance(c.key, WebIdentityKey)}
+
+
+def _main_sid(issuer: Issuer, entry: BindingEntry, verdict: Verdict) -> str:
+    """Return the Sid that the status names: of a chain, the target role's."""
+    binding = entry.binding
+    if binding is not None and is_chained(entry):
+        return sid_of(issuer, claims_on(binding.role, binding, {})[0].key)
+    return sid_of(issuer, verdict.claims[0].key)
+
+
+def _is_injected_only(verdict: Verdict) -> bool:
+    """Return whether there is nothing to do in IAM: EKS's agent gives credentials, and EKS keeps the association."""
+    binding = verdict.entry.binding
+    return binding is not None and binding.method is Method.POD_IDENTITY and not verdict.entry.deleting
+
+
+def _injected_only(verdict: Verdict) -> BindingOutcome:
+    reason, message = _told(verdict)
+    ready = verdict.reason is None
+    return BindingOutcome(
+        verdict.authorized,
+        verdict.message,
+        None if ready else TrustReason(reason),
+        message,
+        verdict.subjects,
+    )
+
+
+def _told(verdict: Verdict) -> tuple[str, str]:
+    """Return reason and message of a binding that has no claims."""
+    if verdict.reason is not None:
+        return verdict.reason.value, verdict.message
+    return TrustReason.APPLIED.value, "pods get container credentials; the association with the role is EKS's"
 
 
 def _lets_in(verdict: Verdict) -> bool:

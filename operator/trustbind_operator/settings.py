@@ -127,6 +127,26 @@ class BindAnnotated(Section):
     eks.amazonaws.com."""
 
 
+class Pods(Section):
+    """What is done about pods."""
+
+    max_wait_seconds: Annotated[float, Field(ge=1, le=86400)] = 300.0
+    """Seconds that a pod waits at its gate for its bindings (waitUntilReady). Default 300: longer than IAM takes, and
+    short enough that somebody notices."""
+    release_late: bool = True
+    """Whether a pod that waited so long is let go, without credentials that work. Default true: many programs can do
+    something useful without AWS, and a pod that hangs tells nobody; false: it goes on waiting."""
+    find_missed: bool = True
+    """Whether running pods are looked through for those that should have been injected and were not. Default true."""
+    missed_interval_seconds: Annotated[float, Field(ge=1, le=86400)] = 300.0
+    """Seconds between two such looks. Default 300."""
+    evict_missed: bool = False
+    """Whether such pods are evicted, where a controller creates them again; their PodDisruptionBudgets are honoured.
+    Default false: they are only told of."""
+    excluded_namespaces: tuple[str, ...] = ("kube-system",)
+    """Namespaces that the webhook leaves alone, and this as well. Default kube-system."""
+
+
 class Kubernetes(Section):
     """The API server."""
 
@@ -148,6 +168,7 @@ class Settings(ProcessSettings):
     aws: Aws = Aws()
     pace: Pace = Pace()
     bind_annotated: BindAnnotated = BindAnnotated()
+    pods: Pods = Pods()
     kubernetes: Kubernetes = Kubernetes()
 
     def reconciler_pace(self) -> ReconcilerPace:

@@ -172,6 +172,7 @@ def transitions(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Tra
         Transition(c["type"], c["status"], c["reason"], c["message"])
         for c in after.get("conditions") or ()
         if known.get(c["type"]) != (c["status"], c["reason"])
+        and c["reason"] != TrustReason.PENDING  # a step on the way, of which there may be several a second
     ]
     ready = next((t for t in changed if t.type == ConditionType.READY), None)
     if ready is None:

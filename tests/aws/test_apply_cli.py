@@ -279,3 +279,24 @@ def test_no_credentials(shell: Shell) -> None:
     assert done.code == FAILED
     assert len(done.err.splitlines()) == 1
     assert "credentials" in done.err
+
+
+def test_chain(shell: Shell) -> None:
+    """A chain is written from its far end, with the source role's permission; without it both ends are closed."""
+    shell.role(OWN_ROLE)
+    over: dict[str, Any] = {"method": "AssumeRole", "source": {"roleArn": OWN_ROLE}, "externalId": "a-1"}
+
+    planned = shell.apply("--dry-run", objects=(binding("b", **over), account()))
+    assert f"allow it to assume (inline policy): {TARGET_ROLE}" in planned.out
+    done = shell.apply("--yes", objects=(binding("b", **over), account()))
+
+    assert done.code == DONE, done.err
+    roles = [call.resource for call in shell.aws.calls(operation="UpdateAssumeRolePolicy")]
+    assert roles == ["s3-reader", OWN_ROLE.rpartition("/")[2]]
+    assert shell.subjects(OWN_ROLE) == ["system:serviceaccount:team-a:reader"]
+    again = shell.apply("--dry-run", objects=(binding("b", **over), account()))
+    assert again.out.count("nothing to do") == 2
+
+    shell.apply("--yes", "--role-arn", OWN_ROLE, "--role-arn", TARGET_ROLE, objects=(account(),))
+    assert shell.subjects(OWN_ROLE) == []
+    assert not any(is_ours(s) for s in shell.statements())

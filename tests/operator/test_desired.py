@@ -74,14 +74,12 @@ Change = Callable[[World], None]
     ("spec", "changes", "authorized", "reason"),
     [
         (BROKEN, [_nothing], None, TrustReason.INVALID_SPEC),
-        (CHAIN, [_nothing], None, TrustReason.METHOD_NOT_SUPPORTED),
         ({}, [_rival], None, TrustReason.PROFILE_CONFLICT),
         ({}, [_ungranted], False, TrustReason.NOT_GRANTED),
         ({}, [_unknown_account], True, TrustReason.ACCOUNT_UNKNOWN),
         (NOBODY, [_nothing], True, TrustReason.NO_SUBJECTS),
         # of several, the first in this order:
         (BROKEN | CHAIN, [_rival, _ungranted, _unknown_account], None, TrustReason.INVALID_SPEC),
-        (CHAIN, [_rival, _ungranted, _unknown_account], None, TrustReason.METHOD_NOT_SUPPORTED),
         ({}, [_rival, _ungranted, _unknown_account], None, TrustReason.PROFILE_CONFLICT),
         (NOBODY, [_ungranted, _unknown_account], False, TrustReason.NOT_GRANTED),
         (NOBODY, [_unknown_account], True, TrustReason.ACCOUNT_UNKNOWN),

@@ -211,6 +211,7 @@ class FakeAws:
     def __init__(self, account_id: str = ACCOUNT) -> None:
         self.account_id = account_id
         self.roles: dict[RoleArn, TrustDocument] = {}
+        self.policies: dict[tuple[RoleArn, str], Mapping[str, Any]] = {}
         self.tags: dict[str, str] = {}
         self.provider: set[str] | None = None
         self.limit = 2048
@@ -229,6 +230,19 @@ class FakeAws:
         """Return who this is."""
         self._called("caller")
         return self.account_id, f"arn:aws:sts::{self.account_id}:assumed-role/manager/test"
+
+    def role_policy(self, role: RoleArn, name: str) -> Mapping[str, Any] | None:
+        """Return an inline policy."""
+        self._called("role_policy")
+        return self.policies.get((role, name))
+
+    def write_role_policy(self, role: RoleArn, name: str, policy: Mapping[str, Any] | None) -> None:
+        """Replace or remove an inline policy."""
+        self._called("write_role_policy")
+        if policy is None:
+            self.policies.pop((role, name), None)
+        else:
+            self.policies[role, name] = policy
 
     def read(self, role: RoleArn) -> RoleState:
         """Return the role."""

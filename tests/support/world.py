@@ -437,7 +437,10 @@ class World:
             role = {
                 "name": "trustbind-manager",
                 "trustPolicy": policy(trust),
-                "inlinePolicies": {"manager": _aws_policy("manager-role-policy.json")},
+                "inlinePolicies": {
+                    "manager": _aws_policy("manager-role-policy.json"),
+                    "chains": _aws_policy("manager-role-chains-policy.json"),
+                },
             }
             self.aws.seed({"accounts": {number: {"roles": [role]}}})
         wanted = {
@@ -595,6 +598,7 @@ class World:
             "AWS__CALLS_PER_SECOND": "1000",
             "AWS__BURST": "1000",
             "BIND_ANNOTATED__ENABLED": "true",
+            "PODS__MISSED_INTERVAL_SECONDS": "1",
             "PACE__RESYNC_SECONDS": "3",
             "PACE__SWEEP_SECONDS": "2",
             "PACE__RETRY_SECONDS": "0.2",

@@ -1,0 +1,349 @@
+"""The chart's whole life in a real cluster: installed by Helm, under its own RBAC, renewed, upgraded and removed."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from support.charts import CHART, Helm, HelmError, find_tools
+from support.installation import Installation, Load, dry_run, environment_of, free_port, injected, moments
+from support.kube import ApiError, ApiServer, BinariesNotFoundError, find_binaries
+from support.processes import Process, eventually
+from support.world import API_VERSION, Binding, Team, World
+from trustbind_localaws import LocalAws
+from trustbind_webhook.certificates.material import certificates_in
+
+DAY = 86400
+SHORT = {
+    # A new certificate every three seconds, a new authority every twelve.
+    "caValidityDays": 24 / DAY,
+    "servingValidityDays": 12 / DAY,
+    "renewBeforeDays": 9 / DAY,
+    "checkSeconds": 0.3,
+    "settleSeconds": 1.5,
+}
+
+
+@pytest.fixture(scope="module")
+def tools() -> dict[str, Path]:
+    """Helm, or the tests are skipped; with TRUSTBIND_REQUIRE_CHART=1 they fail."""
+    found, problem = find_tools()
+    if not found:
+        if os.environ.get("TRUSTBIND_REQUIRE_CHART") == "1":
+            pytest.fail(problem, pytrace=False)
+        pytest.skip(problem)
+    return found
+
+
+@pytest.fixture(scope="module")
+def empty_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """An API server of its own: the chart brings the definitions, which belong to all of a cluster."""
+    try:
+        binaries = find_binaries(os.environ)
+    except BinariesNotFoundError as error:
+        if os.environ.get("TRUSTBIND_REQUIRE_CLUSTER") == "1":
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(str(error))
+    with ApiServer(binaries, tmp_path_factory.mktemp("chart"), controllers=True) as server, LocalAws() as aws:
+        yield World(server, aws)
+
+
+@pytest.fixture(params=["helm4", "helm3"])
+def installation(
+    request: pytest.FixtureRequest, tools: dict[str, Path], empty_world: World, tmp_path: Path
+) -> Iterator[Installation]:
+    """A release that is not installed yet; what a test leaves of it is removed, and the definitions as well."""
+    helm = Helm(tools[request.param], empty_world.api.kubeconfig())
+    values = {
+        "crds": {"keep": False},
+        "webhook": {"mutating": {"failurePolicy": "Fail"}, "settings": {"certificates": {"checkSeconds": 0.3}}},
+    }
+    made = Installation(helm, empty_world, tmp_path, values)
+    try:
+        yield made
+    finally:
+        made.close()
+        empty_world.clear()
+        with contextlib.suppress(HelmError):  # it may be gone already
+            made.uninstall()
+        made.wipe()
+
+
+def _ready(process: Process) -> None:
+    process.line(lambda line: '"ready"' in line)
+
+
+def _bound(team: Team, account: str = "reader") -> None:
+    """Return once the webhook knows of the account's binding."""
+    team.world.api.wait(lambda: injected(dry_run(team, account)), message="a pod is injected")
+
+
+def _everything(installation: Installation) -> tuple[Team, Binding]:
+    """Start both halves, and bind a role; return the team and its binding."""
+    world = installation.world
+    _ready(installation.webhook())
+    installation.operator().line(lambda line: '"working"' in line, seconds=30)
+    account = world.account()
+    role = account.role()
+    team = world.team()
+    team.service_account()
+    team.grant(account)
+    binding = team.binding(role)
+    binding.ready()
+    assert account.subjects() == [f"{team.namespace}:reader"]
+    _bound(team)
+    return team, binding
+
+
+def test_install_upgrade_uninstall(installation: Installation) -> None:
+    """From nothing to a bound role and an injected pod; an upgrade keeps both; nothing is left after uninstalling."""
+    installation.values["accounts"] = [{"name": "by-values", "accountId": "999988887777"}]
+    installation.values["grants"] = [
+        {"name": "by-values", "namespaces": {"names": ["team-x"]}, "roleArns": ["arn:aws:iam::999988887777:role/*"]}
+    ]
+    installation.install()
+    api = installation.api
+    api.wait(lambda: installation.get(API_VERSION, "RoleGrant", "by-values", ""), message="the grant of the values")
+    assert installation.get(API_VERSION, "AWSAccount", "by-values", "")["spec"]["accountId"] == "999988887777"
+
+    team, binding = _everything(installation)
+    # What a pod would do with it.
+    pod = dry_run(team, "reader")
+    assert environment_of(pod)["AWS_ROLE_ARN"] == binding.get()["spec"]["roleArn"]
+    bundles = [installation.ca_bundle(which) for which in ("Mutating", "Validating")]
+    assert bundles[0]
+    assert bundles[0] == bundles[1]
+    before = binding.get()
+
+    # Another timeout, and another setting: new pods would start; what they find is as it was.
+    installation.upgrade({"webhook": {"mutating": {"timeoutSeconds": 7}, "settings": {"log": {"level": "debug"}}}})
+    (mutating,) = installation.configuration()["webhooks"]
+    assert mutating["timeoutSeconds"] == 7
+    assert [installation.ca_bundle(which) for which in ("Mutating", "Validating")] == bundles
+    assert injected(dry_run(team, "reader"))
+    after = binding.get()
+    assert after["spec"] == before["spec"]
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    # What came as a hook is an ordinary part of the release by now, and goes with it.
+    manifest = installation.helm.run("get", "manifest", installation.release, "-n", installation.namespace)
+    assert "kind: RoleGrant" in manifest
+    assert "kind: AWSAccount" in manifest
+
+    # The order that NOTES.txt and README say, while the operator runs.
+    binding.delete()
+    binding.gone()
+    api.request("DELETE", f"/apis/{API_VERSION}/awsaccounts")
+    api.wait(lambda: not api.request("GET", f"/apis/{API_VERSION}/awsaccounts")["items"], message="no account is left")
+    installation.uninstall()
+    eventually(lambda: not installation.remains(), "nothing is left", seconds=30)
+
+
+def test_definitions_stay_when_kept(installation: Installation) -> None:
+    """With crds.keep, which is the default, bindings survive the release, and the next one takes them over."""
+    installation.values["crds"]["keep"] = True
+    installation.install()
+    team = installation.world.team()
+    manifest = team.binding_manifest("arn:aws:iam::444455556666:role/app")
+    stored = installation.api.wait(lambda: installation.api.apply(manifest), message="the definitions are served")
+    installation.uninstall()
+    assert {name.partition("/")[0] for name in installation.remains()} <= {"CustomResourceDefinition", "Secret"}
+    assert installation.api.get(manifest)["spec"] == stored["spec"]
+    installation.install()
+    assert installation.api.get(manifest)["spec"] == stored["spec"]
+    installation.api.delete(manifest)
+    installation.upgrade({"crds": {"keep": False}})
+
+
+@pytest.mark.parametrize("installation", ["helm4"], indirect=True)
+class TestCertificates:
+    """Certificates that the webhook makes itself."""
+
+    def test_rotation_under_load_loses_no_admission(self, installation: Installation) -> None:
+        """Certificates and authorities change many times; every pod is admitted and injected, with policy Fail."""
+        installation.values["webhook"]["settings"]["certificates"] = SHORT
+        installation.install()
+        webhook = installation.webhook()
+        _ready(webhook)
+        team = installation.world.team()
+        annotation = {"eks.amazonaws.com/role-arn": "arn:aws:iam::444455556666:role/app"}
+        team.service_account("reader", annotations=annotation)
+        _bound(team)
+        authorities: set[bytes] = set()
+        serving: set[int] = set()
+        refused: list[str] = []
+        with Load(team, "reader") as load:
+            # Besides, new connections: the API server keeps its own for as long as it can.
+            for _ in moments(32, 0.1):
+                bundle = installation.ca_bundle()
+                authorities |= {c.fingerprint(c.signature_hash_algorithm) for c in certificates_in(bundle)}  # type: ignore[arg-type] # ECDSA has one
+                try:
+                    serving.add(_served(installation, bundle))
+                except ssl.SSLError as error:
+                    refused.append(str(error))
+        assert load.lost == []
+        assert refused == []
+        assert load.asked > 100
+        assert len(authorities) >= 3
+        assert len(serving) >= 5
+        assert webhook.running
+
+    def test_two_replicas_share_one_authority(self, installation: Installation) -> None:
+        """Whichever is first makes it; both serve the same, and caBundle is written once."""
+        installation.install()
+        other = {
+            "TRUSTBIND_WEBHOOK_SERVER__PORT": str(free_port()),
+            "TRUSTBIND_WEBHOOK_SERVER__METRICS_PORT": str(free_port()),
+        }
+        first, second = installation.webhook("a"), installation.webhook("b", other)
+        _ready(first)
+        _ready(second)
+        one = _served(installation, installation.ca_bundle())
+        assert one == _served(installation, installation.ca_bundle(), int(other["TRUSTBIND_WEBHOOK_SERVER__PORT"]))
+        made = [line for line in (*first.output, *second.output) if '"certificates made"' in line]
+        assert len(made) == 1
+
+    def test_a_stale_bundle_is_repaired(self, installation: Installation) -> None:
+        """Whoever overwrites caBundle is undone in a moment; it is logged and counted."""
+        installation.install()
+        webhook = installation.webhook()
+        _ready(webhook)
+        right = installation.ca_bundle()
+        for which, wrong in (("Mutating", ""), ("Validating", base64.b64encode(_foreign()).decode())):
+            configuration = installation.configuration(which)
+            configuration["webhooks"][0]["clientConfig"]["caBundle"] = wrong
+            installation.api.request("PUT", installation.api.path(configuration), configuration)
+            installation.api.wait(
+                lambda which=which: installation.ca_bundle(which) == right,  # type: ignore[misc] # bound at once
+                message=f"the {which} bundle is repaired",
+            )
+        webhook.line(lambda line: '"caBundle written"' in line and '"stale"' in line)
+        metrics = urllib.request.urlopen(f"http://127.0.0.1:{installation.metrics_port}/metrics").read().decode()
+        assert 'trustbind_webhook_ca_bundle_repairs_total{configuration="validating"} 2.0' in metrics
+        assert 'trustbind_webhook_ca_bundle_in_order{configuration="mutating"} 1.0' in metrics
+
+    @pytest.mark.parametrize("harm", ["deleted", "emptied"])
+    def test_a_lost_secret_is_written_again(self, installation: Installation, harm: str) -> None:
+        """From what the running replica holds: nothing changes for whoever trusts it."""
+        installation.install()
+        _ready(installation.webhook())
+        before = installation.secret()
+        owner = before["metadata"]["ownerReferences"]
+        assert [reference["kind"] for reference in owner] == ["MutatingWebhookConfiguration"]
+        if harm == "deleted":
+            installation.api.delete(before)
+        else:
+            changed = {**before, "data": {**before["data"], "ca.key": ""}}
+            installation.api.request("PUT", installation.api.path(before), changed)
+        installation.api.wait(
+            lambda: installation.secret()["data"] == before["data"], message="the Secret is as it was"
+        )
+
+    def test_a_webhook_without_its_rules_says_so(self, installation: Installation) -> None:
+        """Where it may not read the Secret it does not start, and names what it was refused."""
+        installation.install()
+        role = installation.get(
+            "rbac.authorization.k8s.io/v1", "RoleBinding", f"{installation.name}-webhook-certificates"
+        )
+        installation.api.delete(role)
+        webhook = installation.webhook()
+        line = webhook.line(lambda line: "certificate not looked after" in line)
+        assert "secrets" in line
+        assert "forbidden" in line
+
+
+def _served(installation: Installation, bundle: bytes, port: int = 0) -> int:
+    """Connect as an API server would; return the certificate's serial number.
+
+    Raises:
+        ssl.SSLError: ``bundle`` does not trust it, or it is for another name.
+    """
+    context = ssl.create_default_context(cadata=bundle.decode())
+    name = f"{installation.name}-webhook.{installation.namespace}.svc"
+    with (
+        socket.create_connection(("127.0.0.1", port or installation.port), timeout=10) as raw,
+        context.wrap_socket(raw, server_hostname=name) as connection,
+    ):
+        certificate = connection.getpeercert(binary_form=True)
+    assert certificate is not None
+    return x509.load_der_x509_certificate(certificate).serial_number
+
+
+def _foreign() -> bytes:
+    from support.certs import Authority  # noqa: PLC0415 - for one test
+
+    return Authority().pem
+
+
+@pytest.mark.parametrize("installation", ["helm4"], indirect=True)
+def test_helm_test_checks_an_injection_and_a_binding(installation: Installation, tmp_path: Path) -> None:
+    """The script of `helm test`, with the rights that its hooks give it, says what works and what does not."""
+    installation.install()
+    api = installation.api
+    import yaml  # noqa: PLC0415 - for one test
+
+    hooks = list(
+        yaml.safe_load_all(installation.helm.run("get", "hooks", installation.release, "-n", installation.namespace))
+    )
+    pod = next(hook for hook in hooks if hook["kind"] == "Pod")
+    for hook in hooks:
+        if hook["kind"] != "Pod":
+            api.apply(hook)
+    runner = pod["spec"]["serviceAccountName"]
+    (tmp_path / "token").write_text(api.token(installation.namespace, runner))
+    (tmp_path / "ca.crt").write_bytes(api.ca_file.read_bytes())
+    host, _, port = api.url.removeprefix("https://").partition(":")
+    (container,) = pod["spec"]["containers"]
+    env = {e["name"]: e["value"] for e in container["env"]} | {
+        "KUBERNETES_SERVICE_HOST": host,
+        "KUBERNETES_SERVICE_PORT": port,
+        "SERVICE_ACCOUNT_FOLDER": str(tmp_path),
+        "WEBHOOK_URL": f"https://127.0.0.1:{installation.port}",
+        "CHECK_SECONDS": "10",
+    }
+
+    def check() -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(CHART / "files" / "check.py")]
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+    _ready(installation.webhook())
+    done = check()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines() == ["ok: the webhook is ready", "ok: a pod is injected", "ok: a binding is taken"]
+
+    api.delete(installation.configuration())
+    env["CHECK_SECONDS"] = "0"
+    failed = check()
+    assert failed.returncode == 1
+    assert failed.stdout.splitlines()[-1].startswith("the pod is not injected")
+    for hook in hooks:
+        if hook["kind"] != "Pod":
+            api.delete(hook)
+
+
+def test_nothing_is_asked_of_pods_in_system_namespaces(installation: Installation) -> None:
+    """With failurePolicy Fail and no webhook running, kube-system and the release's own namespace still get pods."""
+    installation.install()
+    for namespace in ("kube-system", installation.namespace):
+        dry_run(Team(installation.world, namespace), "default")
+    team = installation.world.team()
+    team.service_account("default")
+    eventually(lambda: _is_refused(team), "the API server knows of the webhook")
+
+
+def _is_refused(team: Team) -> bool:
+    try:
+        dry_run(team, "default")
+    except ApiError as error:
+        return "mutate.trustbind.dev" in error.message
+    return False
