@@ -1,7 +1,7 @@
 """Writes docs/reference from what the code and the manifests say; ``--check`` only compares, and tells what differs.
 
 python tools/reference.py [--check]
-"""  # noqa: INP001 - a script, and no package
+"""
 
 from __future__ import annotations
 

@@ -136,6 +136,8 @@ AWS_CODES: Final[dict[str, type[AwsError]]] = {
     "InvalidClientTokenId": AccessDeniedError,
     "SignatureDoesNotMatch": AccessDeniedError,
     "OptInRequired": AccessDeniedError,
+    "NotAuthorized": AccessDeniedError,
+    "UnrecognizedClientException": AccessDeniedError,
     "RegionDisabledException": AccessDeniedError,
     "NoSuchEntity": NotFoundError,
     "MalformedPolicyDocument": PolicyRejectedError,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -32,6 +32,7 @@ __all__ = [
     "owner_prefix",
     "placeholder",
     "sid_of",
+    "subjects_of",
 ]
 
 PREFIX: Final = "Trustbind"
@@ -146,6 +147,15 @@ def check_conditions(issuer: Issuer, key: StatementKey) -> None:
             raise InvalidValueError(
                 f"a further condition on {condition.key} is not possible: the statement states it itself"
             )
+
+
+def subjects_of(statement: Statement, issuer: Issuer) -> frozenset[str]:
+    """Return the subjects that a web-identity statement names; empty for another one, or one that was tampered with."""
+    condition = statement.get("Condition")
+    block = condition.get("StringEquals") if isinstance(condition, Mapping) else None
+    value = block.get(issuer.subject_key) if isinstance(block, Mapping) else None
+    listed = [value] if isinstance(value, str) else value
+    return frozenset(v for v in listed if isinstance(v, str)) if isinstance(listed, list) else frozenset()
 
 
 def disowned(statement: Statement, subjects: Iterable[Subject]) -> dict[str, Any]:

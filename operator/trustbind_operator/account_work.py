@@ -20,6 +20,9 @@ from trustbind_operator.work import Context, Next, is_deleting, stamp
 
 __all__ = ["FINALIZER", "AccountWork"]
 
+_BELIEVED_FAILURES: Final = 3
+"""An account that was in order is not called out of order because AWS was busy, until it was so often in a row."""
+
 FINALIZER: Final = "trustbind.dev/account"
 """Keeps an AWSAccount until no binding needs it for revoking."""
 
@@ -29,6 +32,7 @@ class AccountWork:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._failures: dict[str, int] = {}
 
     async def run(self, name: str) -> tuple[Next, bool]:
         """Look at one account.
@@ -127,8 +131,14 @@ class AccountWork:
                 else account_failure(error)
             )
             context.observer.account(account.account_id, reason, message)
-            await self._store(body, _not_ready(reason, message), counts)
+            failures = self._failures.get(account.name, 0) + 1
+            self._failures[account.name] = failures
+            stored = ready_condition(body.get("status") or {}) or {}
+            believed = reason is TrustReason.THROTTLED and failures < _BELIEVED_FAILURES
+            if not (believed and stored.get("status") == "True"):
+                await self._store(body, _not_ready(reason, message), counts)
             return Next.RETRY, False
+        self._failures.pop(account.name, None)
         context.observer.account(account.account_id, TrustReason.ACCOUNT_READY, "")
         message = f"the operator works there as {found.caller_arn}"
         ready = Condition(ConditionType.READY, status=True, reason=TrustReason.ACCOUNT_READY, message=message)

@@ -162,7 +162,12 @@ class Accounts:
 
     def refused(self, account: AwsAccount, error: AwsError) -> None:
         """Take note that credentials were refused: the next entry assumes the manager role anew."""
-        if error.code in {"ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId"}:
+        if error.code in {
+            "ExpiredToken",
+            "ExpiredTokenException",
+            "InvalidClientTokenId",
+            "UnrecognizedClientException",
+        }:
             if account.manager_role is not None:
                 self._aws.forget(ManagerRole(account.manager_role, account.external_id))
             self._of(account).caller = None

@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from trustbind.accounts import AwsAccount
 from trustbind.arns import RoleArn
 from trustbind.bindings import DeletionPolicy, Method
+from trustbind.documents import TrustDocument
 from trustbind.grants import CONSENT_TAG, authorize, consents
 from trustbind.identities import Issuer, Subject
 from trustbind.plan import Claim, Desired, claims_on
 from trustbind.reasons import TrustReason
 from trustbind.rules import NO_SUBJECTS, profile_conflict, unknown_account
+from trustbind.statements import is_owned, sid_of, subjects_of
 from trustbind_operator.registry import BindingEntry, Registry
 
-__all__ = ["Verdict", "desired_of", "judge", "with_consent"]
+__all__ = ["Verdict", "desired_of", "judge", "stands_in", "with_consent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,24 @@ def desired_of(role: RoleArn, issuer: Issuer, verdicts: Iterable[Verdict]) -> De
     for verdict in verdicts:
         (retained if verdict.retains else claims).extend(verdict.claims)
     return Desired(role, issuer, tuple(claims), tuple(retained))
+
+
+def stands_in(document: TrustDocument, issuer: Issuer, role: RoleArn, verdict: Verdict) -> bool:
+    """Return whether an owned statement of ``document`` lets in somebody whom the binding names.
+
+    Args:
+        document: the role's trust policy, as it was read.
+        issuer: the cluster's.
+        role: whose trust policy it is.
+        verdict: on the binding.
+    """
+    owned = [s for s in document.statements if is_owned(s, issuer)]
+    binding = verdict.entry.binding
+    if binding is not None and binding.source is not None and role == binding.role:
+        sids = {sid_of(issuer, claim.key) for claim in claims_on(role, binding, {})}
+        return any(s.get("Sid") in sids for s in owned)
+    wanted = {str(subject) for subject in verdict.subjects}
+    return any(wanted.intersection(subjects_of(statement, issuer)) for statement in owned)
 
 
 def _consented(verdict: Verdict, account: AwsAccount, tags: Mapping[str, str]) -> Verdict:

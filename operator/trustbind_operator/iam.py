@@ -43,6 +43,8 @@ MANAGER_SESSION_SECONDS: Final = 3600
 
 _LIST_PAGE: Final = 1000  # IAM API reference, ListRoles, MaxItems
 
+_NO_PERMISSION: Final = frozenset({"AccessDenied", "AccessDeniedException"})
+
 _BOTO_CONFIG: Final = Config(
     connect_timeout=CONNECT_TIMEOUT_SECONDS,
     read_timeout=READ_TIMEOUT_SECONDS,
@@ -204,7 +206,9 @@ class AccountAccess:
         if anew or self._limit is None:
             try:
                 summary = self._call("iam:GetAccountSummary", "", self._iam.get_account_summary)["SummaryMap"]
-            except AccessDeniedError:
+            except AccessDeniedError as error:
+                if error.code not in _NO_PERMISSION:  # expired credentials and the like say nothing about the quota
+                    raise
                 summary = {}
             limit = self._limit = int(summary.get("AssumeRolePolicySizeQuota", DEFAULT_LIMIT))
             return limit

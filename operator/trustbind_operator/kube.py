@@ -98,12 +98,13 @@ class KubeCluster:
         namespace = str(metadata.get("namespace") or "default")  # Events of cluster-scoped objects live in default
         now = stamp(self._now())
         unique = f"{metadata.get('uid')}{transition}{now}"
+        stem = str(metadata["name"])[:200].rstrip("-.")
         body = {
             "apiVersion": "v1",
             "kind": "Event",
             "metadata": {
                 "namespace": namespace,
-                "name": f"{str(metadata['name'])[:200]}.{hashlib.sha256(unique.encode()).hexdigest()[:16]}",
+                "name": f"{stem}.{hashlib.sha256(unique.encode()).hexdigest()[:16]}",
             },
             "involvedObject": {
                 "apiVersion": "v1" if kind == "Pod" else API_VERSION,

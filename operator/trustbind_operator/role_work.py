@@ -17,7 +17,7 @@ from trustbind.reasons import TrustReason
 from trustbind.statements import WebIdentityKey, owner_prefix, sid_of
 from trustbind_operator.accounts import MismatchError
 from trustbind_operator.chains import ChainBook, is_chained, managed_targets
-from trustbind_operator.desired import Verdict, desired_of, judge, with_consent
+from trustbind_operator.desired import Verdict, desired_of, judge, stands_in, with_consent
 from trustbind_operator.failures import account_failure, role_failure
 from trustbind_operator.permissions import SourcePermission
 from trustbind_operator.reconcile import Commit, commit
@@ -237,9 +237,11 @@ class RoleWork:
         entry, planned = verdict.entry, done.plan
         own = next((r for r in planned.refusals if r.binding == entry.ref), None)
         stopped = done.problem or planned.blocked
-        lingers = stopped is not None and _was_there(entry)
+        # The document itself is asked, not the status: that may never have been written.
+        stands = stands_in(planned.current, self._context.issuer, planned.role, verdict)
+        lingers = stopped is not None and stands
         if entry.deleting:
-            if (problem := own or stopped) is not None and _was_there(entry):
+            if (problem := own or stopped) is not None and stands:
                 text = f"its trust could not be revoked, so it is kept: {problem.message}"
                 return BindingOutcome(None, "", problem.reason, text, verdict.subjects, may_linger=True)
             reason = TrustReason.RETAINED if verdict.retains else TrustReason.REVOKED
@@ -341,11 +343,11 @@ class RoleWork:
         """Let a binding go whose trust is as it should be."""
         if not entry.guarded:
             return
+        self.released.add(entry.uid)
+        await self._context.cluster.release(entry)
         metadata = {"namespace": entry.ref.namespace, "name": entry.ref.name, "uid": entry.uid}
         status = "False" if reason is TrustReason.ACCOUNT_UNKNOWN else "True"
         await self._context.cluster.event("RoleBinding", metadata, Transition("Ready", status, reason, message))
-        self.released.add(entry.uid)
-        await self._context.cluster.release(entry)
 
 
 def _failed_outcome(verdict: Verdict, reason: TrustReason, message: str, *, gone: bool) -> BindingOutcome:
