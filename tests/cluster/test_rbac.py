@@ -14,7 +14,7 @@ import pytest
 
 from support.kubeclient import ROOT, ApiError, load_manifests
 from support.processes import eventually
-from support.world import API_VERSION, OPERATOR_ACCOUNT, SECONDS, Account, Operator, Webhook, World
+from support.world import API_VERSION, OPERATOR_ACCOUNT, SECONDS, Account, Operator, Team, Webhook, World
 
 RBAC = ROOT / "manifests" / "rbac"
 PERMISSIONS = (ROOT / "docs" / "reference" / "permissions.md").read_text()
@@ -123,6 +123,12 @@ def work(world: World) -> Account:
     )
     world.event(binding.manifest, "TrustApplied")
     world.api.wait(lambda: not _exists(world, path), message="the annotated account's binding is gone")
+    over = {"method": "AssumeRole", "source": {"roleArn": account.role("base")}}
+    chain = team.binding(account.role("far"), "chain", profile="chain", **over)
+    chain.ready()
+    chain.delete()
+    chain.gone()
+    let_go(team)
     binding.delete()
     binding.gone()
     # An orphan, for the search.
@@ -135,6 +141,23 @@ def work(world: World) -> Account:
     world.api.delete(team.manifest)
     world.gone(account.manifest, seconds=60)
     return account
+
+
+def let_go(team: Team) -> None:
+    """Let a pod wait at the gate, for nothing, until the operator lets it go."""
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "held", "namespace": team.namespace, "labels": {"trustbind.dev/waiting": "true"}},
+        "spec": {
+            "serviceAccountName": "web",
+            "schedulingGates": [{"name": "trustbind.dev/trust"}],
+            "containers": [{"name": "main", "image": "example.com/web:1"}],
+        },
+    }
+    team.world.api.create(pod)
+    api = team.world.api
+    eventually(lambda: not api.get(pod)["spec"].get("schedulingGates"), "it is let go", seconds=SECONDS)
 
 
 def _exists(world: World, path: str) -> bool:
@@ -234,14 +257,15 @@ def test_the_aws_permissions_are_what_it_needs(world: World, seen: Seen) -> None
     ]
     assert [c for c in calls if c.code == "AccessDenied"] == []
     managers = {f"iam:{c.operation}" for c in calls if c.account == account.id}
-    assert managers == allowed("manager-role-policy.json")
+    assert managers == allowed("manager-role-policy.json") | allowed("manager-role-chains-policy.json")
     own = {f"sts:{c.operation}" for c in calls if c.account == OPERATOR_ACCOUNT}
     assert own == allowed("operator-policy.json")
 
 
 def test_the_permissions_are_written_down() -> None:
     """docs/reference/permissions.md names every right and every action."""
-    actions = allowed("manager-role-policy.json") | allowed("operator-policy.json")
+    names = ("manager-role-policy.json", "manager-role-chains-policy.json", "operator-policy.json")
+    actions = set().union(*(allowed(name) for name in names))
     for action in actions:
         assert f"`{action}`" in PERMISSIONS, action
     for right in Right.granted_by("operator", "operator-bind-annotated", "webhook"):

@@ -1,4 +1,4 @@
-"""Print who the default credentials of boto3 are, as one line of JSON; an argument names the profile."""  # noqa: INP001 - a program
+"""Print who the default credentials of boto3 are, as one line of JSON; an argument names the profile."""
 
 import json
 import sys
