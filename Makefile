@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit kube-apiserver test-cluster test-sdk bench pins format clean env-demo env-dev generate
+.PHONY: help demo test check unit kube-apiserver test-cluster test-sdk helm test-chart image test-image bench pins format clean env-demo env-dev generate
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -36,12 +36,29 @@ unit: env-dev ## The tests that need no cluster, alone
 kube-apiserver: ## Build a real kube-apiserver for test-cluster (once; about ten minutes; needs Go)
 	@tools/kube-apiserver/build.sh
 
-test-cluster: env-dev ## The tests against a real kube-apiserver and etcd
+test-cluster: helm ## The tests against a real kube-apiserver and etcd
 	@$(BIN)/python -m pytest -q -m cluster $(PYTEST_ARGS) tests/cluster
 
 test-sdk: env-dev ## The tests with the AWS CLI and the SDKs for JavaScript and Go (needs node, npm, go)
 	@PYTHON="$${PYTHON:-$(BIN)/python}" tools/sdk/prepare.sh || true
 	@$(BIN)/python -m pytest -q -n $(WORKERS) -m sdk $(PYTEST_ARGS) tests/sdk
+
+helm: env-dev ## Fetch Helm 3, Helm 4 and kubectl for the tests (once)
+	@$(BIN)/python tools/helm.py
+
+test-chart: helm ## The chart, by both versions of Helm
+	@$(BIN)/python -m pytest -q -n $(WORKERS) -m chart $(PYTEST_ARGS) tests/chart
+
+image: ## Build the image (needs buildah; debootstrap where no base can be pulled)
+	@tools/image.sh base && tools/image.sh build
+
+test-image: env-dev image ## Run both halves in the image (root, buildah, runc)
+	@$(BIN)/python -m pytest -q -m image $(PYTEST_ARGS) tests/image
+
+generate: env-dev ## Make again what is made from something else: chart, rendered manifests, reference pages
+	@$(BIN)/python tools/chart.py sync
+	@$(BIN)/python tools/chart.py render
+	@$(BIN)/python tools/reference.py
 
 bench: env-dev ## Measure both halves against floors and peers
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
@@ -56,6 +73,9 @@ pins: ## Renew requirements/*.txt (needs uv)
 	    --no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins' \
 	    pyproject.toml $${set#*:} --output-file requirements/$${set%%:*}.txt || exit 1; \
 	done
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
+	  --no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins' \
+	  --group build --output-file requirements/build.txt
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins' \
 	  tools/sdk/aws-cli.in --output-file tools/sdk/aws-cli.txt

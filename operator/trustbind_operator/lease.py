@@ -121,7 +121,8 @@ async def while_leading(api: ApiServer, settings: Lease, who: str, work: Callabl
 
 async def _ended(*tasks: asyncio.Task[Any]) -> None:
     for task in tasks:
-        task.cancel()
+        if not task.cancelling():  # the election has asked the work already when the Lease is lost; twice cuts it short
+            task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
 
 

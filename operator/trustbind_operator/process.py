@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import kopf
 import msgspec
@@ -57,6 +57,11 @@ T = TypeVar("T")
 _HEARTBEAT_SECONDS: Final = 1.0
 _STALLED_SECONDS: Final = 30.0
 """When the event loop has not come round for so long, the process is not alive: something blocks it."""
+
+_KOPF_IDENTITY: Final = cast("Any", "trustbind-operator")  # kopf has a type of its own for this text, not exported
+
+_KOPF_LEAVES_SECONDS: Final = 5.0
+"""For kopf's watches to end; it has nothing of ours to finish."""
 
 _FIRST_RELIST_SECONDS: Final = 30.0
 """From the start until everything is listed once more: what went between our list and kopf's own is found then."""
@@ -105,9 +110,7 @@ class _Process:
             TrustbindError: see `run`.
         """
         settings = self._settings
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
+        self._obey_signals()
         async with contextlib.AsyncExitStack() as stack:
             listening = bound(settings.server.host, settings.server.port, "port", stack)
             probes = {"/healthz": self._healthy, "/readyz": self._ready}
@@ -341,6 +344,7 @@ class _Process:
         settings.scanning.disabled = True  # our resources do not come and go; saves watching all CRDs
         settings.watching.server_timeout = 300
         settings.networking.request_timeout = 60
+        settings.process.ultimate_exiting_timeout = None  # the kubelet sees to that
         configuration = api.configuration
 
         async def login(**_: Any) -> kopf.ConnectionInfo:
@@ -357,10 +361,30 @@ class _Process:
                 token=secret or None,
             )
 
-        await kopf.operator(registry=registry_of(intake, login), settings=settings, standalone=True, clusterwide=True)
-        # kopf puts its own signal handlers in place of ours, and ends by itself when it is asked to.
-        self._stop.set()
-        await asyncio.Event().wait()
+        tasks = await kopf.spawn_tasks(
+            registry=registry_of(intake, login),
+            settings=settings,
+            standalone=True,
+            clusterwide=True,
+            # Unused without peering; left out, kopf asks for the user's name, which a container's user may not have.
+            identity=_KOPF_IDENTITY,
+        )
+        self._obey_signals()  # kopf has put its own handlers in place of ours
+        # Not kopf.run_tasks: it takes every task of the event loop for its own, and in the end waits for them and
+        # cancels them in an order of its own.
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=_KOPF_LEAVES_SECONDS)
+
+    def _obey_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
 
     def _unreadable(self, kind: str, name: str, problem: str) -> None:
         self._log.warning("object cannot be read and has no effect", kind=kind, name=name, problem=problem)
@@ -392,7 +416,7 @@ async def _in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]
 
 
 async def _first_to_end(*works: Coroutine[Any, Any, None]) -> None:
-    """Run all; when one ends, which none should, end the others and raise what it raised."""
+    """Run all; when one ends, which none should, end the others, in their order, and raise what it raised."""
     tasks = [asyncio.create_task(work) for work in works]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -402,4 +426,4 @@ async def _first_to_end(*works: Coroutine[Any, Any, None]) -> None:
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(task, return_exceptions=True)

@@ -9,16 +9,18 @@ import socket
 import ssl
 import subprocess
 import sys
-import urllib.request
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from cryptography import x509
 
+from support.certs import Authority
 from support.charts import CHART, Helm, HelmError, find_tools
-from support.installation import Installation, Load, dry_run, environment_of, free_port, injected, moments
-from support.kube import ApiError, ApiServer, BinariesNotFoundError, find_binaries
+from support.installation import Installation, Load, Switchboard, dry_run, environment_of, free_port, injected, moments
+from support.kube import ROOT, ApiError, ApiServer, BinariesNotFoundError, find_binaries
 from support.processes import Process, eventually
 from support.world import API_VERSION, Binding, Team, World
 from trustbind_localaws import LocalAws
@@ -228,7 +230,7 @@ class TestCertificates:
                 message=f"the {which} bundle is repaired",
             )
         webhook.line(lambda line: '"caBundle written"' in line and '"stale"' in line)
-        metrics = urllib.request.urlopen(f"http://127.0.0.1:{installation.metrics_port}/metrics").read().decode()
+        metrics = installation.metrics()
         assert 'trustbind_webhook_ca_bundle_repairs_total{configuration="validating"} 2.0' in metrics
         assert 'trustbind_webhook_ca_bundle_in_order{configuration="mutating"} 1.0' in metrics
 
@@ -262,6 +264,64 @@ class TestCertificates:
         assert "forbidden" in line
 
 
+@pytest.mark.parametrize("installation", ["helm4"], indirect=True)
+def test_a_rollout_loses_no_admission(installation: Installation) -> None:
+    """Replicas are replaced one by one under load, and routing follows a second late; every pod is injected."""
+    installation.values["webhook"]["settings"]["server"]["drainSeconds"] = 2
+    installation.install()
+    service = Switchboard(installation.port)
+    team = installation.world.team()
+    team.service_account("reader", annotations={"eks.amazonaws.com/role-arn": "arn:aws:iam::444455556666:role/app"})
+
+    def start(replica: str) -> tuple[int, Process]:
+        port = free_port()
+        env = {
+            "TRUSTBIND_WEBHOOK_SERVER__PORT": str(port),
+            "TRUSTBIND_WEBHOOK_SERVER__METRICS_PORT": str(free_port()),
+        }
+        process = installation.webhook(replica, env)
+        _ready(process)
+        service.endpoints.append(port)
+        return port, process
+
+    try:
+        running = [start("a"), start("b")]
+        _bound(team)
+        with Load(team, "reader") as load:
+            for replica in ("c", "d", "e", "f"):
+                running.append(start(replica))
+                port, old = running.pop(0)
+                old.signal()
+                time.sleep(1)  # what a cluster takes to tell every node that an endpoint is going
+                service.endpoints.remove(port)
+                assert old.wait(seconds=30) == 0, "\n".join(old.output)
+    finally:
+        installation.close()
+        service.close()
+    assert load.lost == []
+    assert load.asked > 100
+
+
+@pytest.mark.parametrize("installation", ["helm4"], indirect=True)
+def test_a_stale_bundle_of_somebody_elses_is_told(installation: Installation) -> None:
+    """With a certificate of one's own, a caBundle that was forgotten at its renewal is logged and shown."""
+    old, new = Authority(), Authority()
+    bundle = base64.b64encode(old.pem).decode()
+    installation.values["certificates"] = {"mode": "provided", "provided": {"secretName": "mine", "caBundle": bundle}}
+    installation.values["webhook"]["settings"]["server"]["reloadSeconds"] = 0.2
+    installation.install()
+    name = f"{installation.name}-webhook.{installation.namespace}.svc"
+    old.issue(name).write(installation.files("a"))
+    webhook = installation.webhook("a")
+    _ready(webhook)
+    gauge = 'trustbind_webhook_ca_bundle_in_order{configuration="mutating"}'
+    eventually(lambda: f"{gauge} 1.0" in installation.metrics(), "the certificate is trusted")
+    new.issue(name).write(installation.files("a"))
+    line = webhook.line(lambda line: '"the API server may not trust the certificate"' in line)
+    assert "caBundle is stale" in line
+    eventually(lambda: f"{gauge} 0.0" in installation.metrics(), "it is shown")
+
+
 def _served(installation: Installation, bundle: bytes, port: int = 0) -> int:
     """Connect as an API server would; return the certificate's serial number.
 
@@ -280,8 +340,6 @@ def _served(installation: Installation, bundle: bytes, port: int = 0) -> int:
 
 
 def _foreign() -> bytes:
-    from support.certs import Authority  # noqa: PLC0415 - for one test
-
     return Authority().pem
 
 
@@ -290,8 +348,6 @@ def test_helm_test_checks_an_injection_and_a_binding(installation: Installation,
     """The script of `helm test`, with the rights that its hooks give it, says what works and what does not."""
     installation.install()
     api = installation.api
-    import yaml  # noqa: PLC0415 - for one test
-
     hooks = list(
         yaml.safe_load_all(installation.helm.run("get", "hooks", installation.release, "-n", installation.namespace))
     )
@@ -347,3 +403,27 @@ def _is_refused(team: Team) -> bool:
     except ApiError as error:
         return "mutate.trustbind.dev" in error.message
     return False
+
+
+def test_the_plain_manifests_apply(tools: dict[str, Path], empty_world: World) -> None:
+    """Without Helm: kubectl applies the kustomize base twice, the second time changing nothing, and removes it."""
+
+    # It comes last: it takes away what World has put into the namespace of the same name.
+    def kubectl(*arguments: str) -> list[str]:
+        flags = ("--kubeconfig", str(empty_world.api.kubeconfig()), "-k", str(ROOT / "manifests"))
+        command: list[str] = [str(tools["kubectl"]), *arguments, *flags]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+
+    # The tests' own accounts and rules have the same names, and other managers.
+    applied = kubectl("apply", "--server-side", "--force-conflicts")
+    try:
+        assert all(line.endswith("serverside-applied") for line in applied)
+        assert not [line for line in kubectl("diff", "--server-side", "--force-conflicts") if line.strip()]
+    finally:
+        kubectl("delete", "--wait=false")
+        empty_world.api.wait(lambda: _is_gone(empty_world), message="the definitions are gone")
+
+
+def _is_gone(world: World) -> bool:
+    items = world.api.request("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions")["items"]
+    return not [item for item in items if item["metadata"]["name"].endswith(".trustbind.dev")]

@@ -26,6 +26,7 @@ from trustbind_runtime.sockets import PortError, bound
 from trustbind_webhook.app import create_app
 from trustbind_webhook.certificates.keeper import Keeper
 from trustbind_webhook.certificates.metrics import CertificateMetrics
+from trustbind_webhook.certificates.observer import Observer
 from trustbind_webhook.cluster import ClusterLookup
 from trustbind_webhook.compatible import CompatibleLookup
 from trustbind_webhook.files import FileLookup
@@ -168,7 +169,7 @@ class _Process:
         settings = self._settings.server
         async with contextlib.AsyncExitStack() as stack:
             keeper = await self._keeper(stack)
-            if keeper is not None:
+            if isinstance(keeper, Keeper):
                 await keeper.prepare()
             certificate = ServingCertificate(
                 settings.cert_file, settings.key_file, metrics=self._metrics, log=self._log
@@ -201,15 +202,17 @@ class _Process:
             raise StartError(f"{stop.failed} ended unexpectedly; the log says more")
         self._log.info("stopped")
 
-    async def _keeper(self, stack: contextlib.AsyncExitStack) -> Keeper | None:
-        """Return who makes the certificate, if it is the webhook itself."""
+    async def _keeper(self, stack: contextlib.AsyncExitStack) -> Keeper | Observer | None:
+        """Return who makes the certificate, or looks whether it is trusted, where either is to be done."""
         settings = self._settings.certificates
-        if settings.mode != "self":
+        if not settings.namespace:
             return None
-        self._lifecycle.waiting_for = "the webhook configurations do not trust the certificate yet"
         api = await ApiServer.connect(self._settings.lookup.kubeconfig, "trustbind-webhook")
         stack.push_async_callback(api.close)
         metrics = CertificateMetrics(self._metrics.registry)
+        if settings.mode == "files":
+            return Observer(api, settings, self._settings.server, metrics=metrics, log=self._log)
+        self._lifecycle.waiting_for = "the webhook configurations do not trust the certificate yet"
         return Keeper(api, settings, self._settings.server, metrics=metrics, log=self._log)
 
     def _lookup(self) -> Lookup:
@@ -260,10 +263,10 @@ class _Process:
             ssl_context_factory=lambda _config, _default: certificate.context,
         )
 
-    async def _announce(self, lookup: Lookup, keeper: Keeper | None) -> None:
+    async def _announce(self, lookup: Lookup, keeper: Keeper | Observer | None) -> None:
         """Log once when reviews are welcome."""
         await lookup.wait_synced()
-        if keeper is not None:
+        if isinstance(keeper, Keeper):
             await keeper.announced.wait()
             self._lifecycle.waiting_for = ""
         self._log.info("ready")

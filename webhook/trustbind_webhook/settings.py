@@ -132,7 +132,8 @@ class Certificates(Section):
     and a certificate, keeps both in a Secret that all replicas share, writes the two files, and keeps caBundle right
     in its webhook configurations. Default files; the chart sets self."""
     namespace: _Name = ""
-    """Namespace of the Secret and of the Service. Needed with mode self. Default: none; the chart sets its own."""
+    """Namespace of the Secret and of the Service. Needed with mode self; with mode files, the webhook looks whether
+    its configurations trust the certificate when this is set. Default: none; the chart sets its own."""
     secret_name: _Name = "trustbind-webhook-tls"  # noqa: S105 - the name of an object
     """Name of the Secret. Default trustbind-webhook-tls. Whoever can read it can pose as the webhook."""
     service_name: _Name = "trustbind-webhook"

@@ -7,22 +7,17 @@ read, and that one reads again.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-import msgspec
-from cryptography import x509
-
 from trustbind_runtime.apiserver import NOT_FOUND, ApiError, ApiServer
 from trustbind_runtime.logs import Logger
 from trustbind_webhook.certificates import issuing, material, planning
+from trustbind_webhook.certificates.configurations import CALL_SECONDS, Configuration, Configurations, get
 from trustbind_webhook.certificates.issuing import KeyMaker
 from trustbind_webhook.certificates.material import BadMaterialError, Material
 from trustbind_webhook.certificates.metrics import CertificateMetrics
@@ -34,16 +29,6 @@ __all__ = ["Keeper", "policy_of"]
 
 CONFLICT: Final = 409
 
-_JSON: Final = "application/json"
-_REGISTRATION: Final = "/apis/admissionregistration.k8s.io/v1"
-
-_STRATEGIC: Final = "application/strategic-merge-patch+json"
-"""Webhooks of a configuration are merged by name (Kubernetes API reference, patchMergeKey), so that one field of each
-can be written without the others."""
-
-_CALL_SECONDS: Final = 10.0
-"""For one call; the API server is waited for again and again, so that a short limit costs nothing."""
-
 _START_SECONDS: Final = 60.0
 """For the first certificate: RBAC and the API server may come a little later than the pod."""
 
@@ -52,31 +37,6 @@ _EAGER_SECONDS: Final = 0.5
 
 _TRIES: Final = 5
 """Writes that another replica's may come before, in one look."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Configuration:
-    """A webhook configuration as it is stored.
-
-    Attributes:
-        which: ``mutating`` or ``validating``.
-        path: where it is.
-        version: which one was read; None: there is none.
-        owner: reference to it, for what should go when it goes.
-        bundles: the certificates in each webhook's caBundle, by the webhook's name.
-        empty: whether no webhook has a caBundle.
-    """
-
-    which: str
-    path: str
-    version: str | None = None
-    owner: Mapping[str, str] | None = None
-    bundles: Mapping[str, Sequence[x509.Certificate]] = field(default_factory=dict)
-    empty: bool = True
-
-    def trusts(self, certificate: x509.Certificate) -> bool:
-        """Return whether all of its webhooks trust this authority; where there is none, nothing can fail."""
-        return all(certificate in bundle for bundle in self.bundles.values())
 
 
 def policy_of(settings: Certificates) -> Policy:
@@ -126,6 +86,7 @@ class Keeper:
         self._held: Material | None = None
         self._told = ""
         self.announced = asyncio.Event()
+        self._configurations = Configurations(api, settings)
         self._secrets = f"/api/v1/namespaces/{quote(settings.namespace)}/secrets"
 
     async def prepare(self) -> None:
@@ -167,8 +128,8 @@ class Keeper:
         for _ in range(_TRIES):
             # The Secret is read last: it is never older than the configurations, whose version is named when they are
             # written. So no replica writes an older bundle over a newer one.
-            configurations = [await self._configuration(which) for which in self._wanted()]
-            secret = await self._get(f"{self._secrets}/{quote(self._settings.secret_name)}")
+            configurations = await self._configurations.read()
+            secret = await get(self._api, f"{self._secrets}/{quote(self._settings.secret_name)}")
             current = self._read(secret)
             planned = planning.plan(
                 current,
@@ -204,38 +165,6 @@ class Keeper:
         if failure is not None:
             raise failure
 
-    def _wanted(self) -> list[tuple[str, str]]:
-        names = {
-            "mutating": self._settings.mutating_configuration,
-            "validating": self._settings.validating_configuration,
-        }
-        return [(which, name) for which, name in names.items() if name]
-
-    async def _configuration(self, wanted: tuple[str, str]) -> _Configuration:
-        which, name = wanted
-        path = f"{_REGISTRATION}/{which}webhookconfigurations/{quote(name)}"
-        found = await self._get(path)
-        if found is None:
-            return _Configuration(which, path)
-        metadata = found["metadata"]
-        raw = {
-            hook["name"]: str((hook.get("clientConfig") or {}).get("caBundle") or "")
-            for hook in found.get("webhooks") or ()
-        }
-        return _Configuration(
-            which,
-            path,
-            metadata["resourceVersion"],
-            {
-                "apiVersion": "admissionregistration.k8s.io/v1",
-                "kind": f"{which.capitalize()}WebhookConfiguration",
-                "name": metadata["name"],
-                "uid": metadata["uid"],
-            },
-            {hook: _certificates(text) for hook, text in raw.items()},
-            not any(raw.values()),
-        )
-
     def _read(self, secret: Mapping[str, Any] | None) -> Material | None:
         """Return what the Secret holds, else what this replica serves, else None."""
         if secret is None:
@@ -264,7 +193,7 @@ class Keeper:
                 if owners:
                     metadata["ownerReferences"] = list(owners)
                 body = {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "metadata": metadata}
-                await self._api.send("POST", self._secrets, {**body, "data": data}, seconds=_CALL_SECONDS)
+                await self._api.send("POST", self._secrets, {**body, "data": data}, seconds=CALL_SECONDS)
                 return True
             owned = secret["metadata"].get("ownerReferences") or []
             is_owned = not owners or any(reference["uid"] == owners[0]["uid"] for reference in owned)
@@ -274,14 +203,14 @@ class Keeper:
             if not is_owned:
                 metadata["ownerReferences"] = [r for r in owned if r.get("name") != owners[0]["name"]] + list(owners)
             path = f"{self._secrets}/{quote(self._settings.secret_name)}"
-            await self._api.send("PUT", path, {**secret, "metadata": metadata, "data": data}, seconds=_CALL_SECONDS)
+            await self._api.send("PUT", path, {**secret, "metadata": metadata, "data": data}, seconds=CALL_SECONDS)
         except ApiError as error:
             if error.status in {CONFLICT, NOT_FOUND}:
                 return False
             raise
         return True
 
-    async def _announce(self, configurations: Sequence[_Configuration], wanted: Material) -> ApiError | None:
+    async def _announce(self, configurations: Sequence[Configuration], wanted: Material) -> ApiError | None:
         """Write the bundle where it is not; return the last failure."""
         trusted = [authority.certificate for authority in wanted.authorities]
         failure: ApiError | None = None
@@ -292,46 +221,23 @@ class Keeper:
             )
             if not is_right and configuration.version is not None:
                 try:
-                    await self._patch(configuration, wanted.bundle)
+                    await self._configurations.write(configuration, wanted.bundle)
                 except ApiError as error:
                     # With a conflict somebody else has written it: it is looked at again.
                     failure = error
                 else:
                     is_right = True
+                    self._tell_written(configuration)
             self._metrics.in_order.labels(configuration.which).set(float(is_right))
             all_there = all_there and is_right
         if all_there:
             self.announced.set()
         return failure
 
-    async def _patch(self, configuration: _Configuration, bundle: bytes) -> None:
-        text = base64.b64encode(bundle).decode()
-        change = {
-            "metadata": {"resourceVersion": configuration.version},
-            "webhooks": [{"name": hook, "clientConfig": {"caBundle": text}} for hook in configuration.bundles],
-        }
-        await self._api.send("PATCH", configuration.path, change, content_type=_STRATEGIC, seconds=_CALL_SECONDS)
+    def _tell_written(self, configuration: Configuration) -> None:
         self._metrics.repairs.labels(configuration.which).inc()
         tell = self._log.info if configuration.empty else self._log.warning
         tell("caBundle written", configuration=configuration.which, was="empty" if configuration.empty else "stale")
-
-    async def _get(self, path: str) -> dict[str, Any] | None:
-        try:
-            body = await self._api.get(path, accept=_JSON, seconds=_CALL_SECONDS)
-        except ApiError as error:
-            if error.status == NOT_FOUND:
-                return None
-            raise
-        found: dict[str, Any] = msgspec.json.decode(body)
-        return found
-
-
-def _certificates(bundle: str) -> list[x509.Certificate]:
-    """Return what a caBundle holds; what is not base64 or PEM holds nothing."""
-    try:
-        return material.certificates_in(base64.b64decode(bundle, validate=True))
-    except (binascii.Error, ValueError):
-        return []
 
 
 def _write(files: tuple[Path, Path], wanted: Material) -> None:

@@ -1,0 +1,225 @@
+{{- define "trustbind.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- /* First part of all names; short enough for what comes behind it. */ -}}
+{{- define "trustbind.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := include "trustbind.name" . -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "trustbind.webhook.name" -}}
+{{- include "trustbind.fullname" . }}-webhook
+{{- end -}}
+
+{{- define "trustbind.operator.name" -}}
+{{- include "trustbind.fullname" . }}-operator
+{{- end -}}
+
+{{- define "trustbind.webhook.serviceAccountName" -}}
+{{- $own := .Values.webhook.serviceAccount -}}
+{{- default (ternary (include "trustbind.webhook.name" .) "default" $own.create) $own.name -}}
+{{- end -}}
+
+{{- define "trustbind.operator.serviceAccountName" -}}
+{{- $own := .Values.operator.serviceAccount -}}
+{{- default (ternary (include "trustbind.operator.name" .) "default" $own.create) $own.name -}}
+{{- end -}}
+
+{{- define "trustbind.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{ include "trustbind.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: trustbind
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "trustbind.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "trustbind.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "trustbind.webhook.labels" -}}
+{{ include "trustbind.labels" . }}
+app.kubernetes.io/component: webhook
+{{- end -}}
+
+{{- define "trustbind.webhook.selectorLabels" -}}
+{{ include "trustbind.selectorLabels" . }}
+app.kubernetes.io/component: webhook
+{{- end -}}
+
+{{- define "trustbind.operator.labels" -}}
+{{ include "trustbind.labels" . }}
+app.kubernetes.io/component: operator
+{{- end -}}
+
+{{- define "trustbind.operator.selectorLabels" -}}
+{{ include "trustbind.selectorLabels" . }}
+app.kubernetes.io/component: operator
+{{- end -}}
+
+{{- define "trustbind.image" -}}
+{{- if .Values.image.digest -}}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "trustbind.imagePullSecrets" -}}
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{- /* What restricted Pod Security asks for, and some more. */ -}}
+{{- define "trustbind.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "trustbind.securityContext" -}}
+allowPrivilegeEscalation: false
+capabilities:
+  drop: [ALL]
+readOnlyRootFilesystem: true
+runAsNonRoot: true
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- /* Arguments: the values of one half, and its labels that select pods. */ -}}
+{{- define "trustbind.scheduling" -}}
+{{- $own := .values -}}
+{{- with $own.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with $own.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $own.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $own.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+topologySpreadConstraints:
+{{- if $own.topologySpreadConstraints }}
+  {{- toYaml $own.topologySpreadConstraints | nindent 2 }}
+{{- else }}
+  {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+  - maxSkew: 1
+    topologyKey: {{ . }}
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- $.selectorLabels | nindent 8 }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{- /* The namespaces that a webhook leaves alone, as JSON. Arguments: context, values. */ -}}
+{{- define "trustbind.excludedNamespaces" -}}
+{{- concat (list "kube-system" .context.Release.Namespace) .values.excludedNamespaces | uniq | toJson -}}
+{{- end -}}
+
+{{- /* Those, and the user's own conditions. Arguments: context, values, extra. */ -}}
+{{- define "trustbind.namespaceSelector" -}}
+{{- with .values.namespaceSelector.matchLabels }}
+matchLabels:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+matchExpressions:
+  - key: kubernetes.io/metadata.name
+    operator: NotIn
+    values: {{ include "trustbind.excludedNamespaces" . }}
+  {{- range .extra }}
+  - {{ toJson . }}
+  {{- end }}
+  {{- with .values.namespaceSelector.matchExpressions }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end -}}
+
+{{- /* Name of the Secret with the webhook's certificate. */ -}}
+{{- define "trustbind.certificateSecret" -}}
+{{- if eq .Values.certificates.mode "provided" -}}
+{{- required "certificates.provided.secretName is needed with certificates.mode provided" .Values.certificates.provided.secretName -}}
+{{- else -}}
+{{- include "trustbind.webhook.name" . }}-tls
+{{- end -}}
+{{- end -}}
+
+{{- /* Annotations of a webhook configuration. */ -}}
+{{- define "trustbind.webhook.configurationAnnotations" -}}
+{{- if eq .Values.certificates.mode "certManager" }}
+annotations:
+  cert-manager.io/inject-ca-from: {{ .Release.Namespace }}/{{ include "trustbind.webhook.name" . }}
+{{- end }}
+{{- end -}}
+
+{{- /* clientConfig of a webhook. With mode self and certManager caBundle is not ours: left out, an upgrade keeps it. */ -}}
+{{- define "trustbind.webhook.clientConfig" -}}
+service:
+  name: {{ include "trustbind.webhook.name" .context }}
+  namespace: {{ .context.Release.Namespace }}
+  path: {{ .path }}
+  port: {{ .context.Values.webhook.service.port }}
+{{- if eq .context.Values.certificates.mode "provided" }}
+caBundle: {{ required "certificates.provided.caBundle is needed with certificates.mode provided" .context.Values.certificates.provided.caBundle }}
+{{- end }}
+{{- end -}}
+
+{{- /* The settings files. What only the chart can know is added here. */ -}}
+{{- define "trustbind.webhook.settings" -}}
+{{- $name := include "trustbind.webhook.name" . -}}
+{{- $mode := ternary "self" "files" (eq .Values.certificates.mode "self") -}}
+{{- $known := dict "mode" $mode "namespace" .Release.Namespace "secretName" (include "trustbind.certificateSecret" .) "serviceName" $name "mutatingConfiguration" $name "validatingConfiguration" (ternary $name "" .Values.webhook.validating.enabled) -}}
+{{- toYaml (mergeOverwrite (deepCopy .Values.webhook.settings) (dict "certificates" $known)) -}}
+{{- end -}}
+
+{{- define "trustbind.operator.settings" -}}
+{{- $excluded := include "trustbind.excludedNamespaces" (dict "context" . "values" .Values.webhook.mutating) | fromJsonArray -}}
+{{- toYaml (mergeOverwrite (deepCopy .Values.operator.settings) (dict "pods" (dict "excludedNamespaces" $excluded))) -}}
+{{- end -}}
+
+{{- define "trustbind.operator.leaseNamespace" -}}
+{{- default .Release.Namespace .Values.operator.settings.lease.namespace -}}
+{{- end -}}
+
+{{- /*
+Annotations of RoleGrants and AWSAccounts. Helm refuses objects whose kind the API server does not know when it begins.
+So where it does not know them yet, they are created after the definitions, as a hook; the next upgrade takes them over
+as ordinary parts of the release, by the annotations that say whose they are.
+*/ -}}
+{{- define "trustbind.objectAnnotations" -}}
+{{- if and .Values.crds.enabled .Release.IsInstall (not (.Capabilities.APIVersions.Has "trustbind.dev/v1alpha1")) }}
+annotations:
+  helm.sh/hook: post-install
+  meta.helm.sh/release-name: {{ .Release.Name }}
+  meta.helm.sh/release-namespace: {{ .Release.Namespace }}
+{{- end }}
+{{- end -}}
