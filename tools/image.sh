@@ -34,11 +34,11 @@ make_base() {
     trap 'rm -rf "$work"' EXIT
     # trixie's own Python is the one that the Dockerfile's base has.
     debootstrap --variant=minbase --include=python3,python3-venv,python-is-python3,ca-certificates \
-        trixie "$work/root" >"$work/log" 2>&1 || stop "debootstrap failed: $(tail -n 3 "$work/log")"
-    rm -rf "$work"/root/var/lib/apt/lists/* "$work"/root/var/cache/apt/* "$work"/root/usr/share/doc/* \
-        "$work"/root/usr/share/locale/* "$work"/root/usr/share/man/*
+        trixie "$work/tree" >"$work/log" 2>&1 || stop "debootstrap failed: $(tail -n 3 "$work/log")"
+    rm -rf "$work"/tree/var/lib/apt/lists/* "$work"/tree/var/cache/apt/* "$work"/tree/usr/share/doc/* \
+        "$work"/tree/usr/share/locale/* "$work"/tree/usr/share/man/*
     container=$(builder from scratch)
-    builder add --quiet "$container" "$work/root" / >/dev/null
+    builder add --quiet "$container" "$work/tree" / >/dev/null
     builder commit --quiet --rm "$container" "$base" >/dev/null
     say "made the base $base from Debian's packages"
 }

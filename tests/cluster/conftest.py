@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from support.halves import Operator, Webhook, webhook_registration
 from support.kube import ApiServer, BinariesNotFoundError, find_binaries
-from support.world import Operator, Webhook, World, webhook_registration
+from support.world import World
 from trustbind_localaws import LocalAws
 
 HERE = Path(__file__).parent

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from support.halves import Operator, Webhook
 from support.kube import ApiError
-from support.world import FOREIGN, Operator, Team, Webhook, World
+from support.world import FOREIGN, Team, World
 
 WHOAMI = "import boto3; print(boto3.client('sts').get_caller_identity()['Arn'])"
 """What a workload does: it says nothing about roles or tokens."""

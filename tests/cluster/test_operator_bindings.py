@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from support.halves import Operator
 from support.kube import ApiError
 from support.processes import eventually
-from support.world import API_VERSION, FOREIGN, SECONDS, Account, Binding, Operator, Team, World
+from support.world import API_VERSION, FOREIGN, SECONDS, Account, Binding, Team, World
 
 pytestmark = pytest.mark.usefixtures("operator")
 

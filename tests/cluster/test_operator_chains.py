@@ -6,8 +6,9 @@ import boto3
 import botocore.exceptions
 import pytest
 
+from support.halves import Operator
 from support.processes import eventually
-from support.world import FOREIGN, SECONDS, Account, Binding, Operator, Team, World
+from support.world import FOREIGN, SECONDS, Account, Binding, Team, World
 from trustbind.identities import Issuer
 from trustbind.source_policies import policy_name
 

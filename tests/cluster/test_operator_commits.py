@@ -15,9 +15,10 @@ from typing import Any, Self
 
 import pytest
 
+from support.halves import Operator
 from support.kube import ApiError, ApiServer, find_binaries
 from support.processes import eventually
-from support.world import API_VERSION, FOREIGN, SECONDS, Account, Binding, Operator, Team, World
+from support.world import API_VERSION, FOREIGN, SECONDS, Account, Binding, Team, World
 
 COMMIT_WINDOW = 0.2
 """The operator's default, in seconds."""

@@ -6,41 +6,14 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 
 from support.processes import eventually
+from support.tellings import account_told, bound, told
 from support.world import API_VERSION, EXTERNAL_ID, FOREIGN, SECONDS, Account, Binding, World, policy
 
 pytestmark = pytest.mark.usefixtures("operator")
-
-
-def told(binding: Binding, reason: str, *fragments: str) -> str:
-    """Wait until a binding is refused for this reason, in condition and Event; return the message."""
-    condition = binding.refused(reason)
-    for fragment in fragments:
-        assert fragment in condition["message"]
-    event = binding.world.event(binding.manifest, reason)
-    assert event["type"] == "Warning"
-    assert event["source"]["component"] == "trustbind-operator"
-    return str(condition["message"])
-
-
-def account_told(account: Account, reason: str, *fragments: str) -> None:
-    """Wait until an AWSAccount is refused for this reason, in condition and Event."""
-    condition = account.refused(reason)
-    for fragment in fragments:
-        assert fragment in condition["message"]
-    assert account.world.event(account.manifest, reason)["type"] == "Warning"
-
-
-def bound(world: World, account: Account, **spec: Any) -> Binding:
-    """Create a role, a namespace with a grant, and a binding."""
-    account.role()
-    team = world.team()
-    team.grant(account)
-    return team.binding(account.arn("app"), **spec)
 
 
 # --- accounts -------------------------------------------------------------------------------------------------------
@@ -415,63 +388,3 @@ def test_a_managed_provider_is_kept(world: World) -> None:
     )
     found = account.iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn)
     assert sorted(found["ClientIDList"]) == ["sts.amazonaws.com", "vault.example.com"]
-
-
-# --- the binding ----------------------------------------------------------------------------------------------------
-
-
-def test_two_bindings_of_one_profile(world: World) -> None:
-    """The older one wins; the other one says which, and follows when the older goes."""
-    account, team = world.account(), world.team()
-    team.grant(account)
-    older = team.binding(account.role("one"), "a-older")
-    older.ready()
-    younger = team.binding(account.role("two"), "b-younger", serviceAccountNames=["writer", "reader"])
-    told(younger, "ProfileConflict", f"{team.namespace}/a-older", "profile default", "service account reader")
-    assert account.owned("two") == []
-    older.ready()
-    older.delete()
-    younger.ready()
-    assert account.owned("one") == []
-
-
-def test_a_selector_can_take_a_profile(world: World) -> None:
-    """An account that comes under an older selector takes the profile from a younger binding that names it."""
-    account, team = world.account(), world.team()
-    team.grant(account)
-    team.service_account("writer")
-    selecting = team.binding(account.role("one"), "a-older", serviceAccountSelector={"matchLabels": {"tier": "batch"}})
-    told(selecting, "NoSubjects")
-    naming = team.binding(account.role("two"), "b-younger", serviceAccountNames=["writer"])
-    naming.ready()
-    team.service_account("writer", labels={"tier": "batch"})
-    told(naming, "ProfileConflict", "a-older")
-    selecting.ready()
-    assert account.subjects("one") == [f"{team.namespace}:writer"]
-    assert account.owned("two") == []
-
-
-def test_a_selector_that_selects_nobody(world: World) -> None:
-    """Nothing is written before there is an account, and then it is."""
-    account, team = world.account(), world.team()
-    team.grant(account)
-    team.service_account("reader")
-    binding = team.binding(account.role(), serviceAccountSelector={"matchLabels": {"tier": "batch"}})
-    told(binding, "NoSubjects", "matches no service account")
-    assert account.statements() == [FOREIGN]
-    team.service_account("reader", labels={"tier": "batch"})
-    binding.ready()
-
-
-def test_a_condition_that_would_undo_our_own(world: World) -> None:
-    """What no schema can know: a further condition on the key that the statement states itself."""
-    account = world.account()
-    key = f"{world.issuer.removeprefix('https://')}:sub"
-    condition = {"operator": "StringLike", "key": key, "values": ["system:serviceaccount:*"]}
-    binding = bound(world, account, conditions=[condition])
-    told(binding, "InvalidSpec", key, "the statement states it itself")
-    assert account.statements() == [FOREIGN]
-    binding.patch(conditions=[{"operator": "IpAddress", "key": "aws:SourceIp", "values": ["203.0.113.0/24"]}])
-    binding.ready()
-    (statement,) = account.owned()
-    assert statement["Condition"]["IpAddress"] == {"aws:SourceIp": "203.0.113.0/24"}

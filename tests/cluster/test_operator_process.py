@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from support.halves import Operator
 from support.processes import eventually
-from support.world import SECONDS, SYSTEM, Operator, World
+from support.world import SECONDS, SYSTEM, World
 
 WRITES = {"create", "update", "patch", "delete", "deletecollection"}
 

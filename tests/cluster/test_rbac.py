@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from support.halves import Operator, Webhook
 from support.kubeclient import ROOT, ApiError, load_manifests
 from support.processes import eventually
-from support.world import API_VERSION, OPERATOR_ACCOUNT, SECONDS, Account, Operator, Team, Webhook, World
+from support.world import API_VERSION, OPERATOR_ACCOUNT, SECONDS, Account, Team, World
 
 RBAC = ROOT / "manifests" / "rbac"
 PERMISSIONS = (ROOT / "docs" / "reference" / "permissions.md").read_text()

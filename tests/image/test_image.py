@@ -14,6 +14,7 @@ import pytest
 
 from support.certs import Authority
 from support.containers import Image, Mount, missing
+from support.halves import operator_env
 from support.kube import ApiServer, BinariesNotFoundError, find_binaries
 from support.kubeclient import ROOT
 from support.world import SYSTEM, World
@@ -132,7 +133,7 @@ def test_the_operator_binds(image: Image, world: World, tmp_path: Path) -> None:
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_bytes(world.api.kubeconfig(f"{SYSTEM}/trustbind-operator").read_bytes())
     kubeconfig.chmod(0o644)
-    env = {**world.operator_env(), "TRUSTBIND_OPERATOR_KUBERNETES__KUBECONFIG": "/kubeconfig"}
+    env = {**operator_env(world), "TRUSTBIND_OPERATOR_KUBERNETES__KUBECONFIG": "/kubeconfig"}
     with image.process(
         tmp_path / "operator", ["operator"], env=env, mounts=[Mount(kubeconfig, "/kubeconfig")]
     ) as process:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from support.charts import CHART, Helm
+from support.halves import operator_env
 from support.kube import ApiError
 from support.processes import Process, eventually
 from support.world import API_VERSION, Team, World
@@ -193,7 +194,7 @@ class Installation:
 
     def operator(self) -> Process:
         """Start the operator."""
-        aws = {k: v for k, v in self.world.operator_env().items() if k.startswith("AWS_")}
+        aws = {k: v for k, v in operator_env(self.world).items() if k.startswith("AWS_")}
         kubeconfig = self.api.kubeconfig(f"{self.namespace}/{self.name}-operator")
         own = {
             "TRUSTBIND_OPERATOR_KUBERNETES__KUBECONFIG": str(kubeconfig),
