@@ -130,21 +130,23 @@ def parse_call(headers: Mapping[str, str], body: bytes) -> Call:
 
     Args:
         headers: with their names in lower case.
-        body: the form.
+        body: the form; of a presigned request the query, which then has the caller as well (IAM user guide, "Add the
+            signature to a request").
 
     Raises:
         AwsFailure: there is no action, or it is of another service.
     """
     params = dict(parse_qsl(body.decode("utf-8", errors="replace"), keep_blank_values=True))
     operation = params.get("Action", "")
-    scope = _CREDENTIAL.search(headers.get("authorization", ""))
+    signed_by = headers.get("authorization") or f"Credential={params.get('X-Amz-Credential', '')}"
+    scope = _CREDENTIAL.search(signed_by)
     service = scope[3] if scope else ("sts" if operation in _STS_ACTIONS else "iam")
     call = Call(
         service=service,
         operation=operation,
         params=params,
         access_key=scope[1] if scope else "",
-        token=headers.get("x-amz-security-token", ""),
+        token=headers.get("x-amz-security-token") or params.get("X-Amz-Security-Token", ""),
         region=scope[2] if scope else _REGION,
         headers=headers,
     )

@@ -8,6 +8,7 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, cast
+from urllib.parse import urlsplit
 
 from trustbind_localaws.admin import PREFIX, Admin
 from trustbind_localaws.dispatch import Dispatcher
@@ -104,7 +105,10 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path.startswith(PREFIX):
             self._send(http.admin.handle(self.command, self.path, body))
             return
-        if self.command != "POST":
+        query = urlsplit(self.path).query
+        if self.command == "GET" and "X-Amz-Credential=" in query:
+            body = query.encode()  # presigned: as EKS sends on to STS what a client brings as its token
+        elif self.command != "POST":
             self._send(Response(404, b"This is a local AWS. It takes POST from AWS SDKs.\n", "text/plain"))
             return
         try:

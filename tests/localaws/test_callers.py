@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from typing import Any
+
+import pytest
 
 from trustbind_localaws import LocalAws
 
@@ -91,3 +95,23 @@ def test_other_services_and_operations_are_refused(client: Client, refused: Any)
         client("sts", A).get_session_token()
     with refused("InvalidAction", "not part of this local AWS"):
         client("iam", A).simulate_principal_policy(PolicySourceArn=f"arn:aws:iam::{A}:role/x", ActionNames=["a:b"])
+
+
+def test_presigned_request(client: Client, make_role: Any, session_of: Any) -> None:
+    """A presigned URL is answered for the one who signed it, which is how EKS finds out whose token it has."""
+    session = session_of(make_role(B, "worker"), "pod-1")
+    url = client("sts", session).generate_presigned_url("get_caller_identity", HttpMethod="GET")
+    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - the local AWS
+        assert f"<Arn>arn:aws:sts::{B}:assumed-role/worker/pod-1</Arn>" in answer.read().decode()
+
+
+def test_presigned_request_with_another_token(client: Client, make_role: Any, session_of: Any) -> None:
+    """A presigned URL whose session token was changed is refused, as a signed request would be."""
+    session = session_of(make_role(B, "worker"), "pod-1")
+    url = client("sts", session).generate_presigned_url("get_caller_identity", HttpMethod="GET")
+    changed = url.replace("X-Amz-Security-Token=", "X-Amz-Security-Token=x")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(changed, timeout=10)  # noqa: S310 - the same
+    with refused.value as error:
+        assert error.code == 403
+        assert "InvalidClientTokenId" in error.read().decode()
