@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit kube-apiserver test-cluster test-sdk helm test-chart image test-image bench pins format clean env-demo env-dev generate
+.PHONY: help demo test check unit kube-apiserver test-cluster test-sdk helm test-chart image test-image docs bench pins format clean env-demo env-dev generate
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -59,6 +59,9 @@ generate: env-dev ## Make again what is made from something else: chart, rendere
 	@$(BIN)/python tools/chart.py sync
 	@$(BIN)/python tools/chart.py render
 	@$(BIN)/python tools/reference.py
+
+docs: env-dev ## Build the documentation site into build/site
+	@$(BIN)/zensical build --strict
 
 bench: env-dev ## Measure both halves against floors and peers
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)

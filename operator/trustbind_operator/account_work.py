@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -33,6 +34,7 @@ class AccountWork:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._failures: dict[str, int] = {}
+        self._guarding: dict[str, asyncio.Lock] = {}
 
     async def run(self, name: str) -> tuple[Next, bool]:
         """Look at one account.
@@ -80,14 +82,18 @@ class AccountWork:
         return True
 
     async def guard(self, account: AwsAccount) -> None:
-        """Put our finalizer on an AWSAccount, before anything is written in the account."""
+        """Put our finalizer on an AWSAccount, before anything is written in the account.
+
+        Of roles that start together, the first one does it for all.
+        """
         registry = self._context.registry
-        body = registry.aws_accounts.get(account.name)
-        if body is None or is_deleting(body) or FINALIZER in (body["metadata"].get("finalizers") or ()):
-            return
-        changed = await self._context.cluster.guard_account(body, on=True)
-        if changed is not None and account.name in registry.aws_accounts:
-            registry.put_aws_account(changed)
+        async with self._guarding.setdefault(account.name, asyncio.Lock()):
+            body = registry.aws_accounts.get(account.name)
+            if body is None or is_deleting(body) or FINALIZER in (body["metadata"].get("finalizers") or ()):
+                return
+            changed = await self._context.cluster.guard_account(body, on=True)
+            if changed is not None and account.name in registry.aws_accounts:
+                registry.put_aws_account(changed)
 
     async def orphans(self, account_id: str) -> list[RoleArn]:
         """Return roles with statements of ours that no binding is about.

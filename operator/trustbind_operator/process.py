@@ -40,6 +40,7 @@ from trustbind_operator.reconciler import Reconciler
 from trustbind_operator.registry import Registry
 from trustbind_operator.settings import Settings
 from trustbind_operator.status import Transition
+from trustbind_operator.storages import NoDiffBase, NoProgress
 from trustbind_runtime.apiserver import ApiError, ApiServer, NoClusterError
 from trustbind_runtime.logs import Logger, adopt_standard_logging, logger
 from trustbind_runtime.scrape import ScrapeServer
@@ -59,6 +60,9 @@ _STALLED_SECONDS: Final = 30.0
 """When the event loop has not come round for so long, the process is not alive: something blocks it."""
 
 _KOPF_IDENTITY: Final = cast("Any", "trustbind-operator")  # kopf has a type of its own for this text, not exported
+
+_KOPF_IDLE_SECONDS: Final = 0.1
+"""How long kopf keeps a worker and the last body of an object that is quiet; its default of 5 s costs memory."""
 
 _KOPF_LEAVES_SECONDS: Final = 5.0
 """For kopf's watches to end; it has nothing of ours to finish."""
@@ -345,6 +349,9 @@ class _Process:
         settings.watching.server_timeout = 300
         settings.networking.request_timeout = 60
         settings.process.ultimate_exiting_timeout = None  # the kubelet sees to that
+        settings.persistence.diffbase_storage = NoDiffBase()
+        settings.persistence.progress_storage = NoProgress()
+        settings.queueing.idle_timeout = _KOPF_IDLE_SECONDS
         configuration = api.configuration
 
         async def login(**_: Any) -> kopf.ConnectionInfo:

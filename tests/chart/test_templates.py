@@ -278,3 +278,15 @@ def test_operator_leaves_alone_what_the_webhook_does(helm: Helm) -> None:
     objects = helm.template("--set", "webhook.mutating.excludedNamespaces={monitoring}")
     settings = yaml.safe_load(settings_in(objects)["operator"])
     assert settings["pods"]["excludedNamespaces"] == ["kube-system", NAMESPACE, "monitoring"]
+
+
+def test_configmap_of_roles(helm: Helm) -> None:
+    """Where kOps' ConfigMap is read, the webhook may read it and no other; where it is not, there is no right."""
+    setting = "webhook.settings.compatibility.configMapNamespace=kops"
+    by_kind = {o["kind"]: o for o in helm.template("--set", setting) if o["metadata"]["name"].endswith("-roles")}
+    assert by_kind["Role"]["metadata"]["namespace"] == "kops"
+    (rule,) = by_kind["Role"]["rules"]
+    assert (rule["resources"], rule["resourceNames"]) == (["configmaps"], ["pod-identity-webhook"])
+    assert rule["verbs"] == ["list", "watch"]
+    assert by_kind["RoleBinding"]["subjects"][0]["namespace"] == NAMESPACE
+    assert not [o for o in helm.template() if o["metadata"]["name"].endswith("-roles")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -177,6 +177,24 @@ def test_duplicate(scene: Scene) -> None:
 def test_gone(scene: Scene) -> None:
     """Nothing is done about an object that is not there."""
     assert scene.run("unknown") == (Next.NEVER, False)
+
+
+def test_guard_of_roles_that_start_together(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one role's write is on its way the others wait for it, and see it done."""
+    put_on = scene.cluster.guard_account
+
+    async def slowly(body: Mapping[str, Any], *, on: bool) -> Mapping[str, Any] | None:
+        await asyncio.sleep(0)
+        return await put_on(body, on=on)
+
+    async def together() -> None:
+        await asyncio.gather(*(scene.work.guard(account) for _ in range(3)))
+
+    monkeypatch.setattr(scene.cluster, "guard_account", slowly)
+    scene.has_account()
+    account = scene.account()
+    asyncio.run(together())
+    assert scene.cluster.writes == [("guard", "prod")]
 
 
 def test_guard_is_put_on_once(scene: Scene) -> None:

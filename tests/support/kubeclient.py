@@ -209,7 +209,8 @@ class KubeClient:
             self.wait(partial(self.request, "GET", path), message=f"{path} is served")
 
     def _is_established(self, definition: Mapping[str, Any]) -> bool:
-        conditions = self.get(definition).get("status", {}).get("conditions", [])
+        # A new definition's status may be there with conditions that are null.
+        conditions = self.get(definition).get("status", {}).get("conditions") or []
         return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
 
     def namespace(self, prefix: str = "test", labels: Mapping[str, str] | None = None) -> str:

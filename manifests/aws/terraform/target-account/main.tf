@@ -1,0 +1,100 @@
+# The manager role of one target account: what trustbind's operator assumes in order to edit trust policies there.
+# Statements are those of manager-role-policy.json and manager-role-chains-policy.json, narrowed to paths.
+
+data "aws_partition" "current" {}
+
+data "aws_caller_identity" "current" {}
+
+locals {
+  prefix  = "arn:${data.aws_partition.current.partition}:iam::${data.aws_caller_identity.current.account_id}"
+  manager = "${local.prefix}:role/trustbind-manager"
+}
+
+resource "aws_iam_role" "manager" {
+  name        = "trustbind-manager"
+  description = "Edits trust policies for trustbind's operator"
+
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid       = "OperatorWithExternalId"
+        Effect    = "Allow"
+        Principal = { AWS = var.operator_role_arns }
+        # TagSession: a session by EKS Pod Identity hands its tags on.
+        Action    = ["sts:AssumeRole", "sts:TagSession"]
+        Condition = { StringEquals = { "sts:ExternalId" = var.external_id } }
+      },
+    ]
+  })
+}
+
+resource "aws_iam_role_policy" "manager" {
+  name = "trustbind-manager"
+  role = aws_iam_role.manager.name
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid      = "EditTrust"
+        Effect   = "Allow"
+        Action   = ["iam:GetRole", "iam:UpdateAssumeRolePolicy"]
+        Resource = "${local.prefix}:role${var.role_path}*"
+      },
+      {
+        Sid      = "NeverItsOwn"
+        Effect   = "Deny"
+        Action   = ["iam:UpdateAssumeRolePolicy"]
+        Resource = local.manager
+      },
+      {
+        Sid      = "FindOrphansAndQuota"
+        Effect   = "Allow"
+        Action   = ["iam:ListRoles", "iam:GetAccountSummary"]
+        Resource = "*"
+      },
+      {
+        Sid    = "KeepProvider"
+        Effect = "Allow"
+        Action = concat(["iam:GetOpenIDConnectProvider"], var.issuer != "" ? [] : [
+          "iam:CreateOpenIDConnectProvider",
+          "iam:AddClientIDToOpenIDConnectProvider",
+        ])
+        Resource = "${local.prefix}:oidc-provider/*"
+      },
+    ]
+  })
+}
+
+resource "aws_iam_role_policy" "chains" {
+  count = var.source_role_path != "" ? 1 : 0
+
+  name = "trustbind-manager-chains"
+  role = aws_iam_role.manager.name
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid      = "KeepPermissionOfSourceRoles"
+        Effect   = "Allow"
+        Action   = ["iam:GetRolePolicy", "iam:PutRolePolicy", "iam:DeleteRolePolicy"]
+        Resource = "${local.prefix}:role${var.source_role_path}*"
+      },
+      {
+        Sid      = "NeverItsOwn"
+        Effect   = "Deny"
+        Action   = ["iam:PutRolePolicy", "iam:DeleteRolePolicy"]
+        Resource = local.manager
+      },
+    ]
+  })
+}
+
+resource "aws_iam_openid_connect_provider" "cluster" {
+  count = var.issuer != "" ? 1 : 0
+
+  url            = var.issuer
+  client_id_list = var.audiences
+}
