@@ -20,6 +20,7 @@ from trustbind.errors import InvalidValueError, ManifestError
 from trustbind.grants import RoleGrant
 from trustbind.identities import Subject
 from trustbind.manifests import Manifest, read
+from trustbind.schema import API_VERSION
 
 __all__ = ["Objects", "read_manifests", "read_policy", "read_token", "sort_out"]
 
@@ -38,7 +39,7 @@ class Objects:
         bindings: all of them.
         aws_accounts: account id to object.
         grants: all of them.
-        ignored: what the files hold besides, described.
+        ignored: what the files hold besides, described, each with the reason.
     """
 
     pods: list[Manifest] = field(default_factory=list)
@@ -47,7 +48,7 @@ class Objects:
     aws_accounts: dict[str, AwsAccount] = field(default_factory=dict)
     grants: list[RoleGrant] = field(default_factory=list)
     namespaces: dict[str, dict[str, str]] = field(default_factory=dict)
-    ignored: list[str] = field(default_factory=list)
+    ignored: list[tuple[str, str]] = field(default_factory=list)
 
     def labels_in(self, namespace: str) -> dict[str, dict[str, str]]:
         """Return name to labels of the namespace's accounts."""
@@ -101,8 +102,17 @@ def sort_out(manifests: Iterable[Manifest]) -> Objects:
             case ("trustbind.dev", kind):
                 raise manifest.error(f"kind: there is no {kind} in trustbind.dev")
             case _:
-                objects.ignored.append(manifest.describe())
+                objects.ignored.append((manifest.describe(), _why_ignored(group, manifest)))
     return objects
+
+
+def _why_ignored(group: str, manifest: Manifest) -> str:
+    if (group, manifest.kind) == ("rbac.authorization.k8s.io", bindings.KIND):
+        return f"it is Kubernetes RBAC's kind of that name; trustbind's has apiVersion {API_VERSION}"
+    spec = manifest.body.get("spec")
+    if isinstance(spec, Mapping) and ("template" in spec or "jobTemplate" in spec):
+        return "its pods do not exist yet; give a Pod with the metadata and spec of its template"
+    return "it plays no part here"
 
 
 def texts(manifest: Manifest, member: str) -> dict[str, str]:

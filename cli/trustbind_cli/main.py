@@ -365,8 +365,8 @@ def _objects(files: list[str]) -> inputs.Objects:
     if files.count("-") > 1:
         raise InvalidValueError("standard input can be read only once", field="-f")
     objects = inputs.sort_out(inputs.read_manifests(files))
-    for described in objects.ignored:
-        note(f"{described} is ignored: it plays no part here")
+    for described, hint in objects.ignored:
+        note(f"{described} is ignored: {hint}")
     return objects
 
 

@@ -22,7 +22,7 @@ def show(step: Step | Result) -> None:
     """Print what will be done in one role; nothing for a role that could not be read."""
     if not isinstance(step, Step):
         return
-    printing.show_plan(step.plan)
+    printing.show_plan(step.plan, refused=bool(step.refusals))
     provider = step.provider
     if provider is not None and not provider.is_empty and step.account.manage_provider:
         verb = "create the OIDC provider" if provider.create else "add to the OIDC provider"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
+from trustbind.annotations import AnnotationKeys
 from trustbind.arns import RoleArn
 from trustbind.documents import EMPTY, TrustDocument
 from trustbind.identities import Issuer
@@ -64,6 +65,8 @@ def preview_pods(objects: Objects, settings: InjectionSettings) -> list[PodPrevi
                 f"ServiceAccount {namespace}/{pod.account} is not in the files; "
                 "add it with -f, so that its annotations can be read",
             )
+        if isinstance(outcome, Skip) and outcome.reason is SkipReason.NOT_BOUND and not outcome.message:
+            outcome = replace(outcome, message=_not_bound(objects, namespace, pod.account, settings))
         result.append(
             PodPreview(_described(manifest, namespace), outcome, operations, applied(manifest.body, operations))
         )
@@ -100,6 +103,21 @@ def _account(objects: Objects, namespace: str, name: str) -> Account | None:
         return Account(namespace, name, texts(manifest, "annotations"), texts(manifest, "labels"))
     named = any(b.ref.namespace == namespace and name in b.service_account_names for b in objects.bindings)
     return Account(namespace, name) if named else None
+
+
+def _not_bound(objects: Objects, namespace: str, name: str, settings: InjectionSettings) -> str:
+    """Return what was looked for in vain; the webhook says it shorter, since most pods need no role."""
+    key = AnnotationKeys.under(settings.annotation_prefix).role_arn
+    said = (
+        f"ServiceAccount {namespace}/{name} has no annotation {key}, and no RoleBinding of namespace {namespace} in "
+        "the files is for it"
+    )
+    elsewhere = sorted(
+        str(b.ref) for b in objects.bindings if b.ref.namespace != namespace and name in b.service_account_names
+    )
+    if elsewhere:
+        said += f"; {elsewhere[0]} names {name}, but a binding is for accounts of its own namespace"
+    return said
 
 
 def _described(manifest: Manifest, namespace: str) -> str:

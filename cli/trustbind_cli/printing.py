@@ -70,12 +70,14 @@ def print_difference(lines: Iterable[str], console: Console = out) -> None:
         console.print(Text(line, style=style))
 
 
-def show_plan(planned: Plan, console: Console = out) -> None:
-    """Print what a plan will do, for a person."""
+def show_plan(planned: Plan, console: Console = out, *, refused: bool = False) -> None:
+    """Print what a plan will do, for a person; ``refused`` says that something was kept out of it before."""
     console.print(Text(str(planned.role), style="bold"))
     if planned.is_empty:
         console.print(
-            "  nothing is written" if planned.refusals else "  nothing to do: the trust policy is as it should be"
+            "  nothing is written"
+            if planned.refusals or refused
+            else "  nothing to do: the trust policy is as it should be"
         )
     for change in planned.changes:
         console.print(Text(f"  {_sentence(change)}", style=_STYLES[change.kind]))

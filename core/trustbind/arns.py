@@ -65,7 +65,9 @@ class RoleArn:
             raise InvalidValueError(
                 f"{_quoted(text)} names the partition {partition!r}, which is none of AWS's ({', '.join(PARTITIONS)})"
             )
-        if service != "iam" or region:
+        if service == "iam" and region:
+            raise InvalidValueError(f"{_quoted(text)} names the region {region!r}; IAM has none, so it is 'iam::'")
+        if service != "iam":
             raise InvalidValueError(
                 f"{_quoted(text)} is an ARN of another service, not of an IAM role; a role's looks like {_EXAMPLE}"
             )
@@ -73,7 +75,7 @@ class RoleArn:
             raise InvalidValueError(f"{_quoted(text)} names the account {account!r}; an account id has 12 digits")
         kind, slash, rest = resource.partition("/")
         if kind != "role" or not slash:
-            named = f"a {kind}" if kind not in {"", "role"} else "nothing"
+            named = f"{'an' if kind[0] in 'aeio' else 'a'} {kind}" if kind not in {"", "role"} else "nothing"
             raise InvalidValueError(f"{_quoted(text)} names {named}, not a role; a role's looks like {_EXAMPLE}")
         head, _, name = rest.rpartition("/")
         path = f"/{head}/" if head or rest.startswith("/") else "/"

@@ -189,13 +189,25 @@ def test_why_not(cli: Cli) -> None:
 def test_what_plays_no_part(cli: Cli) -> None:
     """Objects of other kinds are passed over, and named; RBAC's RoleBinding is one of them."""
     rbac = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "r"}}
-    written("all.yaml", account(), pod(), rbac, {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}})
+    deployment = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": {"template": {}}}
+    written(
+        "all.yaml",
+        account(),
+        pod(),
+        rbac,
+        deployment,
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}},
+    )
 
     done = cli("preview", "pod", "-f", "all.yaml")
 
     assert done.code == 0
     assert done.err.splitlines() == [
-        "RoleBinding r is ignored: it plays no part here",
+        (
+            "RoleBinding r is ignored: it is Kubernetes RBAC's kind of that name; trustbind's has apiVersion "
+            "trustbind.dev/v1alpha1"
+        ),
+        "Deployment d is ignored: its pods do not exist yet; give a Pod with the metadata and spec of its template",
         "Service s is ignored: it plays no part here",
     ]
 
@@ -248,3 +260,21 @@ def test_second_pass(cli: Cli) -> None:
 
     assert done.out == first
     assert "is not injected (AlreadyInjected)" in done.err
+
+
+def test_what_was_looked_for_in_vain(cli: Cli) -> None:
+    """A misspelt annotation, and a binding of another namespace: what would have been read is named."""
+    misspelt = account()
+    misspelt["metadata"]["annotations"] = {"eks.amazonaws.com/role-anr": ROLE}
+    written("all.yaml", misspelt, pod(), binding(namespace="prod"))
+
+    done = cli("preview", "pod", "-f", "all.yaml")
+
+    assert done.code == 0
+    assert done.err.splitlines() == [
+        (
+            "Pod default/web-0 is not injected (NotBound): ServiceAccount default/checkout has no annotation "
+            "eks.amazonaws.com/role-arn, and no RoleBinding of namespace default in the files is for it; prod/b names "
+            "checkout, but a binding is for accounts of its own namespace"
+        )
+    ]

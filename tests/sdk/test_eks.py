@@ -31,7 +31,7 @@ SESSION = "arn:aws:sts::444455556666:assumed-role/s3-reader/prod.team-a.report-7
 
 pytestmark = [
     pytest.mark.sdk,
-    pytest.mark.parametrize("program", [p for p in PROGRAMS if isinstance(p, AwsCli)], ids=str, indirect=True),
+    pytest.mark.parametrize("program", [p for p in PROGRAMS if isinstance(p, AwsCli)], ids=["AwsCli"], indirect=True),
 ]
 
 
