@@ -259,6 +259,8 @@ def evaluate(
         print(evaluation.explain(decision))
     if claims is not None:
         note("note: the token's signature and expiry were not verified; only its claims were read")
+    elif not request.context and not decision.allowed:
+        note("note: the request was evaluated with no condition keys at all; give --token, or --context KEY=VALUE")
     if not decision.allowed:
         raise typer.Exit(1)
 

@@ -66,6 +66,16 @@ def test_deny(cli: Cli) -> None:
     assert f"{HOST}:sub" in done.out
 
 
+def test_without_token_and_context(cli: Cli) -> None:
+    """A request without any condition key was probably not meant."""
+    done = cli(*CALL)
+
+    assert done.code == 1
+    assert done.err.strip() == (
+        "note: the request was evaluated with no condition keys at all; give --token, or --context KEY=VALUE"
+    )
+
+
 def test_json(cli: Cli) -> None:
     """As data: decision, reason, statement; on Deny the nearest one and what failed."""
     allowed = json.loads(cli(*CALL, *GOOD, "-o", "json").out)
