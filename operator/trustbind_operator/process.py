@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
@@ -17,8 +16,6 @@ from typing import Any, Final, TypeVar, cast
 
 import kopf
 import msgspec
-import prometheus_client
-import uvloop
 
 from trustbind import __version__
 from trustbind.annotations import INJECT, AnnotationKeys
@@ -42,7 +39,8 @@ from trustbind_operator.settings import Settings
 from trustbind_operator.status import Transition
 from trustbind_operator.storages import NoDiffBase, NoProgress
 from trustbind_runtime.apiserver import ApiError, ApiServer, NoClusterError
-from trustbind_runtime.logs import Logger, adopt_standard_logging, logger
+from trustbind_runtime.logs import Logger
+from trustbind_runtime.process import run_process
 from trustbind_runtime.scrape import ScrapeServer
 from trustbind_runtime.sockets import PortError, bound
 from trustbind_runtime.watch import Pace as WatchPace
@@ -83,17 +81,9 @@ def run(settings: Settings) -> int:
 
     What keeps the operator from working is written to standard error as one sentence.
     """
-    log = logger(settings.log)
-    adopt_standard_logging(log)
-    # A second series for every counter, which nobody reads.
-    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call] # the library leaves it untyped
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_Process(settings, log).serve())
-    except (TrustbindError, PortError, NoClusterError, LeaseLostError) as error:
-        sys.stderr.write(f"trustbind operator: {error}\n")
-        return EXIT_FAILED
-    return EXIT_OK
+    problems = (TrustbindError, PortError, NoClusterError, LeaseLostError)
+    problem = run_process("operator", settings.log, lambda log: _Process(settings, log).serve(), problems)
+    return EXIT_FAILED if problem else EXIT_OK
 
 
 class _Process:

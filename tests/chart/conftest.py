@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
-from support.charts import Helm, find_tools
+from support.charts import Helm, required_tools
 
 HERE = Path(__file__).parent
 
@@ -22,12 +21,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def tools() -> dict[str, Path]:
     """Helm and kubectl; where they are not there, tests are skipped, or fail with TRUSTBIND_REQUIRE_CHART=1."""
-    found, problem = find_tools()
-    if not found:
-        if os.environ.get("TRUSTBIND_REQUIRE_CHART") == "1":
-            pytest.fail(problem, pytrace=False)
-        pytest.skip(problem)
-    return found
+    return required_tools()
 
 
 @pytest.fixture(scope="session", params=["helm3", "helm4"])

@@ -18,7 +18,7 @@ import yaml
 from cryptography import x509
 
 from support.certs import Authority
-from support.charts import CHART, Helm, HelmError, find_tools
+from support.charts import CHART, Helm, HelmError, required_tools
 from support.installation import Installation, Load, Switchboard, dry_run, environment_of, free_port, injected, moments
 from support.kube import ROOT, ApiError, ApiServer, BinariesNotFoundError, find_binaries
 from support.processes import Process, eventually
@@ -40,12 +40,7 @@ SHORT = {
 @pytest.fixture(scope="module")
 def tools() -> dict[str, Path]:
     """Helm, or the tests are skipped; with TRUSTBIND_REQUIRE_CHART=1 they fail."""
-    found, problem = find_tools()
-    if not found:
-        if os.environ.get("TRUSTBIND_REQUIRE_CHART") == "1":
-            pytest.fail(problem, pytrace=False)
-        pytest.skip(problem)
-    return found
+    return required_tools()
 
 
 @pytest.fixture(scope="module")

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
 import yaml
 
 from support.kubeclient import ROOT
 
-__all__ = ["CHART", "DATA", "NAMESPACE", "Helm", "HelmError", "find_tools", "settings_in", "workloads"]
+__all__ = [
+    "CHART",
+    "DATA",
+    "NAMESPACE",
+    "Helm",
+    "HelmError",
+    "_find_tools",
+    "required_tools",
+    "settings_in",
+    "workloads",
+]
 
 CHART: Final = ROOT / "charts" / "trustbind"
 DATA: Final = ROOT / "tests" / "data" / "chart"
@@ -25,7 +37,17 @@ class HelmError(Exception):
     """Helm said no; ``str()`` of it is what it said."""
 
 
-def find_tools() -> tuple[dict[str, Path], str]:
+def required_tools() -> dict[str, Path]:
+    """Return the programs by name; without them the test is skipped, or fails with TRUSTBIND_REQUIRE_CHART=1."""
+    found, problem = _find_tools()
+    if not found:
+        if os.environ.get("TRUSTBIND_REQUIRE_CHART") == "1":
+            pytest.fail(problem, pytrace=False)
+        pytest.skip(problem)
+    return found
+
+
+def _find_tools() -> tuple[dict[str, Path], str]:
     """Return the programs by name, else none and what to do."""
     script = ROOT / "tools" / "helm.py"
     done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, check=False)

@@ -6,21 +6,19 @@ import asyncio
 import contextlib
 import signal
 import socket
-import sys
 from collections.abc import Coroutine
 from types import FrameType
 from typing import Any, Final
 
-import prometheus_client
 import uvicorn
-import uvloop
 
 from trustbind import __version__
 from trustbind.annotations import AnnotationKeys
 from trustbind.errors import TrustbindError
 from trustbind.identities import Issuer
 from trustbind_runtime.apiserver import ApiServer, NoClusterError
-from trustbind_runtime.logs import Logger, adopt_standard_logging, logger
+from trustbind_runtime.logs import Logger
+from trustbind_runtime.process import run_process
 from trustbind_runtime.scrape import ScrapeServer
 from trustbind_runtime.sockets import PortError, bound
 from trustbind_webhook.app import create_app
@@ -60,17 +58,9 @@ def run(settings: Settings) -> int:
 
     What keeps the server from starting is written to standard error as one sentence.
     """
-    log = logger(settings.log)
-    adopt_standard_logging(log)
-    # A second series for every counter, which nobody reads.
-    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call] # the library leaves it untyped
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_Process(settings, log).serve())
-    except (StartError, PortError, LookupStartError, NoClusterError, CertificateError) as error:
-        sys.stderr.write(f"trustbind webhook: {error}\n")
-        return EXIT_FAILED
-    return EXIT_OK
+    problems = (StartError, PortError, LookupStartError, NoClusterError, CertificateError)
+    problem = run_process("webhook", settings.log, lambda log: _Process(settings, log).serve(), problems)
+    return EXIT_FAILED if problem else EXIT_OK
 
 
 class _Server(uvicorn.Server):
