@@ -11,15 +11,15 @@ from trustbind.bindings import Method, RoleBinding
 from trustbind.errors import AwsError, InvalidValueError, TrustbindError
 from trustbind.grants import authorize, consents
 from trustbind.identities import Issuer
-from trustbind.plan import Desired, Plan, Refusal, plan
+from trustbind.plan import Claim, Desired, Plan, Refusal, plan
 from trustbind.reasons import TrustReason
 from trustbind.source_policies import policy_name, targets_of
-from trustbind.statements import WebIdentityKey
+from trustbind.statements import FederatedKey, WebIdentityKey
 from trustbind_cli.inputs import Objects
 from trustbind_cli.preview import desired_for
 from trustbind_operator.iam import AccountAccess, AwsAccess, ManagerRole, RoleState
 from trustbind_operator.permissions import SourcePermission
-from trustbind_operator.providers import ProviderPlan, apply_provider, plan_provider
+from trustbind_operator.providers import ProviderPlan, apply_provider, lacking_for, plan_provider
 from trustbind_operator.reconcile import DEFAULT_PATIENCE, Patience, commit
 
 __all__ = ["Result", "Step", "carry_out", "steps"]
@@ -39,6 +39,7 @@ class Step:
         refusals: what is not done, and why, besides the plan's own.
         targets: roles that this one should be allowed to assume, as a source of chains; None: it is the source of none.
         permission_differs: whether its inline policy has to be written for that.
+        hindrances: what will be written and be of no use yet, and why.
     """
 
     account: AwsAccount
@@ -51,6 +52,7 @@ class Step:
     refusals: tuple[Refusal, ...] = ()
     targets: frozenset[RoleArn] | None = None
     permission_differs: bool = False
+    hindrances: tuple[Refusal, ...] = ()
 
     @property
     def role(self) -> RoleArn:
@@ -217,7 +219,8 @@ def _step(
                 None, TrustReason.OBSERVED, f"AWSAccount {account.name} has driftPolicy Observe: nothing is written"
             )
         )
-    return Step(account, access, wanted, state, limit, planned, provider, tuple(refusals), targets, differs)
+    hindrances = _hindrances(access, role, held)
+    return Step(account, access, wanted, state, limit, planned, provider, tuple(refusals), targets, differs, hindrances)
 
 
 def _provider(access: AccountAccess, role: RoleArn, issuer: Issuer, audiences: set[str]) -> ProviderPlan | None:
@@ -225,3 +228,14 @@ def _provider(access: AccountAccess, role: RoleArn, issuer: Issuer, audiences: s
         return None
     arn: ProviderArn = issuer.provider_for(role)
     return plan_provider(arn, access.provider_audiences(arn), audiences)
+
+
+def _hindrances(access: AccountAccess, role: RoleArn, held: Iterable[Claim]) -> tuple[Refusal, ...]:
+    """Return what other issuers' providers lack; they are not ours to make."""
+    found: list[Refusal] = []
+    for claim in held:
+        if isinstance(claim.key, FederatedKey):
+            arn = claim.key.issuer.provider_for(role)
+            if problem := lacking_for(arn, access.provider_audiences(arn), claim.key.audience):
+                found.append(Refusal(claim.binding, TrustReason.PROVIDER_MISSING, f"{claim.binding}: {problem}"))
+    return tuple(found)

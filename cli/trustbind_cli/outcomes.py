@@ -14,8 +14,8 @@ __all__ = ["as_json", "refusals_of", "show", "tell_problems"]
 
 
 def refusals_of(step: Step | Result) -> tuple[Refusal, ...]:
-    """Return what is refused in one role, by the plan or before it."""
-    return (*step.plan.refusals, *step.refusals) if isinstance(step, Step) else ()
+    """Return what is refused in one role, by the plan or before it, and what is of no use yet."""
+    return (*step.plan.refusals, *step.refusals, *step.hindrances) if isinstance(step, Step) else ()
 
 
 def show(step: Step | Result) -> None:
@@ -32,6 +32,8 @@ def show(step: Step | Result) -> None:
         printing.out.print(f"  allow it to assume (inline policy): {listed or 'nothing any more'}")
     for refusal in step.refusals:
         printing.out.print(f"  refused ({refusal.reason}): {refusal.message}")
+    for hindrance in step.hindrances:
+        printing.out.print(f"  of no use yet ({hindrance.reason}): {hindrance.message}")
 
 
 def as_json(step: Step | Result, results: Mapping[RoleArn, Result]) -> dict[str, Any]:

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from trustbind.accounts import AwsAccount, DriftPolicy
-from trustbind.arns import RoleArn
-from trustbind.errors import AwsError
+from trustbind.arns import ProviderArn, RoleArn
+from trustbind.errors import AwsError, NotFoundError
 from trustbind.identities import Issuer
 from trustbind_operator.budget import Budget
 from trustbind_operator.iam import AccountAccess, AwsAccess, ManagerRole
-from trustbind_operator.providers import apply_provider, plan_provider
+from trustbind_operator.providers import apply_provider, lacking_for, plan_provider
 
 __all__ = ["AccountFacts", "Accounts", "CallWatch", "MismatchError"]
 
@@ -60,6 +60,8 @@ class _Known:
     audiences: set[str] = field(default_factory=set)
     provider: threading.Lock = field(default_factory=threading.Lock)
     """One look at the OIDC provider at a time: the second finds what the first has made."""
+    others: dict[ProviderArn, frozenset[str]] = field(default_factory=dict)
+    """Client ids that other issuers' providers were seen to list."""
     failure: tuple[float, AwsError] | None = None
 
 
@@ -133,6 +135,25 @@ class Accounts:
             known.audiences |= missing
         return True
 
+    def lacks_for(
+        self, account: AwsAccount, access: AccountAccess, provider: ProviderArn, audience: str
+    ) -> AwsError | None:
+        """Return what another issuer's provider lacks for ``audience``, or why that cannot be told; None for nothing.
+
+        AWS is asked only for what was not seen there yet.
+        """
+        known = self._of(account)
+        if audience in known.others.get(provider, ()):
+            return None
+        try:
+            present = access.provider_audiences(provider)
+        except AwsError as error:
+            return error
+        if present is not None:
+            known.others[provider] = present
+        problem = lacking_for(provider, present, audience)
+        return NotFoundError(problem, operation="iam:GetOpenIDConnectProvider") if problem else None
+
     def audiences_seen(self, account: AwsAccount) -> frozenset[str]:
         """Return the audiences that the account's OIDC provider was seen to list, or made to."""
         return frozenset(self._of(account).audiences)
@@ -147,6 +168,7 @@ class Accounts:
         known.failure = None
         known.caller = None
         known.audiences = set()
+        known.others = {}
         access = self.enter(account)
         entered = self._of(account).caller
         caller_arn = entered[1] if entered is not None else access.caller()[1]

@@ -10,7 +10,7 @@ from trustbind.errors import NotFoundError
 from trustbind.identities import Issuer
 from trustbind_operator.iam import AccountAccess
 
-__all__ = ["ProviderPlan", "apply_provider", "plan_provider"]
+__all__ = ["ProviderPlan", "apply_provider", "lacking_for", "plan_provider"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +71,21 @@ def apply_provider(access: AccountAccess, planned: ProviderPlan, issuer: Issuer,
         return
     for audience in planned.audiences:
         access.add_audience(planned.provider, audience)
+
+
+def lacking_for(provider: ProviderArn, present: frozenset[str] | None, audience: str) -> str:
+    """Return what another issuer's provider lacks, and what to do; empty when nothing.
+
+    Args:
+        provider: its ARN.
+        present: the client ids that it has; None when it does not exist.
+        audience: what the issuer's tokens are for.
+    """
+    if present is None:
+        return (
+            f"account {provider.account_id} has no OIDC provider for https://{provider.host_path}, which "
+            f"spec.federatedSubjects needs; create it with the client id {audience}: trustbind makes only the cluster's"
+        )
+    if audience not in present:
+        return f"the OIDC provider {provider} lacks the client id {audience}, which spec.federatedSubjects needs"
+    return ""
