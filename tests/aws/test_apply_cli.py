@@ -17,6 +17,8 @@ ACCOUNT_C: Final = "777788889999"
 OWN_ROLE: Final = f"arn:aws:iam::{ACCOUNT_A}:role/own"
 PROVIDER: Final = f"arn:aws:iam::{ACCOUNT_B}:oidc-provider/{ISSUER.removeprefix('https://')}"
 
+GITHUB: Final = "https://token.actions.githubusercontent.com"
+
 DONE, FAILED, WRONG, REFUSED, STOPPED = 0, 1, 2, 3, 130
 
 
@@ -172,6 +174,21 @@ def test_provider_managed_by_hand(shell: Shell) -> None:
     assert done.code == REFUSED
     assert f"account {ACCOUNT_B} has no OIDC provider for {ISSUER}; create it" in done.out
     assert shell.writes() == []
+
+
+def test_other_issuer(shell: Shell) -> None:
+    """Trust for another issuer's subjects is written; that its provider is lacking is told, and not mended."""
+    entry = {"issuer": GITHUB, "subjects": ["repo:example-org/shop:*"]}
+
+    done = shell.apply("--yes", objects=(binding("b", federatedSubjects=[entry]), account()))
+
+    assert done.code == REFUSED
+    assert (
+        f"of no use yet (ProviderMissing): team-a/b: account {ACCOUNT_B} has no OIDC provider for {GITHUB}" in done.out
+    )
+    assert [operation for operation, _ in shell.writes()] == ["CreateOpenIDConnectProvider", "UpdateAssumeRolePolicy"]
+    blocks = [s["Condition"].get("StringLike") for s in shell.statements() if is_ours(s)]
+    assert {"token.actions.githubusercontent.com:sub": ["repo:example-org/shop:*"]} in blocks
 
 
 def test_limit(shell: Shell) -> None:
