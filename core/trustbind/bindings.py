@@ -283,7 +283,8 @@ def _role(text: str, field: str) -> RoleArn:
 
 
 def _check_accounts(namespace: str, spec: _Spec) -> None:
-    if (spec.service_account_names is None) == (spec.service_account_selector is None):
+    named, selected = spec.service_account_names is not None, spec.service_account_selector is not None
+    if named == selected and (named or not spec.federated_subjects):
         raise InvalidValueError(
             "exactly one of serviceAccountNames and serviceAccountSelector is required", field="spec"
         )

@@ -172,7 +172,7 @@ def claims_on(role: RoleArn, binding: RoleBinding, accounts: Mapping[str, Mappin
 
     Returns:
         One claim for the accounts or the source role, and after it one for each other issuer and audience. None when
-        the binding is about other roles, or selects no account.
+        the binding is about other roles, or names nobody.
     """
     claims: list[Claim] = []
     source = binding.source.role if binding.method is Method.ASSUME_ROLE and binding.source else None
@@ -182,8 +182,9 @@ def claims_on(role: RoleArn, binding: RoleBinding, accounts: Mapping[str, Mappin
         conditions = () if source else binding.conditions
         key = WebIdentityKey(binding.audience, conditions)
         claims.append(Claim(binding.ref, key, subjects, binding.age_key))
-        for entry in () if source else binding.federated:
-            federated = FederatedKey(entry.issuer, entry.audience, conditions)
+    if role == binding.role:
+        for entry in binding.federated:
+            federated = FederatedKey(entry.issuer, entry.audience, binding.conditions)
             claims.append(Claim(binding.ref, federated, entry.subjects, binding.age_key))
     if source and role == binding.role:
         chain = ChainKey(source, binding.external_id, binding.conditions, via_root=_is_via_root(binding))

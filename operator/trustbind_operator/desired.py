@@ -91,7 +91,7 @@ def judge(entry: BindingEntry, registry: Registry, role: RoleArn) -> Verdict:
                 message=unknown_account(needed),
                 subjects=subjects,
             )
-    if not subjects:
+    if not subjects and not binding.federated:
         return Verdict(
             entry,
             authorized=True,

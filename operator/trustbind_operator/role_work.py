@@ -408,8 +408,9 @@ def _told(verdict: Verdict) -> tuple[str, str]:
 def _counted(verdict: Verdict) -> str:
     binding = verdict.entry.binding
     count, others = len(verdict.subjects), sum(len(e.subjects) for e in binding.federated) if binding else 0
-    text = f"{count} service account{'' if count == 1 else 's'}"
-    return f"{text} and {others} subject{'' if others == 1 else 's'} of other issuers" if others else text
+    parts = [f"{count} service account{'' if count == 1 else 's'}"] if count or not others else []
+    parts += [f"{others} subject{'' if others == 1 else 's'} of other issuers"] if others else []
+    return " and ".join(parts)
 
 
 def _lets_in(verdict: Verdict) -> bool:

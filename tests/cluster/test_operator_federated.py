@@ -114,6 +114,26 @@ def test_a_grant_names_them(world: World, workflows: TokenIssuer) -> None:
     eventually(lambda: account.statements() == [FOREIGN], "nobody is let in", seconds=SECONDS)
 
 
+def test_workflows_alone(world: World, workflows: TokenIssuer, tmp_path: Path) -> None:
+    """A role that no pod uses has a binding without accounts, and the account needs no provider of the cluster's."""
+    account, team = world.account(), world.team()
+    has_provider(account, workflows)
+    role = account.role()
+    granted(team, account, "repo:example-org/*")
+    entry = {"issuer": GITHUB, "subjects": [MAIN]}
+    binding = team.binding(role, serviceAccountNames=None, federatedSubjects=[entry])
+
+    binding.ready()
+
+    assert who(world, role, workflows.mint(MAIN), tmp_path) == f"arn:aws:sts::{account.id}:assumed-role/app"
+    assert account.calls("CreateOpenIDConnectProvider") == 0
+    account.ready()
+    assert account.calls("CreateOpenIDConnectProvider") == 0
+    binding.delete()
+    binding.gone()
+    assert account.statements() == [FOREIGN]
+
+
 def test_a_missing_provider_is_told(world: World, workflows: TokenIssuer) -> None:
     """Accounts are let in at once; the binding says which provider is lacking, and is Ready once it is there."""
     account, team = world.account(), world.team()

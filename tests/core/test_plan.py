@@ -360,6 +360,8 @@ def test_claims_for_other_issuers() -> None:
     assert own.subjects == (Subject("team-a", "reader"),)
     assert (other.key, other.subjects) == (FederatedKey(GITHUB, "x", (IP,)), (MAIN,))
     assert claims_on(SOURCE, binding, {}) == ()
+    alone = dataclasses.replace(binding, service_account_names=())
+    assert claims_on(ROLE, alone, {}) == (other,)
 
 
 def test_other_issuers_share_a_statement() -> None:

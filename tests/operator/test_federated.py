@@ -167,6 +167,36 @@ def test_own_issuer(scene: RoleScene) -> None:
     assert scene.aws.roles[ROLE].statements == (OPS,)
 
 
+def test_workflows_alone(scene: RoleScene) -> None:
+    """A binding without accounts lets the workflows in, and needs no provider of the cluster's."""
+    scene.aws.provider = None
+    scene.has_binding(body(serviceAccountNames=None))
+
+    assert scene.run() is Next.RESYNC
+
+    assert (scene.trusted(), let_in(scene)) == ([], [MAIN])
+    assert scene.ready() == ("True", "TrustApplied", f"{ROLE} trusts 1 subject of other issuers of this binding")
+    assert scene.aws.provider is None
+    assert scene.work.is_in_step(ROLE)
+    scene.delete()
+    scene.run()
+    assert not scene.exists()
+    assert let_in(scene) == []
+
+
+def test_a_selector_that_selects_nobody_any_more(scene: RoleScene) -> None:
+    """The workflows do not depend on accounts that come and go."""
+    scene.registry.service_accounts["team-a"] = {"app": {"tier": "web"}}
+    scene.settled(body(serviceAccountNames=None, serviceAccountSelector={"matchLabels": {"tier": "web"}}))
+    assert (scene.trusted(), let_in(scene)) == (["app"], [MAIN])
+    scene.registry.service_accounts["team-a"] = {}
+
+    scene.run()
+
+    assert (scene.trusted(), let_in(scene)) == ([], [MAIN])
+    assert scene.ready()[0] == "True"
+
+
 def test_taken_out_of_the_binding(scene: RoleScene) -> None:
     """Without the entry the workflows are let in no more, and the accounts are."""
     scene.settled(body())

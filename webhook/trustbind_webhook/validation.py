@@ -154,7 +154,7 @@ def _binding(request: Request, knowledge: Knowledge) -> Iterator[str]:
     yield from _wide_subjects(binding.federated)
     if knowledge.accounts is None:
         return
-    if not binding.subjects(known):
+    if binding.selector is not None and not binding.subjects(known):
         yield NO_SUBJECTS
     if missing := [name for name in binding.service_account_names if name not in known]:
         yield f"spec.serviceAccountNames: not in namespace {binding.ref.namespace} yet: {', '.join(missing)}"
