@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from trustbind.arns import RoleArn
+from trustbind.errors import AwsError
 from trustbind.plan import Refusal
 from trustbind_cli import printing
 from trustbind_cli.apply import Result, Step
+from trustbind_operator.failures import account_failure
 
 __all__ = ["as_json", "refusals_of", "show", "tell_problems"]
 
@@ -69,4 +71,7 @@ def tell_problems(results: Iterable[Result]) -> bool:
 
 
 def _sentence(result: Result) -> str:
-    return result.problem.message if isinstance(result.problem, Refusal) else str(result.problem)
+    problem = result.problem
+    if isinstance(problem, AwsError) and problem.operation.startswith("sts:"):
+        return account_failure(problem)[1]  # with what to check
+    return problem.message if isinstance(problem, Refusal) else str(problem)

@@ -272,6 +272,7 @@ def test_wrong_external_id(shell: Shell) -> None:
     assert sentence.startswith(f"trustbind: {TARGET_ROLE}: ")
     assert MANAGER_ROLE in sentence
     assert "not authorized" in sentence
+    assert "check the manager role's trust policy, spec.externalId" in sentence
     assert shell.subjects() == []
     assert shell.subjects(OWN_ROLE) == ["system:serviceaccount:team-a:reader"]
 
