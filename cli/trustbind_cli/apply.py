@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trustbind.accounts import AwsAccount, DriftPolicy
 from trustbind.arns import ProviderArn, RoleArn
@@ -19,7 +19,7 @@ from trustbind_cli.inputs import Objects
 from trustbind_cli.preview import desired_for
 from trustbind_operator.iam import AccountAccess, AwsAccess, ManagerRole, RoleState
 from trustbind_operator.permissions import SourcePermission
-from trustbind_operator.providers import ProviderPlan, apply_provider, lacking_for, plan_provider
+from trustbind_operator.providers import ProviderPlan, apply_provider, lacking_for, plan_provider, provided
 from trustbind_operator.reconcile import DEFAULT_PATIENCE, Patience, commit
 
 __all__ = ["Result", "Step", "carry_out", "steps"]
@@ -39,7 +39,7 @@ class Step:
         refusals: what is not done, and why, besides the plan's own.
         targets: roles that this one should be allowed to assume, as a source of chains; None: it is the source of none.
         permission_differs: whether its inline policy has to be written for that.
-        hindrances: what will be written and be of no use yet, and why.
+        hindrances: what is not written, or of no use yet, since another issuer's provider is not as it should be.
     """
 
     account: AwsAccount
@@ -202,6 +202,8 @@ def _step(
         else:
             consenting.append(binding)
     wanted = desired_for(Objects(accounts=objects.accounts, bindings=consenting), role, issuer)
+    hindrances, absent = _hindrances(access, role, wanted.claims)
+    wanted = replace(wanted, claims=provided(wanted.claims, absent, state.document, issuer))
     limit = account.trust_policy_limit or access.trust_policy_limit()
     planned = plan(state.document, wanted, limit)
     # Only what the document will hold needs the provider; what is refused does not.
@@ -219,7 +221,6 @@ def _step(
                 None, TrustReason.OBSERVED, f"AWSAccount {account.name} has driftPolicy Observe: nothing is written"
             )
         )
-    hindrances = _hindrances(access, role, held)
     return Step(account, access, wanted, state, limit, planned, provider, tuple(refusals), targets, differs, hindrances)
 
 
@@ -230,12 +231,18 @@ def _provider(access: AccountAccess, role: RoleArn, issuer: Issuer, audiences: s
     return plan_provider(arn, access.provider_audiences(arn), audiences)
 
 
-def _hindrances(access: AccountAccess, role: RoleArn, held: Iterable[Claim]) -> tuple[Refusal, ...]:
-    """Return what other issuers' providers lack; they are not ours to make."""
+def _hindrances(
+    access: AccountAccess, role: RoleArn, claims: Iterable[Claim]
+) -> tuple[tuple[Refusal, ...], frozenset[Issuer]]:
+    """Return what other issuers' providers lack, which are not ours to make, and the issuers that have none."""
     found: list[Refusal] = []
-    for claim in held:
+    absent: set[Issuer] = set()
+    for claim in claims:
         if isinstance(claim.key, FederatedKey):
             arn = claim.key.issuer.provider_for(role)
-            if problem := lacking_for(arn, access.provider_audiences(arn), claim.key.audience):
+            present = access.provider_audiences(arn)
+            if present is None:
+                absent.add(claim.key.issuer)
+            if problem := lacking_for(arn, present, claim.key.audience):
                 found.append(Refusal(claim.binding, TrustReason.PROVIDER_MISSING, f"{claim.binding}: {problem}"))
-    return tuple(found)
+    return tuple(found), frozenset(absent)

@@ -35,7 +35,7 @@ def show(step: Step | Result) -> None:
     for refusal in step.refusals:
         printing.out.print(f"  refused ({refusal.reason}): {refusal.message}")
     for hindrance in step.hindrances:
-        printing.out.print(f"  of no use yet ({hindrance.reason}): {hindrance.message}")
+        printing.out.print(f"  not yet ({hindrance.reason}): {hindrance.message}")
 
 
 def as_json(step: Step | Result, results: Mapping[RoleArn, Result]) -> dict[str, Any]:

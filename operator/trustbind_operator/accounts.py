@@ -21,7 +21,7 @@ from trustbind_operator.budget import Budget
 from trustbind_operator.iam import AccountAccess, AwsAccess, ManagerRole
 from trustbind_operator.providers import apply_provider, lacking_for, plan_provider
 
-__all__ = ["AccountFacts", "Accounts", "CallWatch", "MismatchError"]
+__all__ = ["AccountFacts", "Accounts", "CallWatch", "MismatchError", "ProviderAbsentError"]
 
 T = TypeVar("T")
 
@@ -34,6 +34,10 @@ REMEMBER_FAILURE_SECONDS: Final = 15.0
 
 class MismatchError(AwsError):
     """The credentials lead into another account than the AWSAccount says."""
+
+
+class ProviderAbsentError(NotFoundError):
+    """The account has no OIDC provider for an issuer, and it is not ours to make."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +156,10 @@ class Accounts:
         if present is not None:
             known.others[provider] = present
         problem = lacking_for(provider, present, audience)
-        return NotFoundError(problem, operation="iam:GetOpenIDConnectProvider") if problem else None
+        if not problem:
+            return None
+        kind = ProviderAbsentError if present is None else NotFoundError
+        return kind(problem, operation="iam:GetOpenIDConnectProvider")
 
     def audiences_seen(self, account: AwsAccount) -> frozenset[str]:
         """Return the audiences that the account's OIDC provider was seen to list, or made to."""

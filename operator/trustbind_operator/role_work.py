@@ -14,12 +14,12 @@ from trustbind.errors import AwsError
 from trustbind.identities import Issuer
 from trustbind.plan import Refusal, claims_on, plan, withheld
 from trustbind.reasons import TrustReason
-from trustbind.statements import WebIdentityKey, owner_prefix, sid_of
+from trustbind.statements import FederatedKey, WebIdentityKey, owner_prefix, sid_of
 from trustbind_operator.accounts import MismatchError
 from trustbind_operator.chains import ChainBook, is_chained, managed_targets
 from trustbind_operator.desired import Verdict, desired_of, judge, stands_in, with_consent
 from trustbind_operator.failures import account_failure, role_failure
-from trustbind_operator.federated import hindered
+from trustbind_operator.federated import hindrances, without_absent
 from trustbind_operator.permissions import SourcePermission
 from trustbind_operator.reconcile import Commit, commit
 from trustbind_operator.registry import BindingEntry
@@ -195,6 +195,8 @@ class RoleWork:
             self.chains.asked(before, after, role)
         accounts_of = context.registry.accounts_of
         verdicts = [self.chains.step(v, role, accounts_of(v.entry.ref.namespace)) for v in asked]
+        found = hindrances(verdicts, context.accounts, account, access, role)
+        verdicts = without_absent(verdicts, found.absent, state.document, context.issuer)
         audiences = _audiences(verdicts)
         held, lacking = [], None
         try:
@@ -206,17 +208,16 @@ class RoleWork:
         wanted = [v for v in verdicts if v not in held or _was_there(v.entry)]
         desired = desired_of(role, context.issuer, wanted)
         limit = account.trust_policy_limit or access.trust_policy_limit()
-        others = hindered(verdicts, context.accounts, account, access, role)
         if account.drift_policy is DriftPolicy.REPAIR:
             permission = SourcePermission(access, role, context.issuer, managed_targets(role, verdicts))
             permission.widen()
             done = commit(access, desired, limit=limit, first=state, patience=context.patience)
             if done.problem is None and done.plan.blocked is None:
                 permission.narrow()
-            return _Whole(verdicts, done, held, lacking, others)
+            return _Whole(verdicts, done, held, lacking, found.told)
         planned = plan(state.document, desired, limit)
         if planned.is_empty:
-            return _Whole(verdicts, Commit(planned, state), held, lacking, others)
+            return _Whole(verdicts, Commit(planned, state), held, lacking, found.told)
         what = ", ".join(f"{change.kind} {change.sid}" for change in planned.changes)
         refusal = Refusal(
             None,
@@ -224,12 +225,14 @@ class RoleWork:
             f"AWSAccount {account.name} has driftPolicy Observe, so nothing is written to the trust policy of {role}; "
             f"it differs: {what}",
         )
-        return _Whole(verdicts, Commit(withheld(planned, desired, refusal), state), held, lacking, others)
+        return _Whole(verdicts, Commit(withheld(planned, desired, refusal), state), held, lacking, found.told)
 
     async def _conclude(self, role: RoleArn, verdict: Verdict, whole: _Whole) -> None:
         """Tell one binding what came of it."""
         done = whole.commit
-        outcome = replace(self._outcome(verdict, done), hindrance=whole.hindered.get(verdict.entry.ref))
+        outcome = self._outcome(verdict, done)
+        if (hindrance := whole.hindered.get(verdict.entry.ref)) is not None:
+            outcome = _hindered(outcome, hindrance)
         stands = bool(verdict.claims) and verdict.entry.ref in done.plan.applied and done.problem is None
         outcome = self.chains.concluded(verdict, role, outcome, stands=stands, issuer=self._context.issuer)
         if verdict.entry.deleting and outcome.reason in {TrustReason.REVOKED, TrustReason.RETAINED}:
@@ -405,9 +408,16 @@ def _told(verdict: Verdict) -> tuple[str, str]:
     return TrustReason.APPLIED.value, "pods get container credentials; the association with the role is EKS's"
 
 
+def _hindered(outcome: BindingOutcome, hindrance: Refusal) -> BindingOutcome:
+    """Return the outcome of a binding for which another issuer's provider is not as it should be."""
+    if outcome.reason is None and not outcome.statement_id:  # nothing of it is written
+        return replace(outcome, reason=hindrance.reason, message=hindrance.message)
+    return replace(outcome, hindrance=hindrance)
+
+
 def _counted(verdict: Verdict) -> str:
-    binding = verdict.entry.binding
-    count, others = len(verdict.subjects), sum(len(e.subjects) for e in binding.federated) if binding else 0
+    count = len(verdict.subjects)
+    others = sum(len(c.subjects) for c in verdict.claims if isinstance(c.key, FederatedKey))
     parts = [f"{count} service account{'' if count == 1 else 's'}"] if count or not others else []
     parts += [f"{others} subject{'' if others == 1 else 's'} of other issuers"] if others else []
     return " and ".join(parts)

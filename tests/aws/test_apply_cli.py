@@ -177,16 +177,21 @@ def test_provider_managed_by_hand(shell: Shell) -> None:
 
 
 def test_other_issuer(shell: Shell) -> None:
-    """Trust for another issuer's subjects is written; that its provider is lacking is told, and not mended."""
+    """Trust for another issuer's subjects is written once its provider is there; that it is not is told."""
     entry = {"issuer": GITHUB, "subjects": ["repo:example-org/shop:*"]}
+    objects = (binding("b", federatedSubjects=[entry]), account())
 
-    done = shell.apply("--yes", objects=(binding("b", federatedSubjects=[entry]), account()))
+    done = shell.apply("--yes", objects=objects)
 
     assert done.code == REFUSED
-    assert (
-        f"of no use yet (ProviderMissing): team-a/b: account {ACCOUNT_B} has no OIDC provider for {GITHUB}" in done.out
-    )
+    assert f"not yet (ProviderMissing): team-a/b: account {ACCOUNT_B} has no OIDC provider for {GITHUB}" in done.out
     assert [operation for operation, _ in shell.writes()] == ["CreateOpenIDConnectProvider", "UpdateAssumeRolePolicy"]
+    assert shell.subjects() == ["system:serviceaccount:team-a:reader"]
+
+    shell.provider(GITHUB)
+    done = shell.apply("--yes", objects=objects)
+
+    assert done.code == DONE
     blocks = [s["Condition"].get("StringLike") for s in shell.statements() if is_ours(s)]
     assert {"token.actions.githubusercontent.com:sub": ["repo:example-org/shop:*"]} in blocks
 

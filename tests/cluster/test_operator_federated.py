@@ -144,8 +144,9 @@ def test_a_missing_provider_is_told(world: World, workflows: TokenIssuer) -> Non
     told(binding, "ProviderMissing", f"account {account.id} has no OIDC provider for {GITHUB}", AUDIENCE)
     applied = {c["type"]: c["status"] for c in binding.get()["status"]["conditions"]}
     assert applied["TrustApplied"] == "True"
-    assert len(account.owned()) == 2
+    assert account.subjects() == [f"{team.namespace}:reader"]
     assert account.calls("CreateOpenIDConnectProvider") == 1  # the cluster's own
 
     has_provider(account, workflows)
     binding.ready()
+    assert len(account.owned()) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any, Final
 
 import pytest
@@ -104,13 +105,13 @@ def test_grant_is_withdrawn(scene: RoleScene) -> None:
     ],
 )
 def test_provider_is_lacking(scene: RoleScene, present: set[str] | None, said: str) -> None:
-    """The trust is written all the same, accounts can use it, and the binding says what is lacking."""
+    """Accounts are let in, subjects too unless there is no provider at all, and the binding says what is lacking."""
     scene.aws.others = {} if present is None else {GITHUB.host_path: present}
     scene.has_binding(body())
 
     assert scene.run() is Next.RETRY
 
-    assert (scene.trusted(), let_in(scene)) == (["app"], [MAIN])
+    assert (scene.trusted(), let_in(scene)) == (["app"], [] if present is None else [MAIN])
     told = conditions(scene)
     assert told["Ready"][:2] == ("False", "ProviderMissing")
     assert said in told["Ready"][2]
@@ -122,6 +123,36 @@ def test_provider_is_lacking(scene: RoleScene, present: set[str] | None, said: s
     scene.aws.others[GITHUB.host_path] = {"sts.amazonaws.com"}
     assert scene.run() is Next.RESYNC
     assert scene.ready()[0] == "True"
+    assert let_in(scene) == [MAIN]
+
+
+def test_provider_goes_later(scene: RoleScene) -> None:
+    """What stands is not taken away because the provider is; it is only told."""
+    scene.settled(body())
+    scene.aws.others = {}
+    scene.today += timedelta(hours=1)
+    scene.accounts.inspect(scene.account(), frozenset())  # as it is done from time to time
+
+    assert scene.run() is Next.RETRY
+
+    assert scene.ready()[:2] == ("False", "ProviderMissing")
+    assert (scene.trusted(), let_in(scene)) == (["app"], [MAIN])
+    assert scene.notes.commits[-1][1] == "unchanged"
+
+
+def test_workflows_alone_without_a_provider(scene: RoleScene) -> None:
+    """Nothing is written for nobody, nothing of it is said to be applied, and it can be deleted."""
+    scene.aws.others = {}
+    scene.has_binding(body(serviceAccountNames=None))
+
+    assert scene.run() is Next.RETRY
+
+    told = conditions(scene)
+    assert {told["Ready"][:2], told["TrustApplied"][:2]} == {("False", "ProviderMissing")}
+    assert scene.aws.roles[ROLE].statements == (OPS,)
+    scene.delete()
+    scene.run()
+    assert not scene.exists()
 
 
 @pytest.mark.parametrize(
