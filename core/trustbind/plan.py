@@ -203,8 +203,7 @@ def plan(current: TrustDocument, desired: Desired, limit: int = DEFAULT_LIMIT) -
     written. Where not everything fits, what is there already stays, and of the rest the oldest bindings come first.
     """
     valid, refusals = _valid_claims(desired, desired.claims)
-    leaving, _ = _valid_claims(desired, desired.retained)  # what cannot be written never was there to be kept
-    desired = replace(desired, claims=tuple(valid), retained=tuple(leaving))
+    desired = replace(desired, claims=tuple(valid), retained=tuple(_standing(current, desired)))
     desired, unretained = _retainable(current, desired, limit)
     refusals += unretained
     claims, taken = _without_taken_sids(desired, sorted(desired.claims, key=_by_age))
@@ -342,17 +341,37 @@ def _too_long(desired: Desired, claim: Claim, size: int, limit: int) -> Refusal:
 
 def _present(current: TrustDocument, desired: Desired) -> Callable[[Claim], bool]:
     """Return a predicate: does the current document already let in everyone whom the claim names?"""
+    held = _held_by(current, desired)
+    return lambda claim: (names := held(claim)) is not None and names.issuperset(map(str, claim.subjects))
+
+
+def _standing(current: TrustDocument, desired: Desired) -> list[Claim]:
+    """Return what bindings leave that go, as far as it stands: nobody is let in by a deletion who was not before.
+
+    A spec can be changed and the binding deleted at once, before anybody asks whether the change is granted.
+    """
+    held = _held_by(current, desired)
+    left: list[Claim] = []
+    for claim in sorted(desired.retained, key=_by_age):
+        names = held(claim)
+        subjects = tuple(s for s in claim.subjects if names is not None and str(s) in names)
+        if names is not None and (subjects or isinstance(claim.key, ChainKey)):
+            left.append(replace(claim, subjects=subjects))
+    return left
+
+
+def _held_by(current: TrustDocument, desired: Desired) -> Callable[[Claim], frozenset[str] | None]:
+    """Return a function: whom does the claim's statement let in now? None without such a statement."""
     owned = {s["Sid"]: s for s in current.statements if is_owned(s, desired.issuer)}
 
-    def is_present(claim: Claim) -> bool:
+    def held(claim: Claim) -> frozenset[str] | None:
         statement = owned.get(sid_of(desired.issuer, claim.key))
         if statement is None:
-            return False
+            return None
         foreign = claim.key.issuer if isinstance(claim.key, FederatedKey) else None
-        held = subjects_of(statement, foreign or desired.issuer, of_cluster=foreign is None)
-        return held.issuperset(map(str, claim.subjects))
+        return subjects_of(statement, foreign or desired.issuer, of_cluster=foreign is None)
 
-    return is_present
+    return held
 
 
 def _wanted(desired: Desired, claims: Iterable[Claim]) -> dict[str, Statement]:

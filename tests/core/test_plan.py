@@ -284,7 +284,7 @@ def test_an_invalid_claim_does_not_stop_what_leaves() -> None:
     """A claim that cannot be written is refused, or has nothing to leave, while another binding leaves its trust."""
     bad = claim("a", WebIdentityKey("x", (ExtraCondition("StringLike", ISSUER.subject_key, ("*",)),)))
 
-    staying = plan(EMPTY, Desired(ROLE, ISSUER, (bad,), (claim("z"),)))
+    staying = plan(document(statement("z")), Desired(ROLE, ISSUER, (bad,), (claim("z"),)))
     leaving = plan(document(FOREIGN), Desired(ROLE, ISSUER, (), (bad,)))
 
     assert [r.binding for r in staying.refusals] == [bad.binding]
@@ -302,6 +302,21 @@ def test_retained() -> None:
     assert plan(planned.document, Desired(ROLE, ISSUER, (claim("a"),), (claim("b"),))).is_empty
     assert plan(planned.document, wanted(claim("a"))).is_empty
     assert plan(planned.document, wanted()).document.statements == (kept,)
+
+
+def test_only_what_stands_is_retained() -> None:
+    """A binding that was changed and deleted at once leaves what stood, and lets nobody in."""
+    current = document(statement("a"))
+
+    wider = plan(current, Desired(ROLE, ISSUER, (), (claim("b", WEB, "a", "admin"),)))
+    other = plan(current, Desired(ROLE, ISSUER, (), (claim("b", WebIdentityKey("x"), "admin"),)))
+    chain = plan(document(FOREIGN), Desired(ROLE, ISSUER, (), (claim("b", ChainKey(SOURCE)),)))
+
+    (left,) = wider.document.statements
+    assert left == statement("a") | {"Sid": left["Sid"]}
+    assert left["Sid"].startswith("TrustbindRetained")
+    assert other.document == document(placeholder(ISSUER, ROLE))
+    assert chain.is_empty
 
 
 BINDING = RoleBinding(BindingRef("team-a", "b"), ROLE, service_account_names=("reader",), conditions=())

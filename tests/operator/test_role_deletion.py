@@ -12,6 +12,7 @@ from support.operator_world import (
     ROLE,
     account_body,
     binding_body,
+    grant_body,
 )
 from support.role_scene import RoleScene
 from trustbind.documents import TrustDocument
@@ -22,6 +23,7 @@ from trustbind.errors import (
     ThrottledError,
     UnreachableError,
 )
+from trustbind.grants import RoleGrant
 from trustbind.statements import owner_prefix
 from trustbind_operator.work import Next
 
@@ -97,6 +99,21 @@ def test_retained_after_a_failure(scene: RoleScene, method: str) -> None:
 
     assert not scene.exists()
     assert [sid[:17] for sid in scene.sids()] == ["Ops", "TrustbindRetained"]
+
+
+def test_nobody_is_let_in_by_a_deletion(scene: RoleScene) -> None:
+    """A binding that is widened past its grant and deleted in the same instant leaves only what was granted."""
+    scene.registry.grants = {"all": RoleGrant.parse(grant_body(serviceAccountNames=["app"]))}
+    scene.settled(binding_body(deletionPolicy="Retain"))
+    scene.change(serviceAccountNames=["admin", "app"])
+    scene.delete()
+
+    scene.run()
+
+    assert not scene.exists()
+    (kept,) = (s for s in scene.aws.roles[ROLE].statements if s != OPS)
+    assert kept["Sid"].startswith("TrustbindRetained")
+    assert kept["Condition"]["StringEquals"][ISSUER.subject_key] == ["system:serviceaccount:team-a:app"]
 
 
 def test_nothing_is_retained_that_was_taken_back(scene: RoleScene) -> None:
