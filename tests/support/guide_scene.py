@@ -20,8 +20,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import yaml
+
 from support.kube import ApiError
-from support.pages import DOCS, objects
+from support.pages import DOCS, blocks, objects
 from support.processes import eventually
 from support.world import API_VERSION, OPERATOR_ACCOUNT, SECONDS, Account, Binding, World, aws_policy, policy
 
@@ -108,6 +110,10 @@ class Guide:
         """Return the objects in these files of the page."""
         return [manifest for name in names for manifest in objects(self.page, name)]
 
+    def values(self) -> list[Json]:
+        """Return the page's values of the chart."""
+        return [yaml.safe_load(block.text) for block in blocks(self.page) if block.mark == "values"]
+
     def apply(self, *names: str) -> None:
         """Apply the objects in these files of the page, but for pods."""
         for manifest in self.objects(*names):
@@ -163,10 +169,16 @@ class Guide:
         """Return the scheduling gates that a pod has now."""
         return [gate["name"] for gate in self.world.api.get(pod)["spec"].get("schedulingGates", ())]
 
+    def pods(self, namespace: str = "team-a") -> list[Json]:
+        """Return the pods of a namespace that are not on their way out."""
+        items = self.world.api.request("GET", f"/api/v1/namespaces/{namespace}/pods")["items"]
+        live = (pod for pod in items if "deletionTimestamp" not in pod["metadata"])
+        return [{"apiVersion": "v1", "kind": "Pod"} | pod for pod in live]
+
     def runs(self, pod: Json) -> None:
-        """Say what a kubelet would say of a pod that runs."""
+        """Say what a kubelet would say of a pod that runs and is ready."""
         path = f"{self.world.api.path(pod)}/status"
-        change = {"status": {"phase": "Running"}}
+        change = {"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}
         self.world.api.request("PATCH", path, change, content_type="application/merge-patch+json")
 
     # --- the container ----------------------------------------------------------------------------------------------
