@@ -38,6 +38,7 @@ NEEDED: Final = {
     "cross-account.md",
     "gitops.md",
     "guides/chains.md",
+    "guides/configmap.md",
     "guides/eks-other-account.md",
     "guides/missed-pods.md",
     "guides/sessions.md",

@@ -14,7 +14,7 @@ from support.guide_scene import WHOAMI, Guide
 from support.halves import Operator, Webhook
 from support.kubeclient import ROOT, load_manifests
 from support.processes import eventually
-from support.world import FOREIGN, SECONDS, World
+from support.world import FOREIGN, SECONDS, SYSTEM, World
 from trustbind.identities import Issuer
 from trustbind.source_policies import policy_name
 
@@ -226,11 +226,39 @@ def test_without_an_operator(open_guide: Opens, tmp_path: Path) -> None:
     assert not any(path.startswith("/spec/schedulingGates") for path in paths)
 
 
+def test_roles_from_a_config_map(open_guide: Opens, tmp_path: Path) -> None:
+    """configmap.md: with the page's settings, pods get the roles of the page's ConfigMap, by ARN and by name."""
+    guide = open_guide("configmap.md")
+    guide.namespace("team-b")
+    reads = [{"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["pod-identity-webhook"]}]
+    meta = {"name": "trustbind-webhook-roles", "namespace": "kube-system"}
+    rbac = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": meta}
+    guide.put(rbac | {"kind": "Role", "rules": [rule | {"verbs": ["list", "watch"]} for rule in reads]})
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "trustbind-webhook-roles"}
+    who = {"kind": "ServiceAccount", "name": "trustbind-webhook", "namespace": SYSTEM}
+    guide.put(rbac | {"kind": "RoleBinding", "roleRef": role, "subjects": [who]})
+    guide.apply("roles.yaml", "pods.yaml")
+    (values,) = guide.values()
+    webhook = Webhook(guide.world, tmp_path, **values["webhook"]["settings"])
+    with webhook.process:
+        reader, shipper = (added(webhook, *who) for who in (("team-a", "reader"), ("team-b", "log-shipper")))
+
+    assert f'"value": "arn:aws:iam::{OURS}:role/team-a/s3-reader"' in reader
+    assert '"audience": "amazonaws.com", "expirationSeconds": 3600' in reader
+    assert f'"value": "arn:aws:iam::{OURS}:role/log-shipper"' in shipper
+    assert '"audience": "amazonaws.com", "expirationSeconds": 86400' in shipper
+    assert '"name": "AWS_STS_REGIONAL_ENDPOINTS", "value": "regional"' in shipper
+
+
 def patched(webhook: Webhook, namespace: str, account: str) -> list[str]:
     """Return where a webhook would change a pod."""
+    return [operation["path"] for operation in json.loads(added(webhook, namespace, account))]
+
+
+def added(webhook: Webhook, namespace: str, account: str) -> str:
+    """Return how a webhook would change a pod, as JSON in the usual spelling."""
     answer: dict[str, Any] = webhook.review(namespace, account)
-    patch: list[dict[str, Any]] = json.loads(base64.b64decode(answer["patch"])) if "patch" in answer else []
-    return [operation["path"] for operation in patch]
+    return json.dumps(json.loads(base64.b64decode(answer["patch"])) if "patch" in answer else [])
 
 
 def test_missed_pods(open_guide: Opens, operator: Operator) -> None:
