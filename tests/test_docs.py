@@ -41,6 +41,7 @@ NEEDED: Final = {
     "guides/configmap.md",
     "guides/eks-other-account.md",
     "guides/missed-pods.md",
+    "guides/other-identity-providers.md",
     "guides/sessions.md",
     "guides/several-roles.md",
     "guides/wait-until-ready.md",
