@@ -140,8 +140,8 @@ def _cluster(raw: _Eks | None) -> EksCluster | None:
         return None
     if not _CLUSTER_NAME.fullmatch(raw.cluster_name):
         raise InvalidValueError(
-            f"{raw.cluster_name!r} is not the name of an EKS cluster (1 to 100 letters, digits, '-' or '_'; the first is "
-            "a letter or a digit)",
+            f"{raw.cluster_name!r} is not the name of an EKS cluster (at most 100 letters, digits or "
+            "characters of _-, the first a letter or digit)",
             field="spec.eks.clusterName",
         )
     return EksCluster(raw.cluster_name, region_of(raw.region, field="spec.eks.region"))
