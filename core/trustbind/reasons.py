@@ -124,6 +124,15 @@ class TrustReason(StrEnum):
     OBSERVED = "DriftObserved"
     """The account is only watched: the difference is told and nothing is written. Remedy: set driftPolicy: Repair, or
     make the change by hand."""
+    # EKS Pod Identity
+    UNTRUSTED = "PodIdentityUntrusted"
+    """The role's trust policy does not let EKS Pod Identity in (pods.eks.amazonaws.com) for an account of the binding.
+    Remedy: add the statement that the message shows, or correct the condition that it names."""
+    ASSOCIATION_TAKEN = "AssociationTaken"
+    """EKS has an association of the service account with another role already, and somebody else made it. An account
+    has one. Remedy: delete that association, or take the account out of the binding."""
+    CLUSTER_NOT_FOUND = "EksClusterNotFound"
+    """EKS has no cluster of that name in that account and region. Remedy: correct spec.eks of the AWSAccount."""
     AWS_FAILED = "AwsFailed"
     """AWS failed a call for a reason that is none of the others. Remedy: see the message; it is tried again."""
 
