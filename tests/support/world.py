@@ -287,6 +287,7 @@ class World:
                 "inlinePolicies": {
                     "manager": _aws_policy("manager-role-policy.json"),
                     "chains": _aws_policy("manager-role-chains-policy.json"),
+                    "eks": _aws_policy("manager-role-eks-policy.json"),
                 },
             }
             self.aws.seed({"accounts": {number: {"roles": [role]}}})
