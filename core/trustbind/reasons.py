@@ -56,7 +56,8 @@ class TrustReason(StrEnum):
 
     # As it should be
     APPLIED = "TrustApplied"
-    """The role's trust policy holds the statement. Remedy: none needed."""
+    """The role's trust policy holds the statement. With EKS Pod Identity: EKS has the associations, or only the pods
+    are seen to. Remedy: none needed."""
     GRANTED = "Granted"
     """A RoleGrant covers the binding. Remedy: none needed."""
     ACCOUNT_READY = "AccountReady"
@@ -71,8 +72,8 @@ class TrustReason(StrEnum):
     NO_SUBJECTS = "NoSubjects"
     """The binding's selector matches no service account. Remedy: create the account, or correct the selector."""
     PROFILE_CONFLICT = "ProfileConflict"
-    """An older binding already claims the profile for this account. Remedy: remove one of the two, or give this one
-    another spec.profile."""
+    """An older binding already claims the profile for this account; by EKS Pod Identity an account has one role,
+    whatever the profiles. Remedy: remove one of the two, or give this one another spec.profile."""
     # Who may bind what
     NOT_GRANTED = "NotGranted"
     """No RoleGrant covers the binding. Remedy: a cluster administrator creates or widens a RoleGrant."""
@@ -138,10 +139,10 @@ class TrustReason(StrEnum):
 
     # The end
     REVOKED = "TrustRevoked"
-    """The binding's statement is gone from the trust policy. Remedy: none needed."""
+    """The binding's statement is gone from the trust policy, or its associations from EKS. Remedy: none needed."""
     RETAINED = "TrustRetained"
-    """The binding is gone and its trust was left, as it asked for. Remedy: none needed; remove the statement by hand
-    when it is not wanted any more."""
+    """The binding is gone and its trust was left, as it asked for. Remedy: none needed; remove the statement, or the
+    association in EKS, by hand when it is not wanted any more."""
 
     # Pods
     WAITING = "WaitingForTrust"
