@@ -8,7 +8,7 @@ ARN and account).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -39,11 +39,13 @@ BINDING_TAG: Final = "trustbind.dev/binding"
 
 _TAG_LENGTH: Final = 256  # EKS User Guide, "Tag restrictions"
 
+_BY_ACCOUNT: Final = "kubernetes-service-account"
+
 _SESSION_TAGS: Final = (
     "eks-cluster-arn",
     "eks-cluster-name",
     "kubernetes-namespace",
-    "kubernetes-service-account",
+    _BY_ACCOUNT,
     "kubernetes-pod-name",
     "kubernetes-pod-uid",
 )
@@ -59,8 +61,8 @@ def tags_of(issuer: Issuer, binding: BindingRef) -> dict[str, str]:
     return {OWNER_TAG: owner_of(issuer), BINDING_TAG: str(binding)[:_TAG_LENGTH]}
 
 
-def untrusted(document: TrustDocument, role: RoleArn, cluster: EksCluster, subject: Subject) -> str:
-    """Return a sentence when the trust policy for certain does not let EKS Pod Identity in for ``subject``; else empty.
+def untrusted(document: TrustDocument, role: RoleArn, cluster: EksCluster, subjects: Sequence[Subject]) -> str:
+    """Return a sentence when the trust policy for certain does not let EKS Pod Identity in for a subject; else empty.
 
     What a request will have is known in part: cluster, namespace and account, but not the pod. Conditions on anything
     else are taken to hold, and what the evaluator does not understand is no reason either.
@@ -69,8 +71,16 @@ def untrusted(document: TrustDocument, role: RoleArn, cluster: EksCluster, subje
         document: the role's trust policy.
         role: whose it is; its account is the cluster's.
         cluster: where the pods run.
-        subject: the service account.
+        subjects: service accounts of one namespace.
     """
+    by_account = _BY_ACCOUNT in document.to_json().lower()
+    for subject in subjects if by_account else subjects[:1]:  # else all of a namespace fare the same
+        if text := _untrusted(document, role, cluster, subject):
+            return text
+    return ""
+
+
+def _untrusted(document: TrustDocument, role: RoleArn, cluster: EksCluster, subject: Subject) -> str:
     context = _context(role, cluster, subject)
     known = {key.lower() for key in context}
     hopeful = document.with_statements(h for s in document.statements if (h := _hopeful(s, known)) is not None)
@@ -111,7 +121,7 @@ def _context(role: RoleArn, cluster: EksCluster, subject: Subject) -> dict[str, 
         "aws:RequestTag/eks-cluster-arn": (arn,),
         "aws:RequestTag/eks-cluster-name": (cluster.name,),
         "aws:RequestTag/kubernetes-namespace": (subject.namespace,),
-        "aws:RequestTag/kubernetes-service-account": (subject.name,),
+        f"aws:RequestTag/{_BY_ACCOUNT}": (subject.name,),
         "aws:TagKeys": _SESSION_TAGS,
         "aws:SourceArn": (arn,),
         "aws:SourceAccount": (role.account_id,),

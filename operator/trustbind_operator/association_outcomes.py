@@ -129,8 +129,7 @@ class Teller:
         document = self.seen.document
         if document is None:
             return self.seen.reason, self.seen.message
-        told = (untrusted(document, self.role, self.cluster, s) for s in verdict.subjects)
-        closed = next((text for text in told if text), "")
+        closed = untrusted(document, self.role, self.cluster, verdict.subjects)
         error = self.result.error
         # EKS looks at the trust policy, too, and says less about it.
         if closed and (held_up is None or (error is not None and error.code == "InvalidParameterException")):

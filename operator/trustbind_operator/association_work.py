@@ -234,8 +234,8 @@ class AssociationWork:
             if verdict.cluster is not None:
                 for subject in verdict.subjects:
                     wanted.setdefault(subject, verdict.entry.ref)
-        retained = {s for v in verdicts if v.retains for s in set(accounts_of(v))} - wanted.keys()
-        looked_at = self._known.get(role, set()) | {s for v in verdicts if v.entry.guarded for s in set(accounts_of(v))}
+        retained = {s for v in verdicts if v.retains for s in accounts_of(v)}
+        looked_at = self._known.get(role, set()) | {s for v in verdicts if v.entry.guarded for s in accounts_of(v)}
         if not readable:
             return Wish({}, retained, looked_at - wanted.keys())
         return Wish(wanted, retained, looked_at | wanted.keys())
@@ -282,7 +282,6 @@ class AssociationWork:
         return (
             outcome.reason in TRANSIENT
             and self._failures.get(role, 0) < BELIEVED_FAILURES
-            and not entry.deleting
             and (ready_condition(entry.status) or {}).get("status") == "True"
             and entry.status.get("observedGeneration") == entry.generation
         )

@@ -73,8 +73,7 @@ def judge(entry: BindingEntry, registry: Registry, role: RoleArn) -> Verdict:
     subjects = binding.subjects(accounts)
     if entry.deleting:
         retains = binding.deletion_policy is DeletionPolicy.RETAIN and _may_stand(entry)
-        by_agent = binding.method is Method.POD_IDENTITY
-        claims = claims_on(role, binding, accounts) if retains and not by_agent else ()
+        claims = claims_on(role, binding, accounts) if retains else ()
         return Verdict(entry, None, None, "it is being deleted", subjects, claims, retains)
     if conflict := profile_conflict(binding, registry.rivals(binding), accounts):
         return Verdict(entry, None, TrustReason.PROFILE_CONFLICT, conflict, subjects)

@@ -21,9 +21,9 @@ READER: Final = Subject("team-a", "reader")
 OPS: Final = {"Sid": "Ops", "Effect": "Allow", "Principal": {"AWS": "111122223333"}, "Action": "sts:AssumeRole"}
 
 
-def told(*statements: Any) -> str:
+def told(*statements: Any, subjects: tuple[Subject, ...] = (READER,)) -> str:
     """Return what is said about a trust policy of these statements."""
-    return untrusted(TrustDocument.parse({"Version": "2012-10-17", "Statement": statements}), ROLE, CLUSTER, READER)
+    return untrusted(TrustDocument.parse({"Version": "2012-10-17", "Statement": statements}), ROLE, CLUSTER, subjects)
 
 
 def when(operator: str, key: str, *values: str) -> dict[str, Any]:
@@ -107,6 +107,15 @@ def test_not_let_in(statements: list[Any], action: str, because: str) -> None:
         'add this statement: {"Effect": "Allow", "Principal": {"Service": "pods.eks.amazonaws.com"}, '
         '"Action": ["sts:AssumeRole", "sts:TagSession"]}'
     )
+
+
+def test_every_account_is_looked_at_where_it_matters() -> None:
+    """A condition on the account is asked for each; the first that is not let in is told."""
+    accounts = (READER, Subject("team-a", "writer"))
+    by_account = when("StringEquals", "AWS:RequestTag/Kubernetes-Service-Account", "reader")
+    assert "for service account team-a/writer" in told(by_account, subjects=accounts)
+    assert "for service account team-a/reader" in told(OPS, subjects=accounts)
+    assert told(STATEMENT, subjects=accounts) == told(OPS, subjects=()) == ""
 
 
 def test_marks() -> None:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from support.agent_scene import APP, EKS, AgentScene, agent_body
-from support.operator_world import ACCOUNT, OTHER_ROLE, ROLE, account_body
+from support.operator_world import ACCOUNT, OPS, OTHER_ROLE, ROLE, account_body
+from trustbind.documents import TrustDocument
 from trustbind.errors import AccessDeniedError, AwsError, NotFoundError, ThrottledError, UnreachableError
 from trustbind.identities import Subject
 from trustbind_operator.work import Next
@@ -191,6 +192,17 @@ def test_what_was_done_before_a_failure_is_told_as_done(scene: AgentScene) -> No
     assert scene.ready("one")[0] == "True"
     assert scene.ready("two")[:2] == ("False", "AccessDenied")
     assert scene.eks.roles() == {"team-a/a": str(ROLE)}
+
+
+def test_what_keeps_an_association_from_being_made_is_told_before_the_trust(scene: AgentScene) -> None:
+    """One thing after the other: without the association, nobody comes to the role's trust policy."""
+    scene.aws.roles[ROLE] = TrustDocument((OPS,))
+    scene.eks.errors["create"] = [DENIED]
+    scene.has_binding(agent_body())
+    scene.run()
+    assert scene.ready()[1] == "AccessDenied"
+    scene.run()
+    assert scene.ready()[1] == "PodIdentityUntrusted"
 
 
 def test_account_that_cannot_be_entered(scene: AgentScene) -> None:

@@ -64,6 +64,20 @@ def test_only_what_matters_is_described(scene: AgentScene) -> None:
     assert scene.eks.calls == {"listed": 1, "described": 1}
 
 
+def test_binding_that_changed_meanwhile_is_left_out(scene: AgentScene) -> None:
+    """One that could not get its finalizer waits, and nothing is made for it; the others go on."""
+    scene.has_binding(agent_body("goes", serviceAccountNames=["x"]))
+    scene.has_binding(agent_body("stays", serviceAccountNames=["y"]))
+
+    def goes() -> None:
+        assert scene.eks.calls == {}
+        del scene.cluster.objects[("RoleBinding", "team-a/goes")]
+
+    scene.cluster.before_guard.append(goes)
+    scene.run()
+    assert scene.eks.roles() == {"team-a/y": str(ROLE)}
+
+
 def test_drift_is_repaired_quietly(scene: AgentScene) -> None:
     """Deleted, or moved to another role; the binding was Ready all the time."""
     scene.settled()
@@ -347,8 +361,9 @@ def _status_gone(scene: AgentScene) -> None:
 
 
 def _unguarded(scene: AgentScene) -> None:
-    scene.cluster.objects[("RoleBinding", "team-a/b")]["metadata"]["finalizers"] = []
-    scene.change()
+    body = scene.cluster.objects[("RoleBinding", "team-a/b")]
+    body["metadata"]["finalizers"] = []
+    scene.has_binding(body)
 
 
 def _changed(scene: AgentScene) -> None:
