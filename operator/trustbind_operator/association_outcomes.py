@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,7 +14,7 @@ from trustbind.errors import AwsError, InvalidValueError
 from trustbind.identities import Issuer, Subject
 from trustbind.pod_identity import untrusted
 from trustbind.reasons import TrustReason
-from trustbind_operator.associations import Association, Step
+from trustbind_operator.associations import Association, AssociationPlan, Step
 from trustbind_operator.desired import Verdict
 from trustbind_operator.registry import BindingEntry
 from trustbind_operator.status import BindingOutcome, is_in_step, ready_condition
@@ -78,6 +78,13 @@ class Result:
     lent: set[Subject] = field(default_factory=set)
     written: int = 0
     error: AwsError | None = None
+
+    def planned(self, looked_at: set[Subject], plan: AssociationPlan, *, overruled: Collection[Subject]) -> None:
+        """Take note of a plan for some accounts, which may not be the first one."""
+        self.undone = (self.undone - looked_at) | {step.subject for step in plan.steps}
+        self.overruled = (self.overruled - looked_at) | set(overruled)
+        self.lent = (self.lent - looked_at) | plan.lent
+        self.taken = {s: a for s, a in self.taken.items() if s not in looked_at} | dict(plan.taken)
 
 
 @dataclass(frozen=True, slots=True)

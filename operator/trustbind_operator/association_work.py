@@ -9,6 +9,7 @@ is that role's, and one namespace of a cluster is worked on by one role at a tim
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
@@ -37,6 +38,8 @@ Release = Callable[[BindingEntry, TrustReason, str], Awaitable[None]]
 
 _ROUNDS: Final = 3
 """How often a namespace is listed again because somebody else wrote in it meanwhile."""
+
+_GOING: Final = frozenset({TrustReason.REVOKED, TrustReason.RETAINED})
 
 _OVERTAKEN: Final = frozenset({"ResourceInUseException", "ResourceNotFoundException", "NotFoundException"})
 
@@ -111,16 +114,12 @@ class AssociationWork:
         else:
             self._failures.pop(role, None)
         in_order = trouble is None and seen.document is not None
-        for verdict in verdicts:
-            outcome = teller.outcome(verdict)
-            if verdict.entry.deleting and outcome.reason in {TrustReason.REVOKED, TrustReason.RETAINED}:
-                await self._release(verdict.entry, outcome.reason, outcome.message)
-                continue
-            in_order &= outcome.reason is None or outcome.reason is verdict.reason
-            # Of an account that another role has claimed since, that role's turn is still to come, and then this one's.
-            if result.overruled.isdisjoint(verdict.subjects) and not self._is_believed(role, verdict, outcome):
-                await self._store(verdict.entry, role, outcome)
-        if not in_order:
+        told = [(verdict, teller.outcome(verdict)) for verdict in verdicts]
+        # Of an account that another role has claimed since, that role's turn is still to come, and then this one's.
+        await asyncio.gather(
+            *(self._conclude(role, v, outcome) for v, outcome in told if result.overruled.isdisjoint(v.subjects))
+        )
+        if not in_order or not all(_is_settled(verdict, outcome) for verdict, outcome in told):
             return Next.RETRY
         return Next.RESYNC if verdicts or self._known.get(role) else Next.NEVER
 
@@ -137,9 +136,14 @@ class AssociationWork:
             return set()
         wanted: set[Subject] = set()
         for entry in list(registry.bindings.values()):
-            if _names_role_of(entry, account_id) and entry.binding is not None:
-                verdict = judge(entry, registry, entry.binding.role)
-                wanted.update(verdict.subjects if verdict.cluster is not None else ())
+            binding = entry.binding
+            if (
+                binding is not None
+                and binding.method is Method.POD_IDENTITY
+                and binding.role.account_id == account_id
+                and (verdict := judge(entry, registry, binding.role)).cluster is not None
+            ):
+                wanted.update(verdict.subjects)
         found = await self._context.accounts.within(account_id, lambda: self._search(account, cluster, wanted))
         roles: set[RoleArn] = set()
         for association in found:
@@ -182,12 +186,9 @@ class AssociationWork:
             found = [store.described(each) for each in store.listed(namespace) if each.subject in looked_at]
             present = [association for association in found if association is not None]
             planned = plan_associations(str(role), issuer, wanted, present, wish.retained)
-            result.taken |= planned.taken
-            result.lent |= planned.lent
             steps = {step.subject: step for step in planned.steps}
             ours = {s for s in steps if s not in wanted or self._claims.get((role.account_id, s)) == role}
-            result.overruled |= steps.keys() - ours
-            result.undone -= looked_at - steps.keys()
+            result.planned(looked_at, planned, overruled=steps.keys() - ours)
             if account.drift_policy is DriftPolicy.OBSERVE:
                 result.differs |= {subject: steps[subject] for subject in ours}
                 return
@@ -276,6 +277,13 @@ class AssociationWork:
         context.observer.failed(role, reason, message)
         return reason, message
 
+    async def _conclude(self, role: RoleArn, verdict: Verdict, outcome: BindingOutcome) -> None:
+        """Tell one binding what came of it."""
+        if verdict.entry.deleting and outcome.reason in _GOING:
+            await self._release(verdict.entry, outcome.reason, outcome.message)
+        elif not self._is_believed(role, verdict, outcome):
+            await self._store(verdict.entry, role, outcome)
+
     def _is_believed(self, role: RoleArn, verdict: Verdict, outcome: BindingOutcome) -> bool:
         """Return whether a binding that was in order keeps its status although nobody could look."""
         entry = verdict.entry
@@ -323,6 +331,6 @@ def _carry_out(store: AssociationStore, role: str, step: Step) -> None:
             store.tag(association, step.tags)
 
 
-def _names_role_of(entry: BindingEntry, account_id: str) -> bool:
-    binding = entry.binding
-    return binding is not None and binding.method is Method.POD_IDENTITY and binding.role.account_id == account_id
+def _is_settled(verdict: Verdict, outcome: BindingOutcome) -> bool:
+    """Return whether a binding is as it should be, or is refused for what only its user or a grant can change."""
+    return outcome.reason in {None, verdict.reason, *_GOING}

@@ -286,6 +286,17 @@ def test_somebody_was_faster(scene: AgentScene, code: str) -> None:
     assert "somebody else keeps the association of app" in scene.ready()[2]
 
 
+def test_somebody_made_room_meanwhile(scene: AgentScene) -> None:
+    """What the last look shows counts, not what an earlier one did."""
+    scene.eks.has(APP, OTHER_ROLE)
+    scene.eks.meanwhile["create"] = [lambda: scene.eks.there.pop(APP)]
+    scene.eks.errors["create"] = [AwsError("too late", code="ResourceInUseException", operation="eks:Create")]
+    scene.has_binding(agent_body(serviceAccountNames=["app", "writer"]))
+    assert scene.run() is Next.RESYNC
+    assert scene.ready()[0] == "True"
+    assert scene.eks.roles() == {"team-a/app": str(ROLE), "team-a/writer": str(ROLE)}
+
+
 def test_without_a_cluster(scene: AgentScene) -> None:
     """Only the pods are seen to, as without an AWSAccount; what was made before stays, and is told at the end."""
     scene.settled()

@@ -33,7 +33,7 @@ class FakeEks:
         self.there: dict[Subject, Association] = {}
         self.errors: dict[str, list[AwsError]] = {}
         self.calls: Counter[str] = Counter()
-        self.meanwhile: dict[str, list[Callable[[], None]]] = {}
+        self.meanwhile: dict[str, list[Callable[[], object]]] = {}
         self._made = 0
 
     def has(
