@@ -18,6 +18,7 @@ class Association:
 
     Attributes:
         place: the cluster.
+        target: the role that pods go on to from ``role``; empty: none.
         request_token: of the request that created it; the same request sent again changes nothing.
     """
 
@@ -31,6 +32,7 @@ class Association:
     created: datetime
     modified: datetime
     tags: dict[str, str] = field(default_factory=dict)
+    target: str = ""
 
     def summary(self) -> dict[str, Any]:
         """Return what a list shows."""
@@ -51,6 +53,7 @@ class Association:
             "createdAt": self.created.timestamp(),
             "modifiedAt": self.modified.timestamp(),
             "disableSessionTags": False,
+            **({"targetRoleArn": self.target} if self.target else {}),
         }
 
 

@@ -74,7 +74,19 @@ class Eks:
         made = "a-" + "".join(secrets.choice(_ALPHABET) for _ in range(17))
         arn = f"{_prefix(place, identity)}:podidentityassociation/{place[2]}/{made}"
         now = self._state.clock.now()
-        association = Association(place, made, arn, namespace, service_account, role, token, now, now, dict(call.tags))
+        association = Association(
+            place,
+            made,
+            arn,
+            namespace,
+            service_account,
+            role,
+            request_token=token,
+            created=now,
+            modified=now,
+            tags=dict(call.tags),
+            target=call.param("targetRoleArn"),
+        )
         self._state.clusters.associations[arn] = association
         return {"association": association.whole()}
 
@@ -99,9 +111,11 @@ class Eks:
 
     def _update(self, call: Call, identity: Identity) -> dict[str, Any]:
         association = self._found(call, identity)
-        if not call.param("roleArn"):
+        if not call.param("roleArn") and not call.param("targetRoleArn"):
             raise AwsFailure("InvalidParameterException", "At least one field has to be changed.")
-        association.role = self._role(call, identity)
+        if call.param("roleArn"):
+            association.role = self._role(call, identity)
+        association.target = call.param("targetRoleArn") or association.target
         association.modified = self._state.clock.now()
         return {"association": association.whole()}
 

@@ -150,7 +150,7 @@ class Teller:
         where = f"{first.subject.namespace}/{first.subject.name}"
         more = f" (and {len(taken) - 1} more)" if len(taken) > 1 else ""
         return (
-            f"EKS cluster {self.cluster.name} associates service account {where}{more} with {first.role} already, and "
+            f"EKS cluster {self.cluster.name} associates service account {where}{more} with {first.gives} already, and "
             f"somebody else made that association; delete it (aws eks delete-pod-identity-association --cluster-name "
             f"{self.cluster.name} --region {self.cluster.region} --association-id {first.listed.id}), or take the "
             "account out of this binding"

@@ -318,7 +318,9 @@ class AssociationWork:
 
 def _carry_out(store: AssociationStore, role: str, step: Step) -> None:
     association = step.association
-    if association is None:
+    if association is not None and step.act is Act.REPLACE:
+        store.delete(association)
+    if association is None or step.act is Act.REPLACE:
         store.create(step.subject.namespace, step.subject.name, role, step.tags)
     elif step.act is Act.DELETE:
         store.delete(association)

@@ -38,18 +38,25 @@ class Association:
 
     Attributes:
         listed: which.
-        role: the ARN of the role that the account gets.
+        role: the ARN of the role that EKS assumes.
         tags: all of them.
+        target: the ARN of the role that EKS goes on to from there; empty: none. We never ask for one.
     """
 
     listed: Listed
     role: str
     tags: Mapping[str, str] = field(default_factory=dict)
+    target: str = ""
 
     @property
     def subject(self) -> Subject:
         """The service account."""
         return self.listed.subject
+
+    @property
+    def gives(self) -> str:
+        """The ARN of the role that pods end up with."""
+        return self.target or self.role
 
 
 class Act(StrEnum):
@@ -58,6 +65,7 @@ class Act(StrEnum):
     DELETE = "delete"
     DISOWN = "leave"
     CHANGE = "change"
+    REPLACE = "replace"
     CREATE = "create"
 
 
@@ -125,13 +133,15 @@ def plan_associations(
             if ours and association.role == role:
                 goes.append(Step(Act.DISOWN if subject in retained else Act.DELETE, subject, association))
         elif not ours:
-            if association.role == role:
+            if association.gives == role:
                 lent.add(subject)
             else:
                 taken[subject] = association
         else:
             tags = {k: v for k, v in tags_of(issuer, binding).items() if association.tags.get(k) != v}
-            if tags or association.role != role:
+            if association.target:  # an update cannot take it away
+                changes.append(Step(Act.REPLACE, subject, association, tags_of(issuer, binding)))
+            elif tags or association.role != role:
                 changes.append(Step(Act.CHANGE, subject, association, tags))
     comes = [
         Step(Act.CREATE, subject, None, tags_of(issuer, binding))

@@ -99,7 +99,7 @@ class EksAccess:
             )["association"]
         except NotFoundError:
             return None
-        return Association(listed, raw.get("roleArn", ""), raw.get("tags") or {})
+        return Association(listed, raw.get("roleArn", ""), raw.get("tags") or {}, raw.get("targetRoleArn") or "")
 
     def create(self, namespace: str, service_account: str, role: str, tags: Mapping[str, str]) -> None:
         """Associate a service account with a role.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -88,6 +89,17 @@ def test_drift_is_repaired_quietly(scene: AgentScene) -> None:
     scene.run()
     assert scene.eks.roles() == {"team-a/app": str(ROLE)}
     assert (scene.cluster.writes, scene.cluster.events) == ([], [])
+
+
+def test_target_role_that_somebody_added(scene: AgentScene) -> None:
+    """The association is made anew without it, with our tags."""
+    scene.settled()
+    before = scene.eks.there[APP]
+    scene.eks.there[APP] = replace(before, target=str(OTHER_ROLE))
+    scene.run()
+    after = scene.eks.there[APP]
+    assert (after.gives, after.tags, after.listed == before.listed) == (str(ROLE), before.tags, False)
+    assert scene.cluster.writes == []
 
 
 def test_accounts_that_are_selected(scene: AgentScene) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 import pytest
@@ -73,6 +74,17 @@ def test_foreign_ones_are_left(tags: dict[str, str]) -> None:
     assert plan == AssociationPlan((), {WRITER: other}, frozenset({READER}))
     assert planned(same, other) == AssociationPlan()
     assert not is_ours(same, ISSUER)
+
+
+def test_a_target_role_is_what_pods_get() -> None:
+    """A foreign association is judged by it; ours never has one, and an update could not take it away."""
+    via, beyond = replace(there(READER, OTHER_ROLE), target=str(ROLE)), replace(there(WRITER), target=str(OTHER_ROLE))
+    plan = planned(via, beyond, wanted=(READER, WRITER))
+    assert plan == AssociationPlan((), {WRITER: beyond}, frozenset({READER}))
+    ours = replace(there(READER, tags=OURS), target=str(OTHER_ROLE))
+    (step,) = planned(ours, wanted=(READER,)).steps
+    assert (step.act, step.tags) == (Act.REPLACE, OURS)
+    assert acts(planned(ours)) == [(Act.DELETE, "reader")]
 
 
 def test_what_is_not_wanted_any_more_goes() -> None:

@@ -87,6 +87,23 @@ def test_from_creation_to_deletion() -> None:
 
 
 @pytest.mark.usefixtures("cluster")
+def test_target_role() -> None:
+    """It is seen."""
+    root: Any = boto3.client("eks", region_name=BLUE.region, aws_access_key_id=TARGET, aws_secret_access_key="any")
+    wanted = {"clusterName": "blue", "namespace": "team-a", "serviceAccount": "reader", "roleArn": PODS}
+    far = "arn:aws:iam::777788889999:role/far"
+    root.create_pod_identity_association(**wanted, targetRoleArn=far)
+    store = eks()
+    (listed,) = store.listed()
+    made = store.described(listed)
+    assert made is not None
+    assert (made.role, made.target, made.gives) == (PODS, far, far)
+    root.update_pod_identity_association(clusterName="blue", associationId=listed.id, targetRoleArn=far + "2")
+    assert (seen := store.described(listed)) is not None
+    assert seen.gives == far + "2"
+
+
+@pytest.mark.usefixtures("cluster")
 def test_list_of_many() -> None:
     """Page by page, of one namespace or of all."""
     store = eks()
