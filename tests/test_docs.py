@@ -39,6 +39,7 @@ NEEDED: Final = {
     "cross-account.md",
     "eks-other-account.md",
     "gitops.md",
+    "guides/other-identity-providers.md",
     "guides/pod-identity.md",
     "index.md",
     "install.md",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trustbind.accounts import AwsAccount, DriftPolicy
 from trustbind.arns import ProviderArn, RoleArn
@@ -11,15 +11,15 @@ from trustbind.bindings import Method, RoleBinding
 from trustbind.errors import AwsError, InvalidValueError, TrustbindError
 from trustbind.grants import authorize, consents
 from trustbind.identities import Issuer
-from trustbind.plan import Desired, Plan, Refusal, plan
+from trustbind.plan import Claim, Desired, Plan, Refusal, plan
 from trustbind.reasons import TrustReason
 from trustbind.source_policies import policy_name, targets_of
-from trustbind.statements import WebIdentityKey
+from trustbind.statements import FederatedKey, WebIdentityKey
 from trustbind_cli.inputs import Objects
 from trustbind_cli.preview import desired_for
 from trustbind_operator.iam import AccountAccess, AwsAccess, ManagerRole, RoleState
 from trustbind_operator.permissions import SourcePermission
-from trustbind_operator.providers import ProviderPlan, apply_provider, plan_provider
+from trustbind_operator.providers import ProviderPlan, apply_provider, lacking_for, plan_provider, provided
 from trustbind_operator.reconcile import DEFAULT_PATIENCE, Patience, commit
 
 __all__ = ["Result", "Step", "carry_out", "steps"]
@@ -39,6 +39,7 @@ class Step:
         refusals: what is not done, and why, besides the plan's own.
         targets: roles that this one should be allowed to assume, as a source of chains; None: it is the source of none.
         permission_differs: whether its inline policy has to be written for that.
+        hindrances: what is not written, or of no use yet, since another issuer's provider is not as it should be.
     """
 
     account: AwsAccount
@@ -51,6 +52,7 @@ class Step:
     refusals: tuple[Refusal, ...] = ()
     targets: frozenset[RoleArn] | None = None
     permission_differs: bool = False
+    hindrances: tuple[Refusal, ...] = ()
 
     @property
     def role(self) -> RoleArn:
@@ -200,6 +202,8 @@ def _step(
         else:
             consenting.append(binding)
     wanted = desired_for(Objects(accounts=objects.accounts, bindings=consenting), role, issuer)
+    hindrances, absent = _hindrances(access, role, wanted.claims)
+    wanted = replace(wanted, claims=provided(wanted.claims, absent, state.document, issuer))
     limit = account.trust_policy_limit or access.trust_policy_limit()
     planned = plan(state.document, wanted, limit)
     # Only what the document will hold needs the provider; what is refused does not.
@@ -217,7 +221,7 @@ def _step(
                 None, TrustReason.OBSERVED, f"AWSAccount {account.name} has driftPolicy Observe: nothing is written"
             )
         )
-    return Step(account, access, wanted, state, limit, planned, provider, tuple(refusals), targets, differs)
+    return Step(account, access, wanted, state, limit, planned, provider, tuple(refusals), targets, differs, hindrances)
 
 
 def _provider(access: AccountAccess, role: RoleArn, issuer: Issuer, audiences: set[str]) -> ProviderPlan | None:
@@ -225,3 +229,20 @@ def _provider(access: AccountAccess, role: RoleArn, issuer: Issuer, audiences: s
         return None
     arn: ProviderArn = issuer.provider_for(role)
     return plan_provider(arn, access.provider_audiences(arn), audiences)
+
+
+def _hindrances(
+    access: AccountAccess, role: RoleArn, claims: Iterable[Claim]
+) -> tuple[tuple[Refusal, ...], frozenset[Issuer]]:
+    """Return what other issuers' providers lack, which are not ours to make, and the issuers that have none."""
+    found: list[Refusal] = []
+    absent: set[Issuer] = set()
+    for claim in claims:
+        if isinstance(claim.key, FederatedKey):
+            arn = claim.key.issuer.provider_for(role)
+            present = access.provider_audiences(arn)
+            if present is None:
+                absent.add(claim.key.issuer)
+            if problem := lacking_for(arn, present, claim.key.audience):
+                found.append(Refusal(claim.binding, TrustReason.PROVIDER_MISSING, f"{claim.binding}: {problem}"))
+    return tuple(found), frozenset(absent)

@@ -6,16 +6,18 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from trustbind.arns import RoleArn
+from trustbind.errors import AwsError
 from trustbind.plan import Refusal
 from trustbind_cli import printing
 from trustbind_cli.apply import Result, Step
+from trustbind_operator.failures import account_failure
 
 __all__ = ["as_json", "refusals_of", "show", "tell_problems"]
 
 
 def refusals_of(step: Step | Result) -> tuple[Refusal, ...]:
-    """Return what is refused in one role, by the plan or before it."""
-    return (*step.plan.refusals, *step.refusals) if isinstance(step, Step) else ()
+    """Return what is refused in one role, by the plan or before it, and what is of no use yet."""
+    return (*step.plan.refusals, *step.refusals, *step.hindrances) if isinstance(step, Step) else ()
 
 
 def show(step: Step | Result) -> None:
@@ -32,6 +34,8 @@ def show(step: Step | Result) -> None:
         printing.out.print(f"  allow it to assume (inline policy): {listed or 'nothing any more'}")
     for refusal in step.refusals:
         printing.out.print(f"  refused ({refusal.reason}): {refusal.message}")
+    for hindrance in step.hindrances:
+        printing.out.print(f"  not yet ({hindrance.reason}): {hindrance.message}")
 
 
 def as_json(step: Step | Result, results: Mapping[RoleArn, Result]) -> dict[str, Any]:
@@ -67,4 +71,7 @@ def tell_problems(results: Iterable[Result]) -> bool:
 
 
 def _sentence(result: Result) -> str:
-    return result.problem.message if isinstance(result.problem, Refusal) else str(result.problem)
+    problem = result.problem
+    if isinstance(problem, AwsError) and problem.operation.startswith("sts:"):
+        return account_failure(problem)[1]  # with what to check
+    return problem.message if isinstance(problem, Refusal) else str(problem)

@@ -92,9 +92,10 @@ def token_expiration(annotations: Mapping[str, str], key: str) -> tuple[int | No
     text = annotations.get(key)
     if text is None:
         return None, ""
-    if not _INTEGER.fullmatch(text.strip()):
+    digits = text.strip()  # int() takes off less than strip() does
+    if not _INTEGER.fullmatch(digits):
         return None, f"annotation {key} is {text[:40]!r}, which is not a number of seconds; it is ignored"
-    seconds = int(text)
+    seconds = int(digits)
     clamped = clamp_expiration(seconds)
     if clamped != seconds:
         return clamped, (

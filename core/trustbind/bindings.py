@@ -19,6 +19,7 @@ from trustbind import sessions
 from trustbind.annotations import MAX_EXPIRATION_SECONDS, MIN_EXPIRATION_SECONDS
 from trustbind.arns import RoleArn
 from trustbind.errors import InvalidValueError
+from trustbind.federation import FederatedSubjects, RawFederatedSubjects, federated_of
 from trustbind.identities import DEFAULT_AUDIENCE, Subject, audience_of
 from trustbind.schema import Metadata, Strict, converted, region_of
 from trustbind.selectors import LabelSelector, RawSelector, selector_of
@@ -115,6 +116,7 @@ class RoleBinding:
         selector: the accounts by label; None with names.
         token_expiration_seconds: clamped nowhere, since the schema bounds it; None when not given.
         session_duration_seconds: None when not given.
+        federated: who of other issuers is let into the role besides the accounts.
         is_deleting: whether its deletion was asked for.
         is_ready: whether the stored status says that this generation of the spec is Ready; False for a file.
     """
@@ -134,6 +136,7 @@ class RoleBinding:
     token_expiration_seconds: int | None = None
     region: str = ""
     conditions: tuple[ExtraCondition, ...] = ()
+    federated: tuple[FederatedSubjects, ...] = ()
     profile: str = DEFAULT_PROFILE
     wait_until_ready: bool = False
     deletion_policy: DeletionPolicy = DeletionPolicy.REVOKE
@@ -203,6 +206,7 @@ class RoleBinding:
             token_expiration_seconds=spec.token.expiration_seconds if spec.token else None,
             region="" if spec.region is None else region_of(spec.region, field="spec.region"),
             conditions=_conditions(spec.conditions, Method(spec.method)),
+            federated=federated_of(spec.federated_subjects, field="spec.federatedSubjects"),
             profile=spec.profile,
             wait_until_ready=spec.wait_until_ready,
             deletion_policy=DeletionPolicy(spec.deletion_policy),
@@ -244,6 +248,7 @@ class _Spec(Strict, frozen=True):
     token: _Token | None = None
     region: str | None = None
     conditions: Annotated[list[_Condition], Meta(max_length=10)] | None = None
+    federated_subjects: Annotated[list[RawFederatedSubjects], Meta(max_length=10)] | None = None
     profile: str = DEFAULT_PROFILE
     wait_until_ready: bool = False
     deletion_policy: Literal["Revoke", "Retain"] = "Revoke"
@@ -275,7 +280,8 @@ def _role(text: str, field: str) -> RoleArn:
 
 
 def _check_accounts(namespace: str, spec: _Spec) -> None:
-    if (spec.service_account_names is None) == (spec.service_account_selector is None):
+    named, selected = spec.service_account_names is not None, spec.service_account_selector is not None
+    if named == selected and (named or not spec.federated_subjects):
         raise InvalidValueError(
             "exactly one of serviceAccountNames and serviceAccountSelector is required", field="spec"
         )
@@ -289,6 +295,8 @@ def _check_accounts(namespace: str, spec: _Spec) -> None:
 
 
 def _check_method(spec: _Spec, role: RoleArn) -> None:
+    if spec.federated_subjects and Method(spec.method) is not Method.WEB_IDENTITY:
+        raise InvalidValueError("goes only with method WebIdentity", field="spec.federatedSubjects")
     if Method(spec.method) is Method.ASSUME_ROLE:
         if spec.source is None:
             raise InvalidValueError("required with method AssumeRole: the role to start from", field="spec.source")

@@ -1,8 +1,8 @@
 """`RoleGrant` objects, and the one question they answer: may this binding have what it asks for?
 
-Default deny. One grant has to cover all of a binding: its namespace, every account it names, its target role and,
-with method AssumeRole, its source role. Two grants that cover a half each do not add up, since whoever wrote them
-did not think of the combination.
+Default deny. One grant has to cover all of a binding: its namespace, every account it names, its target role, with
+method AssumeRole its source role, and every subject of another issuer. Two grants that cover a half each do not add up,
+since whoever wrote them did not think of the combination.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from msgspec import Meta
 
 from trustbind.bindings import MAX_SESSION_SECONDS, MIN_SESSION_SECONDS, Method, RoleBinding
 from trustbind.errors import InvalidValueError
+from trustbind.federation import FederatedSubjects, RawFederatedSubjects, federated_of, uncovered
 from trustbind.schema import Metadata, Strict, converted
 from trustbind.selectors import LabelSelector, RawSelector, selector_of
 
@@ -43,6 +44,7 @@ class RoleGrant:
         service_account_names: globs.
         role_arns: globs over whole ARNs; ``*`` does not cross ``:``.
         methods: allowed methods.
+        federated: subjects of other issuers that may be let in; none unless named.
         max_session_seconds: None: no bound of the grant's.
     """
 
@@ -52,6 +54,7 @@ class RoleGrant:
     service_account_names: tuple[str, ...]
     role_arns: tuple[str, ...]
     methods: tuple[Method, ...]
+    federated: tuple[FederatedSubjects, ...] = ()
     max_session_seconds: int | None = None
 
     @classmethod
@@ -89,6 +92,7 @@ class RoleGrant:
             service_account_names=tuple(spec.service_account_names),
             role_arns=tuple(spec.role_arns),
             methods=tuple(Method(m) for m in spec.methods),
+            federated=federated_of(spec.federated_subjects, field="spec.federatedSubjects"),
             max_session_seconds=spec.max_session_duration_seconds,
         )
 
@@ -114,6 +118,8 @@ class RoleGrant:
         for account in sorted(accounts):
             if not any(_name_glob(pattern).fullmatch(account) for pattern in self.service_account_names):
                 return f"the service account {account}"
+        if lacking := uncovered(binding.federated, self.federated):
+            return lacking
         seconds = binding.session_duration_seconds or DEFAULT_SESSION_SECONDS
         if self.max_session_seconds is not None and seconds > self.max_session_seconds:
             return f"a session of {seconds} seconds (it allows {self.max_session_seconds})"
@@ -207,6 +213,7 @@ class _Spec(Strict, frozen=True):
     methods: Annotated[list[Literal["WebIdentity", "AssumeRole", "PodIdentity"]], Meta(min_length=1, max_length=3)] = (
         msgspec.field(default_factory=lambda: ["WebIdentity", "AssumeRole"])
     )
+    federated_subjects: Annotated[list[RawFederatedSubjects], Meta(max_length=20)] | None = None
     max_session_duration_seconds: Annotated[int, Meta(ge=MIN_SESSION_SECONDS, le=MAX_SESSION_SECONDS)] | None = None
 
 

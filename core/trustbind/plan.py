@@ -14,10 +14,12 @@ from trustbind.arns import RoleArn
 from trustbind.bindings import BindingRef, Method, RoleBinding
 from trustbind.documents import Statement, TrustDocument, same_meaning, stale_principals
 from trustbind.errors import InvalidValueError
-from trustbind.identities import Issuer, Subject
+from trustbind.identities import Issuer
 from trustbind.reasons import TrustReason
 from trustbind.statements import (
     ChainKey,
+    FederatedKey,
+    Named,
     StatementKey,
     WebIdentityKey,
     build,
@@ -26,6 +28,7 @@ from trustbind.statements import (
     owner_prefix,
     placeholder,
     sid_of,
+    subjects_of,
 )
 
 __all__ = [
@@ -62,7 +65,7 @@ class Claim:
 
     binding: BindingRef
     key: StatementKey
-    subjects: tuple[Subject, ...] = ()
+    subjects: tuple[Named, ...] = ()
     age: tuple[bool, str, BindingRef] = field(default=(True, "", BindingRef("", "")))
 
 
@@ -128,7 +131,7 @@ class Plan:
         size: of ``document``, in characters without white space.
         limit: what the account allows, in the same unit.
         refusals: single bindings first, then what stops the whole write.
-        applied: the bindings whose wish ``document`` holds, with the Sid of their statement.
+        applied: the bindings of which ``document`` holds everything, with the Sid of their first statement.
     """
 
     role: RoleArn
@@ -159,8 +162,8 @@ class Plan:
 def claims_on(role: RoleArn, binding: RoleBinding, accounts: Mapping[str, Mapping[str, str]]) -> tuple[Claim, ...]:
     """Return what ``binding`` claims in the trust policy of ``role``.
 
-    The target role of a web-identity binding lets the subjects in. With method AssumeRole the source role does, and
-    the target role lets the source role in.
+    The target role of a web-identity binding lets the subjects in, and those of other issuers that it names. With
+    method AssumeRole the source role lets the subjects in, and the target role lets the source role in.
 
     Args:
         role: whose trust policy is meant.
@@ -168,7 +171,8 @@ def claims_on(role: RoleArn, binding: RoleBinding, accounts: Mapping[str, Mappin
         accounts: name to labels of the accounts in the binding's namespace, for bindings with a selector.
 
     Returns:
-        At most one claim; none when the binding is about other roles, or selects no account.
+        One claim for the accounts or the source role, and after it one for each other issuer and audience. None when
+        the binding is about other roles, or names nobody.
     """
     claims: list[Claim] = []
     source = binding.source.role if binding.method is Method.ASSUME_ROLE and binding.source else None
@@ -178,6 +182,10 @@ def claims_on(role: RoleArn, binding: RoleBinding, accounts: Mapping[str, Mappin
         conditions = () if source else binding.conditions
         key = WebIdentityKey(binding.audience, conditions)
         claims.append(Claim(binding.ref, key, subjects, binding.age_key))
+    if role == binding.role:
+        for entry in binding.federated:
+            federated = FederatedKey(entry.issuer, entry.audience, binding.conditions)
+            claims.append(Claim(binding.ref, federated, entry.subjects, binding.age_key))
     if source and role == binding.role:
         chain = ChainKey(source, binding.external_id, binding.conditions, via_root=_is_via_root(binding))
         claims.append(Claim(binding.ref, chain, (), binding.age_key))
@@ -204,7 +212,7 @@ def plan(current: TrustDocument, desired: Desired, limit: int = DEFAULT_LIMIT) -
     accepted, full = _fitting(current, desired, claims, limit)
     refusals += full
     document, changes = _compose(current, desired, accepted)
-    applied = {c.binding: sid_of(desired.issuer, c.key) for c in accepted}
+    applied = _applied(desired, accepted)
     if not changes:
         document = current
     planned = Plan(desired.role, current, document, changes, document.size, limit, tuple(refusals), applied)
@@ -224,6 +232,17 @@ def withheld(planned: Plan, desired: Desired, refusal: Refusal) -> Plan:
     return Plan(planned.role, current, current, (), current.size, planned.limit, (*planned.refusals, refusal), held)
 
 
+def _applied(desired: Desired, accepted: Iterable[Claim]) -> dict[BindingRef, str]:
+    """Return the bindings of which every claim was accepted, with the Sid of the first."""
+    held = set(accepted)
+    partly = {c.binding for c in desired.claims if c not in held}
+    applied: dict[BindingRef, str] = {}
+    for claim in desired.claims:
+        if claim.binding not in partly:
+            applied.setdefault(claim.binding, sid_of(desired.issuer, claim.key))
+    return applied
+
+
 def _retainable(current: TrustDocument, desired: Desired, limit: int) -> tuple[Desired, list[Refusal]]:
     """Keep what a going binding leaves as an ordinary claim while there is no room for a statement of its own.
 
@@ -234,31 +253,34 @@ def _retainable(current: TrustDocument, desired: Desired, limit: int) -> tuple[D
     kept = Desired(desired.role, desired.issuer, (*desired.claims, *desired.retained))
     return kept, [
         Refusal(
-            claim.binding,
+            binding,
             TrustReason.TRUST_POLICY_FULL,
-            f"{claim.binding}: the trust policy of {desired.role} has no room to retain its trust in a statement of "
+            f"{binding}: the trust policy of {desired.role} has no room to retain its trust in a statement of "
             "its own; make room, or set spec.deletionPolicy: Revoke",
         )
-        for claim in desired.retained
+        for binding in dict.fromkeys(claim.binding for claim in desired.retained)
     ]
 
 
-def _by_age(claim: Claim) -> tuple[tuple[bool, str, BindingRef], BindingRef]:
-    return (claim.age, claim.binding)
+def _by_age(claim: Claim) -> tuple[tuple[bool, str, BindingRef], BindingRef, str, str]:
+    """Sort oldest first, and of one binding other issuers last, whatever order they come in."""
+    foreign = claim.key if isinstance(claim.key, FederatedKey) else None
+    return (claim.age, claim.binding, foreign.issuer.url if foreign else "", foreign.audience if foreign else "")
 
 
 def _valid_claims(desired: Desired, claims: Iterable[Claim]) -> tuple[list[Claim], list[Refusal]]:
-    """Sort out claims whose statement cannot be built at all."""
+    """Sort out bindings of which a statement cannot be built at all."""
     good: list[Claim] = []
-    bad: list[Refusal] = []
+    bad: dict[BindingRef, Refusal] = {}
     for claim in sorted(claims, key=_by_age):
         try:
             build(desired.issuer, desired.role, claim.key, claim.subjects)
         except InvalidValueError as error:
-            bad.append(Refusal(claim.binding, TrustReason.INVALID_SPEC, f"{claim.binding}: {error}"))
+            refusal = Refusal(claim.binding, TrustReason.INVALID_SPEC, f"{claim.binding}: {error}")
+            bad.setdefault(claim.binding, refusal)
         else:
             good.append(claim)
-    return good, bad
+    return [c for c in good if c.binding not in bad], list(bad.values())
 
 
 def _without_taken_sids(desired: Desired, claims: list[Claim]) -> tuple[list[Claim], list[Refusal]]:
@@ -295,38 +317,47 @@ def _fitting(
     accepted: list[Claim] = []
     refused: dict[BindingRef, Refusal] = {}
     for claim in ordered:
+        if claim.binding in refused and not present(claim):
+            continue  # of a binding that does not fit as a whole, what was not there before stays out
         size = _compose(current, desired, [*accepted, claim])[0].size
         # A document that is over the limit already loses nobody for that: only what is new has to fit.
         if size <= (max(limit, current.size) if present(claim) else limit):
             accepted.append(claim)
             continue
-        refused[claim.binding] = Refusal(
-            claim.binding,
-            TrustReason.TRUST_POLICY_FULL,
-            f"{claim.binding}: with it the trust policy of {desired.role} would have {size} characters, and the "
-            f"account allows {limit}; remove a binding or another statement, use a second role, or raise the quota "
-            "'Role trust policy length'",
-        )
-    return accepted, [refused[c.binding] for c in claims if c.binding in refused]  # oldest first, as they came
+        refused.setdefault(claim.binding, _too_long(desired, claim, size, limit))
+    return accepted, [refused[b] for b in dict.fromkeys(c.binding for c in claims) if b in refused]  # as they came
+
+
+def _too_long(desired: Desired, claim: Claim, size: int, limit: int) -> Refusal:
+    foreign = claim.key.issuer if isinstance(claim.key, FederatedKey) else None
+    what = f"its statement for subjects of {foreign}" if foreign else "it"
+    return Refusal(
+        claim.binding,
+        TrustReason.TRUST_POLICY_FULL,
+        f"{claim.binding}: with {what} the trust policy of {desired.role} would have {size} characters, and the "
+        f"account allows {limit}; remove a binding or another statement, use a second role, or raise the quota "
+        "'Role trust policy length'",
+    )
 
 
 def _present(current: TrustDocument, desired: Desired) -> Callable[[Claim], bool]:
     """Return a predicate: does the current document already let in everyone whom the claim names?"""
-    held: dict[str, set[str]] = {}
-    for statement in current.statements:
-        if is_owned(statement, desired.issuer):
-            condition = statement.get("Condition")
-            block = condition.get("StringEquals") if isinstance(condition, Mapping) else None
-            value = block.get(desired.issuer.subject_key, []) if isinstance(block, Mapping) else []
-            held[statement["Sid"]] = {str(v) for v in (value if isinstance(value, list) else [value])}
-    return lambda claim: (
-        (sid := sid_of(desired.issuer, claim.key)) in held and {str(s) for s in claim.subjects} <= held[sid]
-    )
+    owned = {s["Sid"]: s for s in current.statements if is_owned(s, desired.issuer)}
+
+    def is_present(claim: Claim) -> bool:
+        statement = owned.get(sid_of(desired.issuer, claim.key))
+        if statement is None:
+            return False
+        foreign = claim.key.issuer if isinstance(claim.key, FederatedKey) else None
+        held = subjects_of(statement, foreign or desired.issuer, of_cluster=foreign is None)
+        return held.issuperset(map(str, claim.subjects))
+
+    return is_present
 
 
 def _wanted(desired: Desired, claims: Iterable[Claim]) -> dict[str, Statement]:
     """Return Sid to statement for these claims, the subjects of one key grouped."""
-    grouped: dict[StatementKey, set[Subject]] = {}
+    grouped: dict[StatementKey, set[Named]] = {}
     for claim in claims:
         grouped.setdefault(claim.key, set()).update(claim.subjects)
     built = [build(desired.issuer, desired.role, key, subjects) for key, subjects in grouped.items()]

@@ -95,8 +95,9 @@ class TrustReason(StrEnum):
     ACCOUNT_MISMATCH = "AccountMismatch"
     """The credentials lead into another account than the AWSAccount says. Remedy: set spec.managerRoleArn."""
     PROVIDER_MISSING = "ProviderMissing"
-    """The account's OIDC provider is missing, or lacks an audience, and is not ours to manage. Remedy: create it or
-    add the client id, or set spec.oidcProvider.manage: true."""
+    """The account's OIDC provider, of the cluster or of an issuer in spec.federatedSubjects, is missing or lacks an
+    audience, and is not ours to manage. Remedy: create it or add the client id; for the cluster's own, set
+    spec.oidcProvider.manage: true."""
 
     # The role and its document
     ROLE_NOT_FOUND = "RoleNotFound"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
 import msgspec
+from msgspec import inspect
 
 from trustbind.errors import InvalidValueError
 
@@ -42,7 +44,7 @@ def converted(manifest: Mapping[str, Any], kind: type[T]) -> T:
     try:
         result = msgspec.convert(manifest, kind)
     except msgspec.ValidationError as error:
-        raise _translated(error) from None
+        raise _translated(error, kind) from None
     api_version = manifest.get("apiVersion")
     if api_version != API_VERSION:
         raise InvalidValueError(f"{api_version!r} is not {API_VERSION}", field="apiVersion")
@@ -61,6 +63,8 @@ def region_of(text: str, *, field: str) -> str:
 
 
 _AT = re.compile(r"(?P<problem>.*?)(?: - at `(?P<key>key in )?\$\.?(?P<path>[^`]*)`)?", re.DOTALL)
+_UNKNOWN = re.compile(r"there is no field `([^`]*)`")
+_STEP = re.compile(r"[A-Za-z]+")
 _TYPES: Final = {
     "str": "a text",
     "int": "a whole number",
@@ -79,14 +83,30 @@ _WORDS: Final = (
 )
 
 
-def _translated(error: msgspec.ValidationError) -> InvalidValueError:
+def _translated(error: msgspec.ValidationError, kind: type) -> InvalidValueError:
     """Return msgspec's error, which ends in the place as a JSON path, as one of ours."""
     match = _AT.fullmatch(str(error))
     problem, path = (match["problem"], match["path"] or "") if match else (str(error), "")
     problem = _TYPE.sub(_named, problem)
     for theirs, ours in _WORDS:
         problem = problem.replace(theirs, ours)
+    if unknown := _UNKNOWN.fullmatch(problem):
+        near = difflib.get_close_matches(unknown[1], _fields_at(kind, path), n=1)
+        problem += f"; did you mean {near[0]}?" if near else ""
     return InvalidValueError(problem, field=path)
+
+
+def _fields_at(kind: type, path: str) -> list[str]:
+    """Return the names of the fields that the object at ``path`` may have; empty where they cannot be told."""
+    form: inspect.Type = inspect.type_info(kind)
+    for name in ("", *_STEP.findall(path)):
+        if isinstance(form, inspect.StructType) and name:
+            form = next((f.type for f in form.fields if f.encode_name == name), inspect.AnyType())
+        if isinstance(form, inspect.UnionType):
+            form = next((t for t in form.types if not isinstance(t, inspect.NoneType)), inspect.AnyType())
+        if isinstance(form, inspect.ListType):
+            form = form.item_type
+    return [field.encode_name for field in form.fields] if isinstance(form, inspect.StructType) else []
 
 
 def _named(match: re.Match[str]) -> str:

@@ -18,15 +18,19 @@ from trustbind.arns import RoleArn
 from trustbind.bindings import ExtraCondition
 from trustbind.documents import Statement
 from trustbind.errors import InvalidValueError
+from trustbind.federation import is_one_issuer
 from trustbind.identities import Issuer, Subject
 
 __all__ = [
     "PREFIX",
     "ChainKey",
+    "FederatedKey",
+    "Named",
     "StatementKey",
     "WebIdentityKey",
     "build",
     "check_conditions",
+    "check_issuer",
     "disowned",
     "is_owned",
     "owner_prefix",
@@ -68,7 +72,25 @@ class ChainKey:
     via_root: bool = False
 
 
-StatementKey = WebIdentityKey | ChainKey
+@dataclass(frozen=True, slots=True, order=True)
+class FederatedKey:
+    """What tells one statement for another issuer's tokens from another: its subjects are grouped into it.
+
+    Attributes:
+        issuer: that issuer, never the cluster's own.
+        audience: of its tokens.
+        conditions: further ones.
+    """
+
+    issuer: Issuer
+    audience: str
+    conditions: tuple[ExtraCondition, ...] = ()
+
+
+StatementKey = WebIdentityKey | ChainKey | FederatedKey
+
+Named = Subject | str
+"""Whom a statement lets in: an account, or a pattern over another issuer's subjects."""
 
 
 def owner_prefix(issuer: Issuer) -> str:
@@ -85,15 +107,18 @@ def is_owned(statement: Statement, issuer: Issuer) -> bool:
 def sid_of(issuer: Issuer, key: StatementKey) -> str:
     """Return the Sid of the statement with this key: the same after every restart."""
     conditions = [[c.operator, c.key, sorted(c.values)] for c in sorted(key.conditions)]
-    parts: list[Any] = (
-        ["web", key.audience, conditions]
-        if isinstance(key, WebIdentityKey)
-        else ["chain", str(key.source), key.external_id, conditions, *(["root"] if key.via_root else [])]
-    )
+    parts: list[Any]
+    match key:
+        case WebIdentityKey():
+            parts = ["web", key.audience, conditions]
+        case FederatedKey():
+            parts = ["federated", key.issuer.url, key.audience, conditions]
+        case ChainKey():
+            parts = ["chain", str(key.source), key.external_id, conditions, *(["root"] if key.via_root else [])]
     return owner_prefix(issuer) + _digest(json.dumps(parts, separators=(",", ":")))
 
 
-def build(issuer: Issuer, role: RoleArn, key: StatementKey, subjects: Iterable[Subject] = ()) -> dict[str, Any]:
+def build(issuer: Issuer, role: RoleArn, key: StatementKey, subjects: Iterable[Named] = ()) -> dict[str, Any]:
     """Return the owned statement.
 
     Args:
@@ -104,23 +129,34 @@ def build(issuer: Issuer, role: RoleArn, key: StatementKey, subjects: Iterable[S
 
     Raises:
         InvalidValueError: a further condition is about the audience, the subject or the external id, which the
-            statement states itself, or there is no subject.
+            statement states itself, there is no subject, or the cluster's own issuer is named as another one.
     """
     check_conditions(issuer, key)
+    names = sorted({str(s) for s in subjects})
+    base: dict[str, dict[str, Any]]
+    action = "sts:AssumeRoleWithWebIdentity"
     if isinstance(key, WebIdentityKey):
-        names = sorted({str(s) for s in subjects})
         if not names:
             raise InvalidValueError("a statement without a subject would let every account of the cluster in")
         principal = {"Federated": str(issuer.provider_for(role))}
-        action = "sts:AssumeRoleWithWebIdentity"
-        base: dict[str, Any] = {issuer.audience_key: key.audience, issuer.subject_key: names}
+        base = {"StringEquals": {issuer.audience_key: key.audience, issuer.subject_key: names}}
+    elif isinstance(key, FederatedKey):
+        check_issuer(issuer, key.issuer)
+        if not names:
+            raise InvalidValueError(f"a statement without a subject would let everybody of {key.issuer} in")
+        principal = {"Federated": str(key.issuer.provider_for(role))}
+        base = {
+            "StringEquals": {key.issuer.audience_key: key.audience},
+            "StringLike": {key.issuer.subject_key: names},
+        }
     else:
-        source = key.source
-        principal = {"AWS": f"arn:{source.partition}:iam::{source.account_id}:root" if key.via_root else str(source)}
         action = "sts:AssumeRole"
-        base = {"sts:ExternalId": key.external_id} if key.external_id else {}
+        root = f"arn:{key.source.partition}:iam::{key.source.account_id}:root"
+        principal = {"AWS": root if key.via_root else str(key.source)}
+        stated = {"sts:ExternalId": key.external_id} if key.external_id else {}
         if key.via_root:
-            base["aws:PrincipalArn"] = str(source)
+            stated["aws:PrincipalArn"] = str(key.source)
+        base = {"StringEquals": stated} if stated else {}
     statement: dict[str, Any] = {
         "Sid": sid_of(issuer, key),
         "Effect": "Allow",
@@ -132,16 +168,32 @@ def build(issuer: Issuer, role: RoleArn, key: StatementKey, subjects: Iterable[S
     return statement
 
 
+def check_issuer(issuer: Issuer, other: Issuer) -> None:
+    """Check that another issuer is not the cluster's own.
+
+    Its accounts would be let in past what a grant says of service accounts and namespaces.
+
+    Raises:
+        InvalidValueError: it is.
+    """
+    if is_one_issuer(issuer, other):
+        raise InvalidValueError(
+            f"{other} is this cluster's own issuer; name its accounts in spec.serviceAccountNames, each namespace's in "
+            "a binding of its own"
+        )
+
+
 def check_conditions(issuer: Issuer, key: StatementKey) -> None:
     """Check that no further condition is about what the statement states itself.
 
     Raises:
         InvalidValueError: one is about the audience or the subject; in a chain, about the external id.
     """
-    if isinstance(key, WebIdentityKey):
-        stated = {issuer.audience_key.lower(), issuer.subject_key.lower()}
-    else:
+    if isinstance(key, ChainKey):
         stated = {"sts:externalid"} if key.external_id else set()
+    else:
+        whose = key.issuer if isinstance(key, FederatedKey) else issuer
+        stated = {whose.audience_key.lower(), whose.subject_key.lower()}
     for condition in sorted(key.conditions):
         if condition.key.lower() in stated:
             raise InvalidValueError(
@@ -149,16 +201,22 @@ def check_conditions(issuer: Issuer, key: StatementKey) -> None:
             )
 
 
-def subjects_of(statement: Statement, issuer: Issuer) -> frozenset[str]:
-    """Return the subjects that a web-identity statement names; empty for another one, or one that was tampered with."""
+def subjects_of(statement: Statement, issuer: Issuer, *, of_cluster: bool = True) -> frozenset[str]:
+    """Return the subjects that a statement lets in; empty for one of another kind, or one that was tampered with.
+
+    Args:
+        statement: the statement.
+        issuer: whose tokens.
+        of_cluster: whether it is the cluster's own issuer; another one's subjects are patterns.
+    """
     condition = statement.get("Condition")
-    block = condition.get("StringEquals") if isinstance(condition, Mapping) else None
+    block = condition.get("StringEquals" if of_cluster else "StringLike") if isinstance(condition, Mapping) else None
     value = block.get(issuer.subject_key) if isinstance(block, Mapping) else None
     listed = [value] if isinstance(value, str) else value
     return frozenset(v for v in listed if isinstance(v, str)) if isinstance(listed, list) else frozenset()
 
 
-def disowned(statement: Statement, subjects: Iterable[Subject]) -> dict[str, Any]:
+def disowned(statement: Statement, subjects: Iterable[Named]) -> dict[str, Any]:
     """Return ``statement`` under a Sid that no cluster owns: what a binding leaves that is deleted with ``Retain``."""
     names = ",".join(sorted(str(s) for s in subjects))
     return {**statement, "Sid": f"{PREFIX}Retained{_digest(str(statement['Sid']) + names)}"}
@@ -178,8 +236,8 @@ def placeholder(issuer: Issuer, role: RoleArn) -> dict[str, Any]:
     }
 
 
-def _with_conditions(base: dict[str, Any], extra: tuple[ExtraCondition, ...]) -> dict[str, Any]:
-    result: dict[str, Any] = {"StringEquals": dict(base)} if base else {}
+def _with_conditions(base: Mapping[str, dict[str, Any]], extra: tuple[ExtraCondition, ...]) -> dict[str, Any]:
+    result: dict[str, Any] = {operator: dict(block) for operator, block in base.items()}
     for condition in sorted(extra):
         values = sorted(condition.values)
         block = result.setdefault(condition.operator, {})

@@ -201,7 +201,7 @@ def provider_arn(identity: Identity, url: str) -> str:
 
 def _check_max_session(call: Call) -> None:
     text = call.params.get("MaxSessionDuration", "3600")
-    if not text.isdigit() or int(text) not in _MAX_SESSION:
+    if not text.isdecimal() or int(text) not in _MAX_SESSION:
         raise _constraint(text, "maxSessionDuration", "Member must have value between 3600 and 43200")
 
 

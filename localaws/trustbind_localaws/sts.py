@@ -252,7 +252,7 @@ def _check_text(value: str, member: str, length: tuple[int, int], pattern: re.Pa
 
 def _duration(call: Call) -> int:
     text = call.params.get("DurationSeconds", str(_DEFAULT_DURATION))
-    seconds = int(text) if text.isdigit() else 0
+    seconds = int(text) if text.isdecimal() else 0
     shortest, longest = _DURATION
     if seconds < shortest:
         raise _constraint(text, "durationSeconds", f"Member must have value greater than or equal to {shortest}")

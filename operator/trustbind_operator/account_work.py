@@ -203,7 +203,7 @@ def _counts(entries: list[BindingEntry], account_id: str) -> dict[str, int]:
 
 def _web_identity_account(binding: RoleBinding) -> str:
     """Return the account whose OIDC provider the binding needs: a chain, that of its source role; some need none."""
-    if binding.method is Method.POD_IDENTITY:
+    if binding.method is Method.POD_IDENTITY or (binding.selector is None and not binding.service_account_names):
         return ""
     return binding.source.role.account_id if binding.source is not None else binding.role.account_id
 

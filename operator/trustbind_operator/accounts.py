@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from trustbind.accounts import AwsAccount, DriftPolicy
-from trustbind.arns import RoleArn
-from trustbind.errors import AwsError
+from trustbind.arns import ProviderArn, RoleArn
+from trustbind.errors import AwsError, NotFoundError
 from trustbind.identities import Issuer
 from trustbind_operator.budget import Budget
 from trustbind_operator.iam import AccountAccess, AwsAccess, ManagerRole
-from trustbind_operator.providers import apply_provider, plan_provider
+from trustbind_operator.providers import apply_provider, lacking_for, plan_provider
 
-__all__ = ["AccountFacts", "Accounts", "CallWatch", "MismatchError"]
+__all__ = ["AccountFacts", "Accounts", "CallWatch", "MismatchError", "ProviderAbsentError"]
 
 T = TypeVar("T")
 
@@ -34,6 +34,10 @@ REMEMBER_FAILURE_SECONDS: Final = 15.0
 
 class MismatchError(AwsError):
     """The credentials lead into another account than the AWSAccount says."""
+
+
+class ProviderAbsentError(NotFoundError):
+    """The account has no OIDC provider for an issuer, and it is not ours to make."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,8 @@ class _Known:
     audiences: set[str] = field(default_factory=set)
     provider: threading.Lock = field(default_factory=threading.Lock)
     """One look at the OIDC provider at a time: the second finds what the first has made."""
+    others: dict[ProviderArn, frozenset[str]] = field(default_factory=dict)
+    """Client ids that other issuers' providers were seen to list."""
     failure: tuple[float, AwsError] | None = None
 
 
@@ -133,6 +139,28 @@ class Accounts:
             known.audiences |= missing
         return True
 
+    def lacks_for(
+        self, account: AwsAccount, access: AccountAccess, provider: ProviderArn, audience: str
+    ) -> AwsError | None:
+        """Return what another issuer's provider lacks for ``audience``, or why that cannot be told; None for nothing.
+
+        AWS is asked only for what was not seen there yet.
+        """
+        known = self._of(account)
+        if audience in known.others.get(provider, ()):
+            return None
+        try:
+            present = access.provider_audiences(provider)
+        except AwsError as error:
+            return error
+        if present is not None:
+            known.others[provider] = present
+        problem = lacking_for(provider, present, audience)
+        if not problem:
+            return None
+        kind = ProviderAbsentError if present is None else NotFoundError
+        return kind(problem, operation="iam:GetOpenIDConnectProvider")
+
     def audiences_seen(self, account: AwsAccount) -> frozenset[str]:
         """Return the audiences that the account's OIDC provider was seen to list, or made to."""
         return frozenset(self._of(account).audiences)
@@ -147,6 +175,7 @@ class Accounts:
         known.failure = None
         known.caller = None
         known.audiences = set()
+        known.others = {}
         access = self.enter(account)
         entered = self._of(account).caller
         caller_arn = entered[1] if entered is not None else access.caller()[1]

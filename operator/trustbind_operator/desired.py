@@ -104,7 +104,7 @@ def judge(entry: BindingEntry, registry: Registry, role: RoleArn) -> Verdict:
                 message=unknown_account(needed),
                 subjects=subjects,
             )
-    if not subjects:
+    if not subjects and not binding.federated:
         return Verdict(
             entry,
             authorized=True,
@@ -144,7 +144,7 @@ def desired_of(role: RoleArn, issuer: Issuer, verdicts: Iterable[Verdict]) -> De
 
 
 def stands_in(document: TrustDocument, issuer: Issuer, role: RoleArn, verdict: Verdict) -> bool:
-    """Return whether an owned statement of ``document`` lets in somebody whom the binding names.
+    """Return whether an owned statement of ``document`` lets in somebody whom the binding names, of any issuer.
 
     Args:
         document: the role's trust policy, as it was read.
@@ -158,7 +158,14 @@ def stands_in(document: TrustDocument, issuer: Issuer, role: RoleArn, verdict: V
         sids = {sid_of(issuer, claim.key) for claim in claims_on(role, binding, {})}
         return any(s.get("Sid") in sids for s in owned)
     wanted = {str(subject) for subject in verdict.subjects}
-    return any(wanted.intersection(subjects_of(statement, issuer)) for statement in owned)
+    if any(wanted.intersection(subjects_of(statement, issuer)) for statement in owned):
+        return True
+    federated = binding.federated if binding is not None else ()
+    return any(
+        subjects_of(statement, entry.issuer, of_cluster=False).intersection(entry.subjects)
+        for entry in federated
+        for statement in owned
+    )
 
 
 def _consented(verdict: Verdict, account: AwsAccount, tags: Mapping[str, str]) -> Verdict:

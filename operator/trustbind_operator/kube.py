@@ -30,6 +30,9 @@ _COMPONENT: Final = "trustbind-operator"
 _CONCURRENT: Final = 32
 """Writes at once: enough to keep an API server busy, few enough not to be throttled by its fairness queues."""
 
+_CONCURRENT_EVENTS: Final = 8
+"""Events at once, beside other writes: thousands of them, as after an install, do not hold up statuses."""
+
 _MAX_EVENT: Final = 1024
 """Characters of an Event's message (Kubernetes API reference, events.k8s.io/v1 Event, note)."""
 
@@ -68,6 +71,7 @@ class KubeCluster:
         self._log = log
         self._now = now
         self._slots = asyncio.Semaphore(_CONCURRENT)
+        self._event_slots = asyncio.Semaphore(_CONCURRENT_EVENTS)
 
     async def guard(self, entry: BindingEntry) -> Mapping[str, Any] | None:
         """Add our finalizer; return the object as it is then, None when it went or was replaced."""
@@ -123,7 +127,8 @@ class KubeCluster:
             "count": 1,
         }
         try:
-            await self._send("POST", f"/api/v1/namespaces/{quote(namespace)}/events", body, "application/json")
+            async with self._event_slots:
+                await self._api.send("POST", f"/api/v1/namespaces/{quote(namespace)}/events", body)
         except ApiError as error:
             # A namespace that is going away takes no Events; nothing else depends on one.
             if error.status not in {FORBIDDEN, NOT_FOUND, CONFLICT}:

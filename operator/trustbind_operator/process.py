@@ -292,28 +292,31 @@ class _Process:
             ("awsaccounts", intake.account_seen),
             ("rolebindings", intake.binding_seen),
         ):
-            for body in await self._list(api, plural):
-                seen(body)
+            async for page in self._listed(api, plural):
+                for body in page:
+                    seen(body)
 
     async def _relist(self, api: ApiServer, intake: ClusterIntake) -> None:
         await asyncio.sleep(_FIRST_RELIST_SECONDS)
         while True:
             before = intake.known()
             try:
-                intake.listed(before, {kind: await self._list(api, plural) for kind, plural in KINDS.items()})
+                found: dict[str, list[Mapping[str, Any]]] = {}
+                for kind, plural in KINDS.items():
+                    found[kind] = [body async for page in self._listed(api, plural) for body in page]
+                intake.listed(before, found)
             except ApiError as error:
                 self._log.warning("objects not listed", problem=str(error))
             await asyncio.sleep(_RELIST_SECONDS)
 
-    async def _list(self, api: ApiServer, plural: str) -> list[Mapping[str, Any]]:
-        """Return all objects of one of our resources.
+    async def _listed(self, api: ApiServer, plural: str) -> AsyncIterator[list[Mapping[str, Any]]]:
+        """Return all objects of one of our resources, page by page, without ``managedFields``: much of their size.
 
         Raises:
             StartError: the resource does not exist: the CRDs are not installed.
             ApiError: the API server refused.
         """
         kind = next(kind for kind, name in KINDS.items() if name == plural)
-        items: list[Mapping[str, Any]] = []
         token = ""
         while True:
             query = [("limit", str(self._settings.kubernetes.page_size))]
@@ -326,11 +329,13 @@ class _Process:
                     raise StartError(f"the API server has no {plural}.trustbind.dev; install the CRDs first") from None
                 raise
             page: dict[str, Any] = msgspec.json.decode(body)
+            for item in page["items"]:
+                item["metadata"].pop("managedFields", None)
             # A list's items may come without the two fields that the list itself has.
-            items += [{"apiVersion": API_VERSION, "kind": kind, **item} for item in page["items"]]
+            yield [{"apiVersion": API_VERSION, "kind": kind, **item} for item in page["items"]]
             token = page["metadata"].get("continue", "")
             if not token:
-                return items
+                return
 
     async def _kopf(self, api: ApiServer, intake: ClusterIntake) -> None:
         settings = kopf.OperatorSettings()
@@ -413,7 +418,10 @@ async def _in_background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]
 
 
 async def _first_to_end(*works: Coroutine[Any, Any, None]) -> None:
-    """Run all; when one ends, which none should, end the others, in their order, and raise what it raised."""
+    """Run all; when one ends, which none should, end the others and raise what it raised.
+
+    They are ended together: each may take some seconds for what is under way, and the Lease is given up after the last.
+    """
     tasks = [asyncio.create_task(work) for work in works]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -423,4 +431,4 @@ async def _first_to_end(*works: Coroutine[Any, Any, None]) -> None:
     finally:
         for task in tasks:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from trustbind.arns import ProviderArn
+from trustbind.documents import TrustDocument
 from trustbind.errors import NotFoundError
 from trustbind.identities import Issuer
+from trustbind.plan import Claim
+from trustbind.statements import FederatedKey, sid_of
 from trustbind_operator.iam import AccountAccess
 
-__all__ = ["ProviderPlan", "apply_provider", "plan_provider"]
+__all__ = ["ProviderPlan", "apply_provider", "lacking_for", "plan_provider", "provided"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +74,41 @@ def apply_provider(access: AccountAccess, planned: ProviderPlan, issuer: Issuer,
         return
     for audience in planned.audiences:
         access.add_audience(planned.provider, audience)
+
+
+def lacking_for(provider: ProviderArn, present: frozenset[str] | None, audience: str) -> str:
+    """Return what another issuer's provider lacks, and what to do; empty when nothing.
+
+    Args:
+        provider: its ARN.
+        present: the client ids that it has; None when it does not exist.
+        audience: what the issuer's tokens are for.
+    """
+    if present is None:
+        return (
+            f"account {provider.account_id} has no OIDC provider for https://{provider.host_path}, which "
+            f"spec.federatedSubjects needs; create it with the client id {audience}: trustbind makes only the cluster's"
+        )
+    if audience not in present:
+        return f"the OIDC provider {provider} lacks the client id {audience}, which spec.federatedSubjects needs"
+    return ""
+
+
+def provided(
+    claims: Iterable[Claim], absent: Collection[Issuer], document: TrustDocument, issuer: Issuer
+) -> tuple[Claim, ...]:
+    """Return the claims without those for issuers that have no provider, unless their statement stands already.
+
+    Args:
+        claims: on one role.
+        absent: those issuers.
+        document: the role's trust policy as it was read.
+        issuer: the cluster's.
+    """
+    standing = {statement.get("Sid") for statement in document.statements}
+    return tuple(
+        claim
+        for claim in claims
+        if not (isinstance(claim.key, FederatedKey) and claim.key.issuer in absent)
+        or sid_of(issuer, claim.key) in standing
+    )

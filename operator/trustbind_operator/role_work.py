@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from trustbind.accounts import AwsAccount, DriftPolicy
@@ -14,7 +14,7 @@ from trustbind.errors import AwsError
 from trustbind.identities import Issuer
 from trustbind.plan import Refusal, claims_on, plan, withheld
 from trustbind.reasons import TrustReason
-from trustbind.statements import WebIdentityKey, owner_prefix, sid_of
+from trustbind.statements import FederatedKey, WebIdentityKey, owner_prefix, sid_of
 from trustbind_operator.accounts import MismatchError
 from trustbind_operator.association_outcomes import Seen, is_by_agent, is_left_in_step
 from trustbind_operator.association_work import AssociationWork
@@ -27,6 +27,7 @@ from trustbind_operator.failures import (
     account_failure,
     role_failure,
 )
+from trustbind_operator.federated import hindrances, without_absent
 from trustbind_operator.permissions import SourcePermission
 from trustbind_operator.reconcile import Commit, commit
 from trustbind_operator.registry import BindingEntry
@@ -57,12 +58,14 @@ class _Whole:
         commit: see `Commit`.
         held: the bindings that wait for the account's OIDC provider.
         lacking: what it lacks, or why that cannot be told; None when all is well.
+        hindered: the bindings for which another issuer's provider is not as it should be.
     """
 
     verdicts: list[Verdict]
     commit: Commit
     held: list[Verdict]
     lacking: AwsError | None
+    hindered: Mapping[BindingRef, Refusal]
 
 
 class RoleWork:
@@ -119,7 +122,7 @@ class RoleWork:
         account = self._context.registry.aws_account(role.account_id)
         verdicts = self._verdicts(role)
         if account is not None:
-            if any(verdict.is_granted for verdict in verdicts):
+            if any(verdict.claims or verdict.is_granted for verdict in verdicts):
                 await account_guard(account)
                 verdicts = self._verdicts(role)
             verdicts = await self._guarded(role, verdicts)
@@ -145,11 +148,11 @@ class RoleWork:
         problem = done.problem or done.plan.blocked
         outcome = str(problem.reason) if problem else ("written" if done.written else "unchanged")
         context.observer.committed(role, outcome, done.written, len(verdicts))
-        await asyncio.gather(*(self._conclude(role, v, done) for v in whole.verdicts if v not in whole.held))
+        await asyncio.gather(*(self._conclude(role, v, whole) for v in whole.verdicts if v not in whole.held))
         if whole.lacking is not None:
             return await self._failed(role, account, whole.held, whole.lacking), seen
         self._failures.pop(role, None)
-        if problem is not None:
+        if problem is not None or whole.hindered:
             return Next.RETRY, seen
         return Next.RESYNC if context.registry.of_role(role) else Next.NEVER, seen
 
@@ -203,6 +206,8 @@ class RoleWork:
             self.chains.asked(before, after, role)
         accounts_of = context.registry.accounts_of
         verdicts = [self.chains.step(v, role, accounts_of(v.entry.ref.namespace)) for v in asked]
+        found = hindrances(verdicts, context.accounts, account, access, role)
+        verdicts = without_absent(verdicts, found.absent, state.document, context.issuer)
         audiences = _audiences(verdicts)
         held, lacking = [], None
         try:
@@ -220,10 +225,10 @@ class RoleWork:
             done = commit(access, desired, limit=limit, first=state, patience=context.patience)
             if done.problem is None and done.plan.blocked is None:
                 permission.narrow()
-            return _Whole(verdicts, done, held, lacking)
+            return _Whole(verdicts, done, held, lacking, found.told)
         planned = plan(state.document, desired, limit)
         if planned.is_empty:
-            return _Whole(verdicts, Commit(planned, state), held, lacking)
+            return _Whole(verdicts, Commit(planned, state), held, lacking, found.told)
         what = ", ".join(f"{change.kind} {change.sid}" for change in planned.changes)
         refusal = Refusal(
             None,
@@ -231,11 +236,14 @@ class RoleWork:
             f"AWSAccount {account.name} has driftPolicy Observe, so nothing is written to the trust policy of {role}; "
             f"it differs: {what}",
         )
-        return _Whole(verdicts, Commit(withheld(planned, desired, refusal), state), held, lacking)
+        return _Whole(verdicts, Commit(withheld(planned, desired, refusal), state), held, lacking, found.told)
 
-    async def _conclude(self, role: RoleArn, verdict: Verdict, done: Commit) -> None:
+    async def _conclude(self, role: RoleArn, verdict: Verdict, whole: _Whole) -> None:
         """Tell one binding what came of it."""
+        done = whole.commit
         outcome = self._outcome(verdict, done)
+        if (hindrance := whole.hindered.get(verdict.entry.ref)) is not None:
+            outcome = _hindered(outcome, hindrance)
         stands = bool(verdict.claims) and verdict.entry.ref in done.plan.applied and done.problem is None
         outcome = self.chains.concluded(verdict, role, outcome, stands=stands, issuer=self._context.issuer)
         if verdict.entry.deleting and outcome.reason in {TrustReason.REVOKED, TrustReason.RETAINED}:
@@ -269,12 +277,11 @@ class RoleWork:
             return BindingOutcome(
                 authorized, sentence, problem.reason, problem.message, verdict.subjects, may_linger=lingers
             )
-        count = len(verdict.subjects)
         return BindingOutcome(
             authorized=authorized,
             authorization=sentence,
             reason=None,
-            message=f"{planned.role} trusts {count} service account{'' if count == 1 else 's'} of this binding",
+            message=f"{planned.role} trusts {_counted(verdict)} of this binding",
             subjects=verdict.subjects,
             statement_id=statement_id,
             size=planned.size,
@@ -385,6 +392,21 @@ def _main_sid(issuer: Issuer, entry: BindingEntry, verdict: Verdict) -> str:
     if binding is not None and is_chained(entry):
         return sid_of(issuer, claims_on(binding.role, binding, {})[0].key)
     return sid_of(issuer, verdict.claims[0].key)
+
+
+def _hindered(outcome: BindingOutcome, hindrance: Refusal) -> BindingOutcome:
+    """Return the outcome of a binding for which another issuer's provider is not as it should be."""
+    if outcome.reason is None and not outcome.statement_id:  # nothing of it is written
+        return replace(outcome, reason=hindrance.reason, message=hindrance.message)
+    return replace(outcome, hindrance=hindrance)
+
+
+def _counted(verdict: Verdict) -> str:
+    count = len(verdict.subjects)
+    others = sum(len(c.subjects) for c in verdict.claims if isinstance(c.key, FederatedKey))
+    parts = [f"{count} service account{'' if count == 1 else 's'}"] if count or not others else []
+    parts += [f"{others} subject{'' if others == 1 else 's'} of other issuers"] if others else []
+    return " and ".join(parts)
 
 
 def _lets_in(verdict: Verdict) -> bool:

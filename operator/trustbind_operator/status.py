@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from trustbind.identities import Issuer, Subject
+from trustbind.plan import Refusal
 from trustbind.reasons import TrustReason
 
 __all__ = [
@@ -64,6 +65,7 @@ class BindingOutcome:
         near_limit: whether the role's document is nearly full.
         changed: whether its statement was written now.
         may_linger: whether its statement may still stand in the trust policy although it should not, or cannot be told.
+        hindrance: what keeps trust that is applied from being of use to everybody whom the binding names.
     """
 
     authorized: bool | None
@@ -77,6 +79,7 @@ class BindingOutcome:
     near_limit: bool = False
     changed: bool = False
     may_linger: bool = False
+    hindrance: Refusal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +212,12 @@ def is_in_step(
 def _binding_conditions(outcome: BindingOutcome) -> list[Condition]:
     applied = outcome.reason is None
     reason = outcome.reason or TrustReason.APPLIED
-    conditions = [Condition(ConditionType.READY, applied, reason, outcome.message)]
+    hindrance = outcome.hindrance if applied else None
+    conditions = [
+        Condition(ConditionType.READY, applied, reason, outcome.message)
+        if hindrance is None
+        else Condition(ConditionType.READY, status=False, reason=hindrance.reason, message=hindrance.message)
+    ]
     if outcome.authorized is not None:
         authorization = TrustReason.GRANTED if outcome.authorized else reason
         conditions.append(Condition(ConditionType.AUTHORIZED, outcome.authorized, authorization, outcome.authorization))

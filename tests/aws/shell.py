@@ -112,6 +112,13 @@ class Shell:
         found = [s["Condition"]["StringEquals"][_SUBJECT] for s in self.statements(role_arn) if is_ours(s)]
         return [subject for each in found for subject in ([each] if isinstance(each, str) else each)]
 
+    def provider(self, url: str) -> None:
+        """Create another issuer's OIDC provider in account B."""
+        iam = self._root("iam", ACCOUNT_B)
+        iam.create_open_id_connect_provider(Url=url, ClientIDList=["sts.amazonaws.com"])
+        iam.close()
+        self.aws.reset_calls()
+
     def role(self, arn: str, *statements: dict[str, Any], **settings: Any) -> str:
         """Create a role, and return its ARN."""
         account, path = arn.split(":")[4], arn.partition(":role")[2]

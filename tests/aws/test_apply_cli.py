@@ -17,6 +17,8 @@ ACCOUNT_C: Final = "777788889999"
 OWN_ROLE: Final = f"arn:aws:iam::{ACCOUNT_A}:role/own"
 PROVIDER: Final = f"arn:aws:iam::{ACCOUNT_B}:oidc-provider/{ISSUER.removeprefix('https://')}"
 
+GITHUB: Final = "https://token.actions.githubusercontent.com"
+
 DONE, FAILED, WRONG, REFUSED, STOPPED = 0, 1, 2, 3, 130
 
 
@@ -174,6 +176,26 @@ def test_provider_managed_by_hand(shell: Shell) -> None:
     assert shell.writes() == []
 
 
+def test_other_issuer(shell: Shell) -> None:
+    """Trust for another issuer's subjects is written once its provider is there; that it is not is told."""
+    entry = {"issuer": GITHUB, "subjects": ["repo:example-org/shop:*"]}
+    objects = (binding("b", federatedSubjects=[entry]), account())
+
+    done = shell.apply("--yes", objects=objects)
+
+    assert done.code == REFUSED
+    assert f"not yet (ProviderMissing): team-a/b: account {ACCOUNT_B} has no OIDC provider for {GITHUB}" in done.out
+    assert [operation for operation, _ in shell.writes()] == ["CreateOpenIDConnectProvider", "UpdateAssumeRolePolicy"]
+    assert shell.subjects() == ["system:serviceaccount:team-a:reader"]
+
+    shell.provider(GITHUB)
+    done = shell.apply("--yes", objects=objects)
+
+    assert done.code == DONE
+    blocks = [s["Condition"].get("StringLike") for s in shell.statements() if is_ours(s)]
+    assert {"token.actions.githubusercontent.com:sub": ["repo:example-org/shop:*"]} in blocks
+
+
 def test_limit(shell: Shell) -> None:
     """What does not fit is refused with its size; what fits is written."""
     audience = "an-audience-of-many-characters." * 4
@@ -255,6 +277,7 @@ def test_wrong_external_id(shell: Shell) -> None:
     assert sentence.startswith(f"trustbind: {TARGET_ROLE}: ")
     assert MANAGER_ROLE in sentence
     assert "not authorized" in sentence
+    assert "check the manager role's trust policy, spec.externalId" in sentence
     assert shell.subjects() == []
     assert shell.subjects(OWN_ROLE) == ["system:serviceaccount:team-a:reader"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trustbind.annotations import (
@@ -138,6 +138,7 @@ def test_clamped(seconds: int) -> None:
 
 
 @given(st.text(max_size=30))
+@example("0\x1f")
 def test_any_text(text: str) -> None:
     """No text breaks the readers."""
     annotations = {KEY: text, INJECT: text}

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from trustbind.arns import RoleArn
 from trustbind.bindings import BindingRef, Method, RoleBinding, Source
+from trustbind.federation import FederatedSubjects
 from trustbind.grants import RoleGrant, arn_glob, authorize, consents
+from trustbind.identities import Issuer
 
 TARGET = RoleArn.parse("arn:aws:iam::444455556666:role/team-a/reader")
 BASE = RoleArn.parse("arn:aws:iam::111122223333:role/base")
@@ -216,3 +218,25 @@ def test_a_glob_never_crosses_a_colon(pattern: str, text: str) -> None:
 def test_consent(tags: dict[str, str], consent: bool) -> None:
     """A role consents to the namespaces that its tag lists by their full names, and to no other."""
     assert consents(tags, "team-a") is consent
+
+
+GITHUB = Issuer.parse("https://token.actions.githubusercontent.com")
+
+
+def test_subjects_of_other_issuers_have_to_be_named() -> None:
+    """A grant allows no other issuer unless it says so, and then only what its patterns match."""
+    asks = binding(federated=(FederatedSubjects(GITHUB, "sts.amazonaws.com", ("repo:o/shop:ref:refs/heads/main",)),))
+
+    plain = authorize(asks, ["reader"], {}, [grant()])
+    other = authorize(
+        asks, ["reader"], {}, [grant(federatedSubjects=[{"issuer": GITHUB.url, "subjects": ["repo:p/*"]}])]
+    )
+    right = authorize(
+        asks, ["reader"], {}, [grant(federatedSubjects=[{"issuer": GITHUB.url, "subjects": ["repo:o/*"]}])]
+    )
+
+    for answer in (plain, other):
+        assert not answer.is_granted
+        assert "does not cover the federated subject repo:o/shop:ref:refs/heads/main" in answer.message
+    assert right.is_granted
+    assert authorize(binding(), ["reader"], {}, [grant()]).is_granted

@@ -10,11 +10,12 @@ import pytest
 from trustbind.arns import RoleArn
 from trustbind.bindings import BindingRef, ExtraCondition, Method, RoleBinding, Source
 from trustbind.documents import EMPTY, TrustDocument
+from trustbind.federation import FederatedSubjects
 from trustbind.identities import Issuer, Subject
 from trustbind.plan import Change, ChangeKind, Claim, Desired, Plan, claims_on, plan
 from trustbind.reasons import TrustReason
 from trustbind.selectors import LabelSelector
-from trustbind.statements import ChainKey, WebIdentityKey, build, owner_prefix, placeholder, sid_of
+from trustbind.statements import ChainKey, FederatedKey, WebIdentityKey, build, owner_prefix, placeholder, sid_of
 
 ISSUER = Issuer.parse("https://oidc.example.com/id/1")
 OTHER = Issuer.parse("https://oidc.example.com/id/2")
@@ -337,3 +338,87 @@ def test_a_selector_that_selects_nobody_claims_nothing() -> None:
     assert claims_on(ROLE, binding, {}) == ()
     assert claims_on(ROLE, binding, {"x": {"a": "2"}}) == ()
     assert [c.subjects for c in claims_on(ROLE, binding, {"x": {"a": "1"}})] == [(Subject("team-a", "x"),)]
+
+
+GITHUB = Issuer.parse("https://token.actions.githubusercontent.com")
+GITLAB = Issuer.parse("https://gitlab.example.com")
+MAIN = "repo:o/shop:ref:refs/heads/main"
+
+
+def federated(name: str, issuer: Issuer = GITHUB, *subjects: str) -> Claim:
+    """Return what a binding of that name claims for subjects of another issuer."""
+    return dataclasses.replace(claim(name), key=FederatedKey(issuer, "sts.amazonaws.com"), subjects=subjects or (MAIN,))
+
+
+def test_claims_for_other_issuers() -> None:
+    """A binding claims one statement for its accounts first, then one for each other issuer, with its conditions."""
+    entry = FederatedSubjects(GITHUB, "x", (MAIN,))
+    binding = dataclasses.replace(BINDING, conditions=(IP,), federated=(entry,))
+
+    own, other = claims_on(ROLE, binding, {})
+
+    assert own.subjects == (Subject("team-a", "reader"),)
+    assert (other.key, other.subjects) == (FederatedKey(GITHUB, "x", (IP,)), (MAIN,))
+    assert claims_on(SOURCE, binding, {}) == ()
+    alone = dataclasses.replace(binding, service_account_names=())
+    assert claims_on(ROLE, alone, {}) == (other,)
+
+
+def test_other_issuers_share_a_statement() -> None:
+    """Subjects of one issuer and audience are grouped, and the binding is known by its accounts' statement."""
+    planned = plan(EMPTY, wanted(claim("a"), federated("a"), claim("b"), federated("b", GITHUB, "repo:o/x")))
+
+    assert len(planned.document.statements) == 2
+    (statement,) = (s for s in planned.document.statements if "StringLike" in s["Condition"])
+    assert statement["Condition"]["StringLike"] == {f"{GITHUB.host_path}:sub": [MAIN, "repo:o/x"]}
+    assert planned.applied == {BindingRef("team-a", "a"): SID, BindingRef("team-a", "b"): SID}
+
+
+def test_a_new_binding_that_does_not_fit_gets_nothing() -> None:
+    """Where the accounts' statement would fit and the other issuer's does not, neither is written."""
+    both = (claim("b"), federated("b"))
+    limit = plan(EMPTY, wanted(*both)).size - 1
+
+    planned = plan(EMPTY, wanted(*both), limit)
+
+    ((refused, reason),) = [(r.binding, r.reason) for r in planned.refusals]
+    assert (refused, reason) == (BindingRef("team-a", "b"), TrustReason.TRUST_POLICY_FULL)
+    assert GITHUB.url in planned.refusals[0].message
+    assert planned.applied == {}
+    assert plan(EMPTY, wanted(claim("b"), federated("b"), federated("b", GITLAB)), limit).applied == {}
+
+
+def test_what_stands_stays_when_more_does_not_fit() -> None:
+    """A binding that asks for another issuer too, which does not fit, keeps its accounts' trust."""
+    current = document(statement("b"))
+
+    planned = plan(current, wanted(claim("b"), federated("b")), current.size + 10)
+
+    assert planned.document == current
+    assert planned.applied == {}
+    assert [r.reason for r in planned.refusals] == [TrustReason.TRUST_POLICY_FULL]
+
+
+def test_a_binding_with_an_invalid_part_gets_nothing() -> None:
+    """The own issuer among the others refuses the binding, once, and no other."""
+    planned = plan(EMPTY, wanted(claim("a"), federated("a", ISSUER), federated("a", OTHER), claim("b"), federated("b")))
+
+    assert [(r.binding, r.reason) for r in planned.refusals] == [(BindingRef("team-a", "a"), TrustReason.INVALID_SPEC)]
+    assert list(planned.applied) == [BindingRef("team-a", "b")]
+
+
+def test_other_issuers_are_retained_too() -> None:
+    """What a binding leaves for other issuers stands in a statement of its own; without room it is kept as it is."""
+    both = (claim("b"), federated("b"))
+    current = plan(EMPTY, wanted(*both)).document
+
+    left = plan(current, Desired(ROLE, ISSUER, (), both))
+    kept = plan(current, Desired(ROLE, ISSUER, (claim("a"),), both), current.size)
+
+    assert len(left.document.statements) == 2
+    assert all(s["Sid"].startswith("TrustbindRetained") for s in left.document.statements)
+    assert plan(left.document, Desired(ROLE, ISSUER, (), both)).is_empty
+    assert [r.reason for r in kept.refusals if r.binding == BindingRef("team-a", "b")] == [
+        TrustReason.TRUST_POLICY_FULL
+    ]
+    assert kept.document.statements == current.statements

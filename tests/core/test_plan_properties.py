@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 from hypothesis import given
@@ -13,11 +14,21 @@ from trustbind.bindings import BindingRef, ExtraCondition
 from trustbind.documents import TrustDocument
 from trustbind.identities import Issuer, Subject
 from trustbind.plan import Claim, Desired, plan
-from trustbind.statements import ChainKey, WebIdentityKey, build, is_owned, owner_prefix, placeholder
+from trustbind.statements import (
+    ChainKey,
+    FederatedKey,
+    WebIdentityKey,
+    build,
+    is_owned,
+    owner_prefix,
+    placeholder,
+    sid_of,
+)
 
 ISSUER = Issuer.parse("https://oidc.example.com/id/1")
 OTHER = Issuer.parse("https://oidc.example.com/id/2")
 ROLE = RoleArn.parse("arn:aws:iam::444455556666:role/app")
+GITHUB = Issuer.parse("https://token.actions.githubusercontent.com")
 SOURCES = [RoleArn.parse(f"arn:aws:iam::111122223333:role/base-{i}") for i in range(2)]
 
 extra = st.builds(
@@ -31,18 +42,27 @@ keys = st.builds(WebIdentityKey, st.sampled_from(["sts.amazonaws.com", "x"]), co
     ChainKey, st.sampled_from(SOURCES), st.sampled_from(["", "external"]), conditions
 )
 accounts = st.sets(st.sampled_from("abcdefgh"), min_size=1, max_size=5)
+federated = st.dictionaries(
+    st.tuples(st.sampled_from([GITHUB, OTHER]), st.sampled_from(["x", "y"])),
+    st.sets(st.sampled_from(["repo:o/a", "repo:o/*", "repo:p/?"]), min_size=1).map(lambda names: tuple(sorted(names))),
+    max_size=2,
+)
 
 
 @st.composite
 def claims_of(draw: st.DrawFn) -> tuple[Claim, ...]:
-    """Return the claims of some bindings, one each."""
+    """Return the claims of some bindings; those of web identity may have some for other issuers too."""
     result = []
     for name in draw(st.sets(st.sampled_from("klmnopq"), max_size=6)):
         key = draw(keys)
         created = draw(st.sampled_from(["", "2025-01-01T00:00:00Z", "2026-01-01T00:00:00Z"]))
         ref = BindingRef("team-a", name)
         subjects = () if isinstance(key, ChainKey) else tuple(Subject("team-a", a) for a in sorted(draw(accounts)))
-        result.append(Claim(ref, key, subjects, (not created, created, ref)))
+        age = (not created, created, ref)
+        result.append(Claim(ref, key, subjects, age))
+        if isinstance(key, WebIdentityKey):
+            for (issuer, audience), names in draw(federated).items():
+                result.append(Claim(ref, FederatedKey(issuer, audience, key.conditions), names, age))
     return tuple(result)
 
 
@@ -65,7 +85,7 @@ valid_web_keys = st.builds(WebIdentityKey, st.sampled_from(["sts.amazonaws.com",
 built = st.builds(
     lambda issuer, key, names: build(issuer, ROLE, key, [Subject("team-a", a) for a in names]),
     st.sampled_from([ISSUER, OTHER]),
-    valid_web_keys | st.builds(ChainKey, st.sampled_from(SOURCES)),
+    valid_web_keys | st.builds(ChainKey, st.sampled_from(SOURCES)) | st.just(FederatedKey(GITHUB, "x")),
     accounts,
 )
 tampered = st.builds(
@@ -154,18 +174,26 @@ def test_only_subjects_that_were_asked_for(current: TrustDocument, claims: tuple
     planned = plan(current, desired(claims), limit)
     if planned.blocked:
         return
-    by_sid: dict[str, set[str]] = {}
-    for claim in claims:
-        if claim.binding in planned.applied and isinstance(claim.key, WebIdentityKey):
-            by_sid.setdefault(planned.applied[claim.binding], set()).update(str(s) for s in claim.subjects)
+    asked, applied = dict[str, set[str]](), dict[str, set[str]]()
+    several = {ref for ref, count in Counter(c.binding for c in claims).items() if count > 1}
+    for claim in (c for c in claims if not isinstance(c.key, ChainKey)):
+        sid, names = sid_of(ISSUER, claim.key), {str(s) for s in claim.subjects}
+        if claim.binding in planned.applied:
+            applied.setdefault(sid, set()).update(names)
+        if claim.binding in planned.applied or claim.binding in several:  # a part of what it asks for may stand
+            asked.setdefault(sid, set()).update(names)
 
-    found = {
-        s["Sid"]: set(s["Condition"]["StringEquals"][ISSUER.subject_key])
-        for s in planned.document.statements
-        if is_owned(s, ISSUER) and s["Effect"] == "Allow" and s["Action"] == "sts:AssumeRoleWithWebIdentity"
-    }
+    found: dict[str, set[str]] = {}
+    for statement in planned.document.statements:
+        if is_owned(statement, ISSUER) and statement["Effect"] == "Allow" and "WebIdentity" in statement["Action"]:
+            blocks = statement["Condition"]["StringEquals"], statement["Condition"].get("StringLike", {})
+            subject_key = statement["Principal"]["Federated"].partition("/")[2] + ":sub"
+            (names,) = (block[subject_key] for block in blocks if subject_key in block)
+            found[statement["Sid"]] = set(names)
 
-    assert found == by_sid
+    assert found.keys() >= applied.keys()
+    assert found.keys() <= asked.keys()
+    assert all(applied.get(sid, set()) <= names <= asked[sid] for sid, names in found.items())
 
 
 @given(documents, claims_of(), claims_of(), limits)

@@ -13,12 +13,23 @@ from trustbind.arns import RoleArn
 from trustbind.bindings import ExtraCondition
 from trustbind.errors import InvalidValueError
 from trustbind.identities import Issuer, Subject
-from trustbind.statements import ChainKey, WebIdentityKey, build, is_owned, owner_prefix, placeholder, sid_of
+from trustbind.statements import (
+    ChainKey,
+    FederatedKey,
+    WebIdentityKey,
+    build,
+    is_owned,
+    owner_prefix,
+    placeholder,
+    sid_of,
+    subjects_of,
+)
 
 ISSUER = Issuer.parse("https://oidc.example.com/id/1")
 OTHER = Issuer.parse("https://oidc.example.com/id/2")
 ROLE = RoleArn.parse("arn:aws:iam::444455556666:role/app")
 SOURCE = RoleArn.parse("arn:aws:iam::111122223333:role/base")
+GITHUB = Issuer.parse("https://token.actions.githubusercontent.com")
 READER, WRITER = Subject("team-a", "reader"), Subject("team-a", "writer")
 IP = ExtraCondition("IpAddress", "aws:SourceIp", ("203.0.113.0/24",))
 TAG = ExtraCondition("StringEquals", "aws:PrincipalTag/x", ("b", "a"))
@@ -79,6 +90,49 @@ def test_no_subject() -> None:
         build(ISSUER, ROLE, WebIdentityKey("x"))
 
 
+def test_federated() -> None:
+    """Another issuer's subjects are patterns, under that issuer's keys and its provider in the role's account."""
+    key = FederatedKey(GITHUB, "sts.amazonaws.com", (IP,))
+
+    statement = build(ISSUER, ROLE, key, ["repo:o/b:*", "repo:o/a", "repo:o/a"])
+
+    assert statement == {
+        "Sid": sid_of(ISSUER, key),
+        "Effect": "Allow",
+        "Principal": {"Federated": "arn:aws:iam::444455556666:oidc-provider/token.actions.githubusercontent.com"},
+        "Action": "sts:AssumeRoleWithWebIdentity",
+        "Condition": {
+            "StringEquals": {"token.actions.githubusercontent.com:aud": "sts.amazonaws.com"},
+            "StringLike": {"token.actions.githubusercontent.com:sub": ["repo:o/a", "repo:o/b:*"]},
+            "IpAddress": {"aws:SourceIp": "203.0.113.0/24"},
+        },
+    }
+    assert is_owned(statement, ISSUER)
+    assert subjects_of(statement, GITHUB, of_cluster=False) == {"repo:o/a", "repo:o/b:*"}
+    assert subjects_of(statement, GITHUB) == subjects_of(statement, ISSUER) == frozenset()
+
+
+@pytest.mark.parametrize("url", [ISSUER.url, ISSUER.url + "/", ISSUER.url.replace("oidc", "OIDC")])
+def test_the_own_issuer_is_no_other(url: str) -> None:
+    """The cluster's own accounts never come in by a pattern, past the grants for service accounts."""
+    with pytest.raises(InvalidValueError, match="this cluster's own issuer"):
+        build(ISSUER, ROLE, FederatedKey(Issuer.parse(url), "x"), ["system:serviceaccount:*:admin"])
+
+
+def test_federated_without_a_subject() -> None:
+    """A statement for nobody would be one for everybody."""
+    with pytest.raises(InvalidValueError, match="without a subject"):
+        build(ISSUER, ROLE, FederatedKey(GITHUB, "x"))
+
+
+@pytest.mark.parametrize("name", ["sub", "AUD"])
+def test_a_condition_cannot_replace_what_is_said_of_another_issuer(name: str) -> None:
+    """The other issuer's audience and subject are stated by the statement too."""
+    bad = ExtraCondition("StringLike", f"token.actions.githubusercontent.com:{name}", ("*",))
+    with pytest.raises(InvalidValueError, match="states it itself"):
+        build(ISSUER, ROLE, FederatedKey(GITHUB, "x", (bad,)), ["repo:o/a"])
+
+
 @pytest.mark.parametrize("key", ["oidc.example.com/id/1:sub", "OIDC.example.com/id/1:AUD"])
 @pytest.mark.parametrize("operator", ["StringLike", "StringEquals", "StringEqualsIfExists"])
 def test_a_condition_cannot_replace_our_own(key: str, operator: str) -> None:
@@ -93,6 +147,7 @@ def test_sid_is_the_same_after_every_restart() -> None:
     """The Sid is a function of issuer and key alone: these two must never change, or statements would be orphaned."""
     assert sid_of(ISSUER, WebIdentityKey("sts.amazonaws.com")) == "Trustbind45e75a326b33241c"
     assert sid_of(ISSUER, ChainKey(SOURCE, "ab", (IP,))) == "Trustbind45e75a32c92ceb63"
+    assert sid_of(ISSUER, FederatedKey(GITHUB, "sts.amazonaws.com")) == "Trustbind45e75a320f2cac0b"
 
 
 @pytest.mark.parametrize(
@@ -104,9 +159,10 @@ def test_sid_is_the_same_after_every_restart() -> None:
         ChainKey(SOURCE),
         ChainKey(SOURCE, "a"),
         ChainKey(ROLE),
+        FederatedKey(GITHUB, "a"),
     ],
 )
-def test_keys_have_sids_of_their_own(key: WebIdentityKey | ChainKey) -> None:
+def test_keys_have_sids_of_their_own(key: WebIdentityKey | ChainKey | FederatedKey) -> None:
     """Another audience, condition, source or external id is another statement; the order of conditions is not."""
     assert sid_of(ISSUER, key) != sid_of(ISSUER, WebIdentityKey("a"))
     assert sid_of(ISSUER, WebIdentityKey("a", (IP, TAG))) == sid_of(ISSUER, WebIdentityKey("a", (TAG, IP)))

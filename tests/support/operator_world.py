@@ -201,7 +201,8 @@ class FakeAws:
     Attributes:
         roles: trust document by role.
         tags: of every role.
-        provider: the OIDC provider's client ids; None: there is no provider.
+        provider: the client ids of the cluster's OIDC provider; None: there is none.
+        others: the client ids of other issuers' providers, by the issuer's host and path.
         errors: by method's name, what its next calls raise, in order.
         always: by method's name, what all its calls raise.
         calls: how often each method was called.
@@ -214,6 +215,7 @@ class FakeAws:
         self.policies: dict[tuple[RoleArn, str], Mapping[str, Any]] = {}
         self.tags: dict[str, str] = {}
         self.provider: set[str] | None = None
+        self.others: dict[str, set[str]] = {}
         self.limit = 2048
         self.errors: dict[str, list[AwsError]] = {}
         self.always: dict[str, AwsError] = {}
@@ -270,12 +272,13 @@ class FakeAws:
             if any(str(s.get("Sid", "")).startswith(sid_prefix) for s in document.statements)
         )
 
-    def provider_audiences(self, provider: ProviderArn) -> frozenset[str] | None:  # noqa: ARG002 - there is one only
+    def provider_audiences(self, provider: ProviderArn) -> frozenset[str] | None:
         """Return the provider's client ids."""
         self._called("provider_audiences")
-        return None if self.provider is None else frozenset(self.provider)
+        listed = self.provider if provider.host_path == ISSUER.host_path else self.others.get(provider.host_path)
+        return None if listed is None else frozenset(listed)
 
-    def create_provider(self, issuer: Issuer, audiences: frozenset[str]) -> None:  # noqa: ARG002 - as above
+    def create_provider(self, issuer: Issuer, audiences: frozenset[str]) -> None:  # noqa: ARG002 - only the cluster's
         """Create it."""
         self._called("create_provider")
         self.provider = set(audiences)

@@ -9,7 +9,7 @@ from support.operator_world import ISSUER, ROLE, World
 from trustbind.accounts import AwsAccount
 from trustbind.arns import RoleArn
 from trustbind.identities import Subject
-from trustbind.statements import owner_prefix
+from trustbind.statements import is_owned, subjects_of
 from trustbind_operator.role_work import RoleWork
 from trustbind_operator.work import Next
 
@@ -45,8 +45,9 @@ class RoleScene(World):
     def trusted(self) -> list[str]:
         """Return the accounts that our statement lets in."""
         for statement in self.aws.roles[ROLE].statements:
-            if str(statement.get("Sid")).startswith(owner_prefix(ISSUER)) and statement["Effect"] == "Allow":
-                return [Subject.parse(s).name for s in statement["Condition"]["StringEquals"][ISSUER.subject_key]]
+            named = subjects_of(statement, ISSUER) if is_owned(statement, ISSUER) else ()
+            if named and statement["Effect"] == "Allow":
+                return sorted(Subject.parse(s).name for s in named)
         return []
 
     def exists(self, name: str = "b") -> bool:

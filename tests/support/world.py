@@ -214,13 +214,14 @@ class Team:
         return Binding(self.world, manifest)
 
     def binding_manifest(self, role: str, name: str = "app", **spec: Any) -> Json:
-        """Return the manifest of a RoleBinding."""
+        """Return the manifest of a RoleBinding; a field that is None is left out."""
         named = {} if "serviceAccountSelector" in spec else {"serviceAccountNames": ["reader"]}
+        wanted = {name: value for name, value in ({"roleArn": role} | named | spec).items() if value is not None}
         return {
             "apiVersion": API_VERSION,
             "kind": "RoleBinding",
             "metadata": {"name": name, "namespace": self.namespace},
-            "spec": {"roleArn": role} | named | spec,
+            "spec": wanted,
         }
 
 

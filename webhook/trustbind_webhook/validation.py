@@ -14,12 +14,13 @@ from trustbind import accounts, bindings, grants
 from trustbind.accounts import AwsAccount
 from trustbind.bindings import Method, RoleBinding
 from trustbind.errors import InvalidValueError
+from trustbind.federation import FederatedSubjects, too_wide
 from trustbind.grants import RoleGrant, authorize
 from trustbind.identities import Issuer
 from trustbind.rules import NO_SUBJECTS, duplicate_account, profile_conflict, unknown_account
 from trustbind.schema import API_VERSION
 from trustbind.selectors import LabelSelector
-from trustbind.statements import WebIdentityKey, check_conditions
+from trustbind.statements import FederatedKey, WebIdentityKey, check_conditions, check_issuer
 
 __all__ = ["KINDS", "MAX_WARNING", "OTHER_KIND", "Knowledge", "Request", "Verdict", "validate"]
 
@@ -144,21 +145,34 @@ def _binding(request: Request, knowledge: Knowledge) -> Iterator[str]:
     binding = RoleBinding.parse(request.object, default_namespace=request.namespace or "default")
     _check_unchanged(request, "roleArn", "create another binding for another role")
     if knowledge.issuer is not None and binding.method is Method.WEB_IDENTITY:
-        try:
-            check_conditions(knowledge.issuer, WebIdentityKey(binding.audience, binding.conditions))
-        except InvalidValueError as error:
-            raise error.within("spec.conditions") from None
+        _check_statements(binding, knowledge.issuer)
     known = knowledge.accounts or {}
     if conflict := profile_conflict(binding, knowledge.bindings, known):
         yield conflict
     yield from _ungranted(binding, [s.name for s in binding.subjects(known)], knowledge)
     yield from _undescribed(binding, knowledge)
+    yield from _wide_subjects(binding.federated)
     if knowledge.accounts is None:
         return
-    if not binding.subjects(known):
+    if binding.selector is not None and not binding.subjects(known):
         yield NO_SUBJECTS
     if missing := [name for name in binding.service_account_names if name not in known]:
         yield f"spec.serviceAccountNames: not in namespace {binding.ref.namespace} yet: {', '.join(missing)}"
+
+
+def _check_statements(binding: RoleBinding, issuer: Issuer) -> None:
+    """Check that the binding's statements can be written."""
+    for entry in binding.federated:
+        try:
+            check_issuer(issuer, entry.issuer)
+        except InvalidValueError as error:
+            raise error.within("spec.federatedSubjects") from None
+    try:
+        check_conditions(issuer, WebIdentityKey(binding.audience, binding.conditions))
+        for entry in binding.federated:
+            check_conditions(issuer, FederatedKey(entry.issuer, entry.audience, binding.conditions))
+    except InvalidValueError as error:
+        raise error.within("spec.conditions") from None
 
 
 def _ungranted(binding: RoleBinding, names: Iterable[str], knowledge: Knowledge) -> Iterator[str]:
@@ -213,6 +227,7 @@ def _grant(request: Request, knowledge: Knowledge) -> Iterator[str]:
         )
     if len(wide) > _SHOWN_PATTERNS:
         yield f"spec.roleArns: so do {len(wide) - _SHOWN_PATTERNS} more patterns"
+    yield from _wide_subjects(grant.federated)
     if grant.selector == LabelSelector():
         yield (
             "spec.namespaces.selector: an empty selector covers every namespace, those to come too; "
@@ -222,6 +237,14 @@ def _grant(request: Request, knowledge: Knowledge) -> Iterator[str]:
         missing := [name for name in grant.namespaces if name not in knowledge.namespaces]
     ):
         yield f"spec.namespaces.names: no such namespace yet: {', '.join(missing)}"
+
+
+def _wide_subjects(entries: Iterable[FederatedSubjects]) -> Iterator[str]:
+    """Say which patterns over other issuers' subjects strangers can meet."""
+    dangers = too_wide(entries)
+    yield from (f"spec.federatedSubjects: {danger}" for danger in dangers[:_SHOWN_PATTERNS])
+    if len(dangers) > _SHOWN_PATTERNS:
+        yield f"spec.federatedSubjects: so do {len(dangers) - _SHOWN_PATTERNS} more patterns"
 
 
 def _all_roles_of(pattern: str) -> str:

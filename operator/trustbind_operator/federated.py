@@ -1,0 +1,73 @@
+"""Other issuers than the cluster's own: whether the account has the OIDC provider that their statements name.
+
+The providers belong to somebody else, so they are only looked at, and the binding is told what is lacking. A statement
+whose provider does not exist is not written, so that IAM has no reason to refuse a document that other bindings share;
+one that stands already stays, since somebody may be about to make the provider again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from trustbind.accounts import AwsAccount
+from trustbind.arns import RoleArn
+from trustbind.bindings import BindingRef
+from trustbind.documents import TrustDocument
+from trustbind.identities import Issuer
+from trustbind.plan import Refusal
+from trustbind.statements import FederatedKey
+from trustbind_operator.accounts import Accounts, ProviderAbsentError
+from trustbind_operator.desired import Verdict
+from trustbind_operator.failures import account_failure
+from trustbind_operator.iam import AccountAccess
+from trustbind_operator.providers import provided
+
+__all__ = ["Hindrances", "hindrances", "without_absent"]
+
+
+@dataclass(frozen=True, slots=True)
+class Hindrances:
+    """What was found.
+
+    Attributes:
+        told: what each binding is to be told whose other issuers' providers are not as they should be.
+        absent: the issuers that have no provider in the account.
+    """
+
+    told: Mapping[BindingRef, Refusal] = field(default_factory=dict)
+    absent: frozenset[Issuer] = frozenset()
+
+
+def hindrances(
+    verdicts: Iterable[Verdict], accounts: Accounts, account: AwsAccount, access: AccountAccess, role: RoleArn
+) -> Hindrances:
+    """Return what is lacking for subjects of other issuers.
+
+    Blocks while it asks AWS, and never raises for what AWS says.
+    """
+    told: dict[BindingRef, Refusal] = {}
+    absent: set[Issuer] = set()
+    for verdict in verdicts:
+        for key in (claim.key for claim in verdict.claims if isinstance(claim.key, FederatedKey)):
+            error = accounts.lacks_for(account, access, key.issuer.provider_for(role), key.audience)
+            if error is None:
+                continue
+            told.setdefault(verdict.entry.ref, Refusal(verdict.entry.ref, *account_failure(error)))
+            if isinstance(error, ProviderAbsentError):
+                absent.add(key.issuer)
+    return Hindrances(told, frozenset(absent))
+
+
+def without_absent(
+    verdicts: Iterable[Verdict], absent: frozenset[Issuer], document: TrustDocument, issuer: Issuer
+) -> list[Verdict]:
+    """Return the verdicts without claims for issuers that have no provider, unless their statement stands already.
+
+    Args:
+        verdicts: on the bindings of a role.
+        absent: those issuers.
+        document: the role's trust policy as it was read.
+        issuer: the cluster's.
+    """
+    return [replace(v, claims=provided(v.claims, absent, document, issuer)) if absent else v for v in verdicts]
