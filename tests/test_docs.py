@@ -21,26 +21,31 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import yaml
 
+from support.pages import BLOCK, DOCS, Block, blocks
 from trustbind.manifests import read
 from trustbind_cli.inputs import sort_out
 
-ROOT: Final = Path(__file__).parents[1]
-DOCS: Final = ROOT / "docs"
+ROOT: Final = DOCS.parent
 PAGES: Final = sorted(path for path in DOCS.rglob("*.md") if "decisions" not in path.parts)
 NEEDED: Final = {
     "bindings.md",
     "cross-account.md",
-    "eks-other-account.md",
     "gitops.md",
+    "guides/chains.md",
+    "guides/configmap.md",
+    "guides/eks-other-account.md",
+    "guides/missed-pods.md",
     "guides/other-identity-providers.md",
     "guides/pod-identity.md",
+    "guides/sessions.md",
+    "guides/several-roles.md",
+    "guides/wait-until-ready.md",
     "index.md",
     "install.md",
     "migrate.md",
@@ -51,46 +56,12 @@ NEEDED: Final = {
 }
 SECONDS: Final = 120
 
-_BLOCK: Final = re.compile(
-    r"^(?:<!-- (?P<mark>[^\n]*?) -->\n)?^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```$",
-    re.MULTILINE | re.DOTALL,
-)
 _LINK: Final = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block.
-
-    Attributes:
-        page: where it is.
-        line: of its first line.
-        mark: the comment in front of it; empty when there is none.
-        language: behind the fence.
-        text: what it holds.
-    """
-
-    page: Path
-    line: int
-    mark: str
-    language: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.page.relative_to(ROOT)}:{self.line}"
-
-
-def _blocks(page: Path) -> list[Block]:
-    text = page.read_text(encoding="utf-8")
-    return [
-        Block(page, text[: m.start("text")].count("\n") + 1, m["mark"] or "", m["language"], m["text"])
-        for m in _BLOCK.finditer(text)
-    ]
 
 
 def _every() -> Iterator[Block]:
     for page in PAGES:
-        yield from _blocks(page)
+        yield from blocks(page)
 
 
 def _named(page: Path) -> str:
@@ -119,7 +90,7 @@ def test_navigation() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=_named)
 def test_marks(page: Path) -> None:
     """Every block of commands says whether it is run, and if not, why; marks stand where they mean something."""
-    for block in _blocks(page):
+    for block in blocks(page):
         if block.language == "sh":
             assert re.fullmatch(r"run(: exit \d+)?|not run: \S.*", block.mark), f"{block}: {block.mark!r}"
         elif block.mark:
@@ -127,7 +98,7 @@ def test_marks(page: Path) -> None:
 
 
 def _runs(page: Path) -> bool:
-    return any(block.mark.startswith("run") for block in _blocks(page))
+    return any(block.mark.startswith("run") for block in blocks(page))
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if _runs(page)], ids=_named)
@@ -137,9 +108,9 @@ def test_commands(page: Path, tmp_path: Path) -> None:
     folder.mkdir()
     printed.mkdir()
     script, expected, last = ["set -eu"], list[tuple[Block, Path]](), printed
-    for block in _blocks(page):
-        if block.mark.startswith("file: "):
-            file = folder / block.mark.removeprefix("file: ")
+    for block in blocks(page):
+        if block.file:
+            file = folder / block.file
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(block.text, encoding="utf-8")
         elif block.mark == "output":
@@ -232,7 +203,7 @@ def _check(kind: str, entry: dict[str, Any]) -> None:
 
 def _anchors(page: Path) -> set[str]:
     """Return the anchors of a page's headings, as the site's generator makes them."""
-    text = _BLOCK.sub("", page.read_text(encoding="utf-8"))
+    text = BLOCK.sub("", page.read_text(encoding="utf-8"))
     found: set[str] = set()
     for heading in re.findall(r"^#+ +(.+)$", text, re.MULTILINE):
         plain = re.sub(r"[`*]|\[([^\]]*)\]\([^)]*\)", r"\1", heading)
@@ -243,7 +214,7 @@ def _anchors(page: Path) -> set[str]:
 @pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=_named)
 def test_links(page: Path) -> None:
     """Links lead to a page of docs/ and a heading in it; nothing outside, since the site has no more."""
-    text = re.sub(r"`[^`\n]*`", "", _BLOCK.sub("", page.read_text(encoding="utf-8")))
+    text = re.sub(r"`[^`\n]*`", "", BLOCK.sub("", page.read_text(encoding="utf-8")))
     for target in _LINK.findall(text):
         if re.match(r"https?://", target):
             continue

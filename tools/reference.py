@@ -40,7 +40,7 @@ NOTE: Final = "<!-- Made by tools/reference.py; change what it is made of, then 
 
 # --- reasons ----------------------------------------------------------------------------------------------------------
 
-_ACCOUNT_ONLY: Final = {TrustReason.ACCOUNT_READY, TrustReason.ACCOUNT_DUPLICATE, TrustReason.PENDING}
+_ACCOUNT_ONLY: Final = {TrustReason.ACCOUNT_READY, TrustReason.ACCOUNT_DUPLICATE}
 _BOTH: Final = {
     TrustReason.INVALID_SPEC,
     TrustReason.ACCOUNT_UNREACHABLE,
@@ -53,6 +53,7 @@ _BOTH: Final = {
 }
 _READY: Final = "conditions Ready and TrustApplied of the RoleBinding"
 _ACCOUNT: Final = "condition Ready of the AWSAccount"
+_POD: Final = "Event of the Pod"
 _TOLD: Final = "Event; metric trustbind_operator_bindings"
 _SHOWN: Final[Mapping[TrustReason, str]] = {
     TrustReason.GRANTED: "condition Authorized of the RoleBinding",
@@ -61,6 +62,12 @@ _SHOWN: Final[Mapping[TrustReason, str]] = {
     TrustReason.NO_CONSENT: f"{_READY}, and Authorized; {_TOLD}",
     TrustReason.REVOKED: "Event when the RoleBinding is let go",
     TrustReason.RETAINED: "Event when the RoleBinding is let go",
+    TrustReason.PENDING: f"{_READY}, without an Event; {_ACCOUNT}",
+    **dict.fromkeys(
+        (TrustReason.WAITING, TrustReason.WAITED_TOO_LONG), f"{_POD}; metric trustbind_operator_waiting_pods"
+    ),
+    TrustReason.RELEASED: _POD,
+    TrustReason.MISSED: f"{_POD}; metric trustbind_operator_missed_pods",
 }
 _CONDITIONS: Final = """\
 | condition | of | meaning |

@@ -14,7 +14,7 @@ import typer
 
 from trustbind import __version__
 from trustbind.annotations import DEFAULT_EXPIRATION_SECONDS, DEFAULT_PREFIX, clamp_expiration
-from trustbind.arns import RoleArn
+from trustbind.arns import RoleArn, account_of
 from trustbind.errors import AwsError, InvalidValueError, ManifestError, TrustbindError
 from trustbind.identities import Issuer
 from trustbind.plan import DEFAULT_LIMIT, Refusal
@@ -140,6 +140,13 @@ def preview_pod(
     token_expiration: Annotated[
         int, typer.Option(help="Life of tokens in seconds, 600 to 86400.")
     ] = DEFAULT_EXPIRATION_SECONDS,
+    config_map: Annotated[
+        str | None, typer.Option(metavar="FILE", help="kOps' ConfigMap of roles, where the webhook reads it.")
+    ] = None,
+    role_account_id: Annotated[
+        str, typer.Option(metavar="ID", help="Account of roles that are given by name alone.")
+    ] = "",
+    role_partition: Annotated[str, typer.Option(help="Partition of such roles.")] = "aws",
     output: Annotated[PodOutput, typer.Option("-o", "--output", help="Pods, or the patches.")] = PodOutput.YAML,
 ) -> None:
     """Print each pod as it would be stored; why one is not injected goes to standard error.
@@ -148,7 +155,8 @@ def preview_pod(
 
     Example: trustbind preview pod -f account.yaml -f pod.yaml --region eu-central-1
     """
-    from trustbind_cli.preview import preview_pods  # noqa: PLC0415 - each command loads only what it needs
+    from trustbind_cli import preview as previews  # noqa: PLC0415 - each command loads only what it needs
+    from trustbind_webhook.compatibility import Compatibility  # noqa: PLC0415 - the same
 
     objects = _objects(filename)
     settings = InjectionSettings(
@@ -162,8 +170,13 @@ def preview_pod(
         raise ManifestError(
             filename[0], 0, "there is no Pod in the files" if len(filename) > 1 else "there is no Pod in it"
         )
-    previews = preview_pods(objects, settings)
-    for preview in previews:
+    further = Compatibility(
+        entries=previews.read_config_map(config_map) if config_map else {},
+        account_id=account_of(role_account_id, field="--role-account-id") if role_account_id else "",
+        partition=role_partition,
+    )
+    pods = previews.preview_pods(objects, settings, further)
+    for preview in pods:
         if isinstance(preview.outcome, Skip):
             message = f": {preview.outcome.message}" if preview.outcome.message else ""
             note(f"{preview.described} is not injected ({preview.outcome.reason}){message}")
@@ -171,11 +184,11 @@ def preview_pod(
             note(f"{preview.described}: {finding}")
     match output:
         case PodOutput.YAML:
-            print("---\n".join(printing.to_yaml(p.pod) for p in previews), end="")
+            print("---\n".join(printing.to_yaml(p.pod) for p in pods), end="")
         case PodOutput.JSON:
-            print(printing.to_json([p.pod for p in previews]))
+            print(printing.to_json([p.pod for p in pods]))
         case PodOutput.PATCH:
-            print(printing.to_json([p.operations for p in previews]))
+            print(printing.to_json([p.operations for p in pods]))
 
 
 @preview_app.command("trust")

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from trustbind.annotations import AnnotationKeys
 from trustbind.arns import RoleArn
 from trustbind.documents import EMPTY, TrustDocument
+from trustbind.errors import InvalidValueError, ManifestError
 from trustbind.identities import Issuer
 from trustbind.manifests import Manifest
 from trustbind.plan import Claim, Desired, Plan, claims_on, plan
 from trustbind.reasons import SkipReason
-from trustbind_cli.inputs import DEFAULT_NAMESPACE, Objects, texts
+from trustbind_cli.inputs import DEFAULT_NAMESPACE, Objects, read_manifests, texts
+from trustbind_webhook.compatibility import Compatibility, Entry, Key, read_config
 from trustbind_webhook.decision import Account, Inject, InjectionSettings, Skip, decide
 from trustbind_webhook.patch import Operation, applied, patch
 from trustbind_webhook.pods import Pod, pod_of
 
-__all__ = ["PodPreview", "desired_for", "preview_pods", "preview_trust"]
+__all__ = ["PodPreview", "desired_for", "preview_pods", "preview_trust", "read_config_map"]
+
+_NOTHING: Final = Compatibility()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +44,29 @@ class PodPreview:
     pod: dict[str, Any]
 
 
-def preview_pods(objects: Objects, settings: InjectionSettings) -> list[PodPreview]:
+def read_config_map(name: str) -> Mapping[Key, Entry]:
+    """Return what the ConfigMap in a file says of accounts, as the webhook reads it (compatibility.configMapNamespace).
+
+    Raises:
+        ManifestError: the file holds no ConfigMap or several, or one that the webhook could not read.
+    """
+    found = [m for m in read_manifests([name]) if (m.api_version, m.kind) == ("v1", "ConfigMap")]
+    if len(found) != 1:
+        raise ManifestError(name, 0, f"it has to hold one ConfigMap, and holds {len(found) or 'none'}")
+    data = found[0].body.get("data")
+    try:
+        return read_config(str(data.get("config", "")) if isinstance(data, Mapping) else "")
+    except InvalidValueError as error:
+        raise found[0].error(error) from None
+
+
+def preview_pods(objects: Objects, settings: InjectionSettings, further: Compatibility = _NOTHING) -> list[PodPreview]:
     """Return what the webhook would do to each pod.
+
+    Args:
+        objects: of the files.
+        settings: the cluster's.
+        further: what the further sources of the EKS webhook say of accounts.
 
     Raises:
         ManifestError: a pod cannot be understood.
@@ -51,7 +77,7 @@ def preview_pods(objects: Objects, settings: InjectionSettings) -> list[PodPrevi
         namespace = manifest.namespace or DEFAULT_NAMESPACE
         outcome = decide(
             pod,
-            _account(objects, namespace, pod.account),
+            further.applied(namespace, pod.account, _account(objects, namespace, pod.account), settings.keys),
             [b for b in objects.bindings if b.ref.namespace == namespace],
             settings,
             namespace=namespace,

@@ -63,8 +63,9 @@ class TrustReason(StrEnum):
     ACCOUNT_READY = "AccountReady"
     """The account can be reached and its OIDC provider is as it should be. Remedy: none needed."""
     PENDING = "Pending"
-    """The AWSAccount is being deleted, and kept while bindings need it for revoking their trust. Remedy: delete those
-    bindings, or wait until they are gone."""
+    """A step on the way. A RoleBinding: one role of its chain is done and the other is next. An AWSAccount: it is being
+    deleted, and kept while bindings need it for revoking their trust. Remedy: wait; for an AWSAccount, delete the
+    bindings that the message counts."""
 
     # The binding itself
     INVALID_SPEC = "InvalidSpec"

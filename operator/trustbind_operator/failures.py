@@ -41,12 +41,24 @@ OF_THE_ACCOUNT: Final = frozenset(
 BELIEVED_FAILURES: Final = 3
 """A binding that was in order keeps its status until its role could not be looked at this often in a row."""
 
+_INLINE: Final = ("iam:GetRolePolicy", "iam:PutRolePolicy", "iam:DeleteRolePolicy")
+"""Calls about the inline policy of a chain's source role."""
+
 
 def role_failure(role: RoleArn, error: AwsError) -> tuple[TrustReason, str]:
     """Return reason and message for a failed read or write of ``role``."""
+    is_inline = error.operation.partition(" ")[0] in _INLINE
     match error:
         case NotFoundError():
             return TrustReason.ROLE_NOT_FOUND, f"there is no role {role}; create it, or bind another one"
+        case AccessDeniedError() if is_inline:
+            return (
+                TrustReason.ACCESS_DENIED,
+                (
+                    f"{error}; allow {', '.join(_INLINE[:-1])} and {_INLINE[-1]} on {role} to the account's manager "
+                    "role, or set spec.source.managePermission: false"
+                ),
+            )
         case AccessDeniedError():
             return (
                 TrustReason.ACCESS_DENIED,
@@ -55,7 +67,8 @@ def role_failure(role: RoleArn, error: AwsError) -> tuple[TrustReason, str]:
         case ThrottledError():
             return TrustReason.THROTTLED, f"{error}; it is tried again by itself"
         case PolicyRejectedError():
-            return TrustReason.POLICY_REJECTED, f"IAM refused the new trust policy of {role}: {error.problem}"
+            document = "inline policy" if is_inline else "new trust policy"
+            return TrustReason.POLICY_REJECTED, f"IAM refused the {document} of {role}: {error.problem}"
         case UnreachableError():
             return TrustReason.ACCOUNT_UNREACHABLE, f"{error}; it is tried again by itself"
         case _:

@@ -33,7 +33,17 @@ from trustbind.identities import Issuer
 from trustbind.plan import DEFAULT_LIMIT
 from trustbind.sessions import fit
 
-__all__ = ["AccountAccess", "AwsAccess", "ManagerRole", "RoleState", "TrustStore", "Unwatched", "Watch", "translated"]
+__all__ = [
+    "NO_PERMISSION",
+    "AccountAccess",
+    "AwsAccess",
+    "ManagerRole",
+    "RoleState",
+    "TrustStore",
+    "Unwatched",
+    "Watch",
+    "translated",
+]
 
 
 CONNECT_TIMEOUT_SECONDS: Final = 5
@@ -46,7 +56,8 @@ MANAGER_SESSION_SECONDS: Final = 3600
 
 _LIST_PAGE: Final = 1000  # IAM API reference, ListRoles, MaxItems
 
-_NO_PERMISSION: Final = frozenset({"AccessDenied", "AccessDeniedException"})
+NO_PERMISSION: Final = frozenset({"AccessDenied", "AccessDeniedException"})
+"""AWS's codes for a permission that lacks, and not for credentials that are no good."""
 
 _BOTO_CONFIG: Final = Config(
     connect_timeout=CONNECT_TIMEOUT_SECONDS,
@@ -211,7 +222,7 @@ class AccountAccess:
             try:
                 summary = self.call("iam:GetAccountSummary", "", self._iam.get_account_summary)["SummaryMap"]
             except AccessDeniedError as error:
-                if error.code not in _NO_PERMISSION:  # expired credentials and the like say nothing about the quota
+                if error.code not in NO_PERMISSION:  # expired credentials and the like say nothing about the quota
                     raise
                 summary = {}
             limit = self._limit = int(summary.get("AssumeRolePolicySizeQuota", DEFAULT_LIMIT))

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from trustbind.arns import RoleArn
+from trustbind.errors import AccessDeniedError
 from trustbind.identities import Issuer
 from trustbind.source_policies import policy_name, source_policy, targets_of
-from trustbind_operator.iam import AccountAccess
+from trustbind_operator.iam import NO_PERMISSION, AccountAccess
 
 __all__ = ["SourcePermission"]
 
@@ -36,12 +37,21 @@ class SourcePermission:
     def widen(self) -> None:
         """See that the policy allows all that is wanted; what else it allows stays for now.
 
+        Where nothing is wanted and the policy may not be read, it is left alone: who may not read it has not written
+        it, and it should not keep trust from being revoked.
+
         Raises:
             AwsError: a call failed.
         """
         if self._wanted is None:
             return
-        self._there = targets_of(self._access.role_policy(self._role, self._name))
+        try:
+            self._there = targets_of(self._access.role_policy(self._role, self._name))
+        except AccessDeniedError as error:
+            if self._wanted or error.code not in NO_PERMISSION:
+                raise
+            self._wanted = None
+            return
         if self._there is None or not self._wanted <= self._there:
             self._write(self._wanted | (self._there or frozenset()))
 

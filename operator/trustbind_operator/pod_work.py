@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from trustbind.annotations import AnnotationKeys
+from trustbind.annotations import INJECT, AnnotationKeys
 from trustbind.reasons import TrustReason
 from trustbind_operator.feeds import Seen
 from trustbind_operator.missed import ScannedPod, why_missed
@@ -249,8 +249,8 @@ class MissedPods:
 
     def _why(self, pod: ScannedPod) -> str:
         namespace = pod.metadata.namespace
-        if namespace in self._excluded:
-            return ""
+        if namespace in self._excluded or self._registry.namespaces.get(namespace, {}).get(INJECT) == "false":
+            return ""  # the webhook is not asked there
         account = self._accounts(namespace, pod.account)
         return why_missed(pod, account, self._registry.in_namespace(namespace), self._keys)
 

@@ -45,6 +45,11 @@ class _Pod(msgspec.Struct, frozen=True):
 _decode = msgspec.json.Decoder(_Pod).decode
 
 
+_UNKNOWN: Final = timedelta(seconds=5)
+"""For how long a pod waits for a binding that is not known here: the webhook, which held the pod, may have seen it
+first. It may also be gone, or wait no more."""
+
+
 @dataclass(frozen=True, slots=True)
 class WaitingPod:
     """One pod with the label.
@@ -112,15 +117,17 @@ def judge_wait(
         limit: how long a pod may wait.
         release_late: whether it is let go after that, without credentials that work; else it goes on waiting.
     """
-    pending = [
+    waited_for = [
         entry
         for entry in bindings
         if entry.binding is not None
         and not entry.deleting
         and entry.binding.wait_until_ready
         and entry.binding.names(pod.account, labels)
-        and not _is_ready(entry)
     ]
+    pending = [entry for entry in waited_for if not _is_ready(entry)]
+    if not waited_for and now - pod.created < min(_UNKNOWN, limit):
+        return Verdict(release=False, timed_out=False, message="it waits for a binding that is not known yet")
     if not pending:
         return Verdict(release=True, timed_out=False, message="its bindings are Ready")
     waits = "; ".join(f"RoleBinding {entry.ref}: {_why(entry)}" for entry in pending)

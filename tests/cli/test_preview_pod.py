@@ -212,6 +212,45 @@ def test_what_plays_no_part(cli: Cli) -> None:
     ]
 
 
+def test_roles_of_the_config_map(cli: Cli) -> None:
+    """What kOps' ConfigMap says of an account counts where no annotation does; a role's name is completed."""
+    entries = {"default/checkout": {"RoleARN": "shop/checkout", "TokenExpiration": 3600}}
+    config_map = {"apiVersion": "v1", "kind": "ConfigMap", "data": {"config": json.dumps(entries)}}
+    written("map.yaml", config_map)
+    written("all.yaml", pod())
+    arguments = ("preview", "pod", "-f", "all.yaml", "--config-map", "map.yaml")
+
+    done = cli(*arguments, "--role-account-id", "444455556666", "--role-partition", "aws-cn")
+
+    assert done.code == 0
+    assert "value: arn:aws-cn:iam::444455556666:role/shop/checkout" in done.out
+    assert "expirationSeconds: 3600" in done.out
+    assert "(InvalidRoleArn)" in cli(*arguments).err
+    written("all.yaml", account(role_arn="arn:aws:iam::111122223333:role/other"), pod())
+    assert "value: arn:aws:iam::111122223333:role/other" in cli(*arguments).out
+
+
+@pytest.mark.parametrize(
+    ("documents", "sentence"),
+    [
+        ([], "it has to hold one ConfigMap, and holds none"),
+        ([{"data": {"config": "{"}}], "not what the EKS pod identity webhook reads"),
+        ([{"data": {"config": '{"checkout": {}}'}}], "'checkout' is not namespace/name"),
+        ([{}, {}], "it has to hold one ConfigMap, and holds 2"),
+    ],
+)
+def test_config_map_of_no_use(cli: Cli, documents: list[dict[str, Any]], sentence: str) -> None:
+    """A ConfigMap that the webhook could not read is an error that says what is wrong."""
+    written("map.yaml", *({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}} | d for d in documents))
+    written("all.yaml", account(), pod())
+
+    done = cli("preview", "pod", "-f", "all.yaml", "--config-map", "map.yaml")
+
+    assert done.code == 2
+    assert "map.yaml" in done.err
+    assert sentence in done.err
+
+
 def test_generated_names(cli: Cli) -> None:
     """Two pods with one generated name get session names of their own, the same in every run."""
     body = pod()

@@ -138,6 +138,17 @@ def test_trust_through_the_account(world: World) -> None:
     assert statement["Condition"]["StringEquals"]["aws:PrincipalArn"] == source
 
 
+def test_both_roles_in_one_account(world: World) -> None:
+    """Source and target may be in one account, which one AWSAccount describes."""
+    account, team = world.account(), world.team()
+    team.grant(account)
+    team.service_account()
+    source, target = account.role("base"), account.role("app")
+    chain(team, source, target).ready()
+    token = world.api.token(team.namespace, "reader", "sts.amazonaws.com", 3600)
+    assert assumed(world, token, source, target, "team/4711").endswith(":assumed-role/app/test")
+
+
 def test_failure_names_the_step(world: World) -> None:
     """A source role that is not there is told as such, and the chain is finished once it is; likewise the target."""
     near, far, team = world.account(), world.account(), world.team()

@@ -58,12 +58,18 @@ def test_pod_waits_for_its_binding(world: World) -> None:
 
 
 def test_missed_pod_is_told_of(world: World) -> None:
-    """A running pod that came before its binding gets an Event; one that opted out does not."""
+    """A running pod that came before its binding gets an Event; one that opted out, or whose namespace did, not."""
     account, team = world.account(), world.team()
     team.grant(account)
     team.service_account()
     missed = pod(team)
     left = pod(team, "left", annotations={"trustbind.dev/inject": "false"})
+    out = world.team(**{"trustbind.dev/inject": "false"})
+    out.service_account()
+    elsewhere = pod(out)
+    running(out)
+    out.grant(account)
+    out.binding(account.role("other")).ready()
     running(team)
     running(team, "left")
     team.binding(account.role()).ready()
@@ -72,4 +78,4 @@ def test_missed_pod_is_told_of(world: World) -> None:
 
     assert f"bound by RoleBinding {team.namespace}/app" in told["message"]
     assert "delete it" in told["message"]
-    assert world.events(left) == []
+    assert world.events(left) == world.events(elsewhere) == []

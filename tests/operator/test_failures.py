@@ -42,6 +42,24 @@ def test_role(kind: type[AwsError], reason: TrustReason, remedy: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "call", "said"),
+    [
+        (AccessDeniedError, "Get", "iam:PutRolePolicy and iam:DeleteRolePolicy on "),
+        (AccessDeniedError, "Put", "or set spec.source.managePermission: false"),
+        (PolicyRejectedError, "Put", "IAM refused the inline policy of "),
+    ],
+)
+def test_source_role(kind: type[AwsError], call: str, said: str) -> None:
+    """A failure about the inline policy of a chain's source role names that policy's permissions."""
+    _, message = role_failure(ROLE, kind("what AWS said", code="Code", operation=f"iam:{call}RolePolicy on {ROLE}"))
+
+    assert said in message
+    assert str(ROLE) in message
+    assert "what AWS said" in message
+    assert "iam:UpdateAssumeRolePolicy" not in message
+
+
+@pytest.mark.parametrize(
     ("kind", "operation", "reason", "remedy"),
     [
         (AccessDeniedError, "sts:AssumeRole on x", TrustReason.ACCOUNT_DENIED, "trust policy, spec.externalId"),

@@ -40,13 +40,22 @@ def entry(status: dict[str, Any] | None = None, **spec: Any) -> BindingEntry:
 
 def test_goes_when_its_bindings_are_ready() -> None:
     """A pod goes when every binding that names it is Ready as it is now; others do not hold it."""
-    assert judged(waiting()).release
     assert judged(waiting(), entry(READY)).release
-    assert judged(waiting(), entry(REFUSED, serviceAccountNames=["other"])).release
-    assert judged(waiting(), entry(REFUSED, waitUntilReady=False)).release
+    assert judged(waiting(seconds=5), entry(REFUSED, serviceAccountNames=["other"])).release
+    assert judged(waiting(seconds=5), entry(REFUSED, waitUntilReady=False)).release
     assert not judged(waiting(), entry()).release
     stale = {"conditions": [READY["conditions"][0] | {"observedGeneration": 0}]}
     assert not judged(waiting(), entry(stale)).release
+
+
+def test_waits_for_a_binding_that_is_not_known_yet() -> None:
+    """A pod whose binding nobody here has seen is held for five seconds: the webhook, which held it, may be ahead."""
+    early = judged(waiting(seconds=4))
+
+    assert (early.release, early.timed_out) == (False, False)
+    assert "not known yet" in early.message
+    assert judged(waiting(seconds=5)).release
+    assert judge_wait(waiting(seconds=2), {}, (), NOW, timedelta(seconds=2), release_late=False).release
 
 
 def test_says_what_it_waits_for() -> None:

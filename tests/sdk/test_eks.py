@@ -1,4 +1,4 @@
-"""A pod of one account reaches an EKS cluster in another: docs/eks-other-account.md with the AWS CLI.
+"""A pod of one account reaches an EKS cluster in another: docs/guides/eks-other-account.md with the AWS CLI.
 
 EKS's own API is not part of the local AWS; a server of this module answers DescribeCluster. What the Kubernetes API of
 EKS does with a token is done here by hand: it sends the presigned request on to STS (aws-iam-authenticator, "API

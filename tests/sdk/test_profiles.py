@@ -90,6 +90,14 @@ def test_profile_chosen_by_variable(scene: Scene) -> None:
     assert scene.run(AWS_PROFILE="reports").arn.startswith("arn:aws:sts::111122223333:assumed-role/reports/")
 
 
+def test_profile_chosen_in_the_pod(scene: Scene) -> None:
+    """A container that sets AWS_PROFILE itself to one of the profiles gets the rest, and its program that role."""
+    scene.admit(PLAIN, REPORTS, env={"AWS_PROFILE": "reports"})
+
+    assert scene.findings == ()
+    assert scene.run().arn.startswith("arn:aws:sts::111122223333:assumed-role/reports/")
+
+
 def test_chain_beside_another_role(scene: Scene) -> None:
     """Of two named profiles each is there when it is chosen; without a choice there is none."""
     scene.admit(CHAIN | {"profile": "far"}, REPORTS)

@@ -121,12 +121,13 @@ class Webhook:
     Args:
         world: where it works.
         directory: for its files.
+        settings: by section, on top of the usual ones.
     """
 
-    def __init__(self, world: World, directory: Path) -> None:
+    def __init__(self, world: World, directory: Path, **settings: Mapping[str, Any]) -> None:
         authority = Authority()
         certificate, key = authority.issue().write(directory)
-        settings = {
+        usual: dict[str, Json] = {
             "server": {
                 "host": "127.0.0.1",
                 "port": 0,
@@ -140,7 +141,8 @@ class Webhook:
             "lookup": {"kubeconfig": str(world.api.kubeconfig(f"{SYSTEM}/trustbind-webhook"))},
         }
         config = directory / "config.yaml"
-        config.write_text(json.dumps(settings))
+        sections = usual.keys() | settings.keys()
+        config.write_text(json.dumps({name: {**usual.get(name, {}), **settings.get(name, {})} for name in sections}))
         self.authority = authority.pem
         self.process = Process([sys.executable, "-m", "trustbind_webhook", "--config", str(config)])
         self.port = int(json.loads(self.process.line(lambda line: '"listening"' in line))["port"])

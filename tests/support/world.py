@@ -40,6 +40,7 @@ __all__ = [
     "Binding",
     "Team",
     "World",
+    "aws_policy",
     "policy",
 ]
 
@@ -67,7 +68,8 @@ def policy(*statements: Mapping[str, Any]) -> Json:
     return {"Version": "2012-10-17", "Statement": list(statements)}
 
 
-def _aws_policy(name: str) -> Json:
+def aws_policy(name: str) -> Json:
+    """Return a policy document of ``manifests/aws``."""
     document: Json = json.loads((ROOT / "manifests" / "aws" / name).read_text())
     return document
 
@@ -250,7 +252,7 @@ class World:
         role = {
             "name": self.operator_role,
             "trustPolicy": policy(trust | {"Action": "sts:AssumeRole"}),
-            "inlinePolicies": {"operator": _aws_policy("operator-policy.json")},
+            "inlinePolicies": {"operator": aws_policy("operator-policy.json")},
         }
         self.aws.seed({"accounts": {OPERATOR_ACCOUNT: {"roles": [role]}}})
 
@@ -286,9 +288,9 @@ class World:
                 "name": "trustbind-manager",
                 "trustPolicy": policy(trust),
                 "inlinePolicies": {
-                    "manager": _aws_policy("manager-role-policy.json"),
-                    "chains": _aws_policy("manager-role-chains-policy.json"),
-                    "eks": _aws_policy("manager-role-eks-policy.json"),
+                    "manager": aws_policy("manager-role-policy.json"),
+                    "chains": aws_policy("manager-role-chains-policy.json"),
+                    "eks": aws_policy("manager-role-eks-policy.json"),
                 },
             }
             self.aws.seed({"accounts": {number: {"roles": [role]}}})

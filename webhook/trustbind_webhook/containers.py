@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from trustbind_webhook.delivery import CONFIG_ANNOTATION, CONFIG_FILE, ROLE, TOKEN, Delivery
+from trustbind_webhook.delivery import CONFIG_ANNOTATION, CONFIG_FILE, PROFILE, ROLE, TOKEN, Delivery
 from trustbind_webhook.pods import Container, Pod, Volume
 
 __all__ = ["Addition", "additions", "foreign_volume", "own_volume"]
@@ -123,6 +123,8 @@ def _identity_problem(container: Container, delivery: Delivery) -> str:
     values = {variable.name: variable.value for variable in container.env or ()}
     wanted = dict(delivery.identity)
     foreign = sorted(n for n in delivery.exclusive if n in values and values[n] != wanted.get(n))
+    if values.get(PROFILE) in delivery.selectable:  # a choice among ours
+        foreign = [name for name in foreign if name != PROFILE]
     if not foreign:
         return ""
     cause = (

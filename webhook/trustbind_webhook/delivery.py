@@ -129,6 +129,7 @@ class Delivery:
         region: for AWS_REGION and AWS_DEFAULT_REGION; empty: not set.
         sts_regional: whether AWS_STS_REGIONAL_ENDPOINTS=regional is set.
         label: of the pod, key and value; None: there is none.
+        selectable: profiles of the config file that a container may choose by AWS_PROFILE of its own.
     """
 
     volume_name: str
@@ -141,6 +142,7 @@ class Delivery:
     region: str
     sts_regional: bool
     label: tuple[str, str] | None = None
+    selectable: frozenset[str] = frozenset()
     names: frozenset[str] = field(init=False, repr=False)
     """Names of the identity's variables; asked for every container."""
 
@@ -190,6 +192,7 @@ def profiles(chosen: Sequence[Profile], place: Place, *, sts_regional: bool) -> 
         # A variable beats every profile's own region, so it is set only where all agree.
         region=regions.pop() if len(regions) == 1 else "",
         sts_regional=sts_regional,
+        selectable=frozenset(profile.name for profile in chosen),
     )
 
 
