@@ -22,6 +22,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from support.aws_side import AWS, Stack, actions, json_actions, same_form, terraform_actions, terraform_policies
+from trustbind.pod_identity import STATEMENT
 from trustbind_localaws import LocalAws, TokenIssuer
 
 OPERATOR, TARGET = "111122223333", "444455556666"
@@ -52,9 +53,9 @@ def _token_operator() -> Stack:
 
 
 def test_manager_role_agrees() -> None:
-    """CloudFormation and Terraform give the manager role the actions of the two JSON policies, Sid by Sid."""
-    trust, policies = _target(SourceRolePath="/").role("ManagerRole")
-    expected = json_actions("manager-role-policy", "manager-role-chains-policy")
+    """CloudFormation and Terraform give the manager role the actions of the three JSON policies, Sid by Sid."""
+    trust, policies = _target(SourceRolePath="/", EksClusterName="blue").role("ManagerRole")
+    expected = json_actions("manager-role-policy", "manager-role-chains-policy", "manager-role-eks-policy")
 
     assert actions(*policies.values()) == expected
     assert actions(trust) == MANAGER_TRUST
@@ -74,7 +75,7 @@ def test_operator_role_agrees() -> None:
 
 
 def test_only_what_is_asked_for() -> None:
-    """Without source roles there is no policy for chains; with a provider of the stack, no right to make one."""
+    """Without source roles or a cluster, no policy for them; with a provider of the stack, no right to make one."""
     plain = _target().resources
     assert plain.keys() == {"ManagerRole"}
 
@@ -112,7 +113,7 @@ def test_terraform_is_formatted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("issuer", ["", ISSUER])
 def test_terraform_computes_the_manager_role(tmp_path: Path, issuer: str) -> None:
     """Terraform's documents for the manager role are CloudFormation's, resources and conditions included."""
-    paths = {"RolePath": "/team-a/", "SourceRolePath": "/sources/"}
+    paths = {"RolePath": "/team-a/", "SourceRolePath": "/sources/", "EksClusterName": "blue"}
     trust, policies = _target(Issuer=issuer, **paths).role("ManagerRole")
 
     computed = terraform_policies(
@@ -123,6 +124,7 @@ def test_terraform_computes_the_manager_role(tmp_path: Path, issuer: str) -> Non
         external_id=EXTERNAL_ID,
         role_path=paths["RolePath"],
         source_role_path=paths["SourceRolePath"],
+        eks_cluster_name=paths["EksClusterName"],
         issuer=issuer,
     )
 
@@ -227,10 +229,10 @@ class _Cloud:
         )["Credentials"]
         return self._as(given, "sts")
 
-    def manager(self) -> Any:
-        """Return IAM as the manager role, assumed by the operator with the external id."""
+    def manager(self, service: str = "iam") -> Any:
+        """Return a service as the manager role, assumed by the operator with the external id."""
         given = self.operator().assume_role(RoleArn=MANAGER_ROLE, RoleSessionName="blue", ExternalId=EXTERNAL_ID)
-        return self._as(given["Credentials"], "iam")
+        return self._as(given["Credentials"], service)
 
     def _as(self, given: Mapping[str, Any], service: str) -> Any:
         return self.client(service, given["AccessKeyId"], given["SessionToken"])
@@ -238,6 +240,7 @@ class _Cloud:
 
 _LAMBDA: Final = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
 _TRUST: Final = json.dumps({"Version": "2012-10-17", "Statement": [_LAMBDA | {"Sid": "Changed"}]})
+_PODS: Final = json.dumps({"Version": "2012-10-17", "Statement": [STATEMENT]})
 _PERMISSION: Final = json.dumps(
     {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": MANAGER_ROLE}]}
 )
@@ -267,7 +270,7 @@ def aws(server: LocalAws) -> LocalAws:
 def _refused() -> Iterator[None]:
     with pytest.raises(ClientError) as caught:
         yield
-    assert caught.value.response["Error"]["Code"] == "AccessDenied"
+    assert caught.value.response["Error"]["Code"] in {"AccessDenied", "AccessDeniedException"}
 
 
 def test_operators_way_in(aws: LocalAws, tokens: TokenIssuer) -> None:
@@ -329,6 +332,54 @@ def test_manager_of_a_whole_account_spares_itself(aws: LocalAws, tokens: TokenIs
         manager.put_role_policy(RoleName="trustbind-manager", PolicyName="x", PolicyDocument=_PERMISSION)
     with _refused():
         manager.delete_role_policy(RoleName="trustbind-manager", PolicyName="trustbind-manager")
+
+
+def test_associations_keep_to_cluster_and_path(aws: LocalAws, tokens: TokenIssuer) -> None:
+    """Associations are kept in one cluster, with roles below the path, and never with the manager role."""
+    cloud = _Cloud(aws, tokens, _target(RolePath="/team-a/", EksClusterName="blue"))
+    for name in ("blue", "blue-2"):
+        aws.create_cluster(TARGET, "us-east-1", name)
+    root = cloud.client("iam", TARGET)
+    for role in ("app", "admin"):
+        root.update_assume_role_policy(RoleName=role, PolicyDocument=_PODS)
+    eks = cloud.manager("eks")
+    wanted = {"clusterName": "blue", "namespace": "team-a", "serviceAccount": "reader", "tags": {"a": "b"}}
+    app, admin = (f"arn:aws:iam::{TARGET}:role/{name}" for name in ("team-a/app", "admin"))
+
+    made = eks.create_pod_identity_association(**wanted, roleArn=app)["association"]
+    at = {"clusterName": "blue", "associationId": made["associationId"]}
+    assert eks.list_pod_identity_associations(clusterName="blue")["associations"]
+    assert eks.describe_pod_identity_association(**at)["association"]["roleArn"] == app
+    eks.update_pod_identity_association(**at, roleArn=app)
+    eks.tag_resource(resourceArn=made["associationArn"], tags={"a": "c"})
+    eks.untag_resource(resourceArn=made["associationArn"], tagKeys=["a"])
+
+    for role in (admin, MANAGER_ROLE):
+        with _refused():
+            eks.update_pod_identity_association(**at, roleArn=role)
+    with _refused():
+        eks.create_pod_identity_association(**wanted | {"clusterName": "blue-2"}, roleArn=app)
+    with _refused():
+        eks.list_pod_identity_associations(clusterName="blue-2")
+    eks.delete_pod_identity_association(**at)
+
+
+def test_no_associations_unless_asked_for(aws: LocalAws, tokens: TokenIssuer) -> None:
+    """Without a cluster's name the manager role has no rights in EKS."""
+    cloud = _Cloud(aws, tokens, _target())
+    aws.create_cluster(TARGET, "us-east-1", "blue")
+    with _refused():
+        cloud.manager("eks").list_pod_identity_associations(clusterName="blue")
+
+
+def test_manager_role_is_not_handed_to_pods(aws: LocalAws, tokens: TokenIssuer) -> None:
+    """Not even if it trusted them, and with the widest path."""
+    cloud = _Cloud(aws, tokens, _target(EksClusterName="blue"))
+    aws.create_cluster(TARGET, "us-east-1", "blue")
+    eks = cloud.manager("eks")
+    wanted = {"clusterName": "blue", "namespace": "team-a", "serviceAccount": "reader", "roleArn": MANAGER_ROLE}
+    with pytest.raises(ClientError, match="explicit deny"):
+        eks.create_pod_identity_association(**wanted)
 
 
 def test_chains_keep_to_their_path(aws: LocalAws, tokens: TokenIssuer) -> None:

@@ -42,6 +42,7 @@ NEEDED: Final = {
     "guides/eks-other-account.md",
     "guides/missed-pods.md",
     "guides/other-identity-providers.md",
+    "guides/pod-identity.md",
     "guides/sessions.md",
     "guides/several-roles.md",
     "guides/wait-until-ready.md",

@@ -13,15 +13,16 @@ from msgspec import Meta
 
 from trustbind.arns import RoleArn, account_of
 from trustbind.errors import InvalidValueError
-from trustbind.schema import Metadata, Strict, converted
+from trustbind.schema import Metadata, Strict, converted, region_of
 
-__all__ = ["KIND", "AwsAccount", "DriftPolicy"]
+__all__ = ["KIND", "AwsAccount", "DriftPolicy", "EksCluster"]
 
 KIND: Final = "AWSAccount"
 
 MAX_TRUST_POLICY_LIMIT: Final = 16384
 """Twice what AWS raises the quota to today; a larger figure is a typing error."""
 
+_CLUSTER_NAME = re.compile(r"[0-9A-Za-z][A-Za-z0-9_-]{0,99}", re.ASCII)  # EKS API reference, CreateCluster, name
 _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)  # STS API reference, AssumeRole, ExternalId
 
 
@@ -30,6 +31,23 @@ class DriftPolicy(StrEnum):
 
     REPAIR = "Repair"
     OBSERVE = "Observe"
+
+
+@dataclass(frozen=True, slots=True)
+class EksCluster:
+    """This cluster, as EKS knows it.
+
+    Attributes:
+        name: in its account and region.
+        region: such as ``eu-central-1``.
+    """
+
+    name: str
+    region: str
+
+    def arn(self, partition: str, account_id: str) -> str:
+        """Return the cluster's ARN (Service Authorization Reference, "Amazon Elastic Kubernetes Service")."""
+        return f"arn:{partition}:eks:{self.region}:{account_id}:cluster/{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +63,8 @@ class AwsAccount:
         trust_policy_limit: characters; None: asked of the account.
         drift_policy: see `DriftPolicy`.
         require_role_consent: whether a role must carry the consent tag.
+        eks: this cluster, when it lives in the account and its associations of EKS Pod Identity are kept; None: they
+            are not.
         is_deleting: whether its deletion was asked for.
     """
 
@@ -56,6 +76,7 @@ class AwsAccount:
     trust_policy_limit: int | None = None
     drift_policy: DriftPolicy = DriftPolicy.REPAIR
     require_role_consent: bool = False
+    eks: EksCluster | None = None
     generation: int = 0
     created: str = ""
     is_deleting: bool = False
@@ -93,6 +114,7 @@ class AwsAccount:
             trust_policy_limit=spec.trust_policy_limit,
             drift_policy=DriftPolicy(spec.drift_policy),
             require_role_consent=spec.require_role_consent,
+            eks=_cluster(spec.eks),
             generation=raw.metadata.generation,
             created=raw.metadata.creation_timestamp or "",
             is_deleting=raw.metadata.deletion_timestamp is not None,
@@ -113,8 +135,25 @@ def _manager(text: str | None, account_id: str) -> RoleArn | None:
     return manager
 
 
+def _cluster(raw: _Eks | None) -> EksCluster | None:
+    if raw is None:
+        return None
+    if not _CLUSTER_NAME.fullmatch(raw.cluster_name):
+        raise InvalidValueError(
+            f"{raw.cluster_name!r} is not the name of an EKS cluster (at most 100 letters, digits or "
+            "characters of _-, the first a letter or digit)",
+            field="spec.eks.clusterName",
+        )
+    return EksCluster(raw.cluster_name, region_of(raw.region, field="spec.eks.region"))
+
+
 class _Provider(Strict, frozen=True):
     manage: bool = True
+
+
+class _Eks(Strict, frozen=True):
+    cluster_name: str
+    region: str
 
 
 class _Spec(Strict, frozen=True):
@@ -125,6 +164,7 @@ class _Spec(Strict, frozen=True):
     trust_policy_limit: Annotated[int, Meta(ge=1, le=MAX_TRUST_POLICY_LIMIT)] | None = None
     drift_policy: Literal["Repair", "Observe"] = "Repair"
     require_role_consent: bool = False
+    eks: _Eks | None = None
 
 
 class _Manifest(msgspec.Struct, frozen=True, rename="camel"):

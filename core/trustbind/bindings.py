@@ -21,7 +21,7 @@ from trustbind.arns import RoleArn
 from trustbind.errors import InvalidValueError
 from trustbind.federation import FederatedSubjects, RawFederatedSubjects, federated_of
 from trustbind.identities import DEFAULT_AUDIENCE, Subject, audience_of
-from trustbind.schema import Metadata, Strict, converted
+from trustbind.schema import Metadata, Strict, converted, region_of
 from trustbind.selectors import LabelSelector, RawSelector, selector_of
 
 __all__ = [
@@ -38,7 +38,6 @@ KIND: Final = "RoleBinding"
 
 DEFAULT_PROFILE: Final = "default"
 
-_REGION = re.compile(r"[a-z]{2,5}(?:-[a-z]+){1,3}-[0-9]{1,2}", re.ASCII)
 _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)  # STS API reference, AssumeRole, ExternalId
 _PROFILE = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
 _CONDITION_KEY = re.compile(r"[\w.:/@+=,-]{3,300}", re.ASCII)
@@ -186,8 +185,6 @@ class RoleBinding:
         session = spec.session or _Session()
         if session.name is not None:
             sessions.check_template(session.name, field="spec.session.name")
-        if spec.region is not None and not _REGION.fullmatch(spec.region):
-            raise InvalidValueError(f"{spec.region!r} is not a region, such as eu-central-1", field="spec.region")
         if not _PROFILE.fullmatch(spec.profile):
             raise InvalidValueError(
                 f"{spec.profile!r} is not a profile name (at most 64 letters, digits or ._-)",
@@ -207,7 +204,7 @@ class RoleBinding:
             session_name=session.name or "",
             session_duration_seconds=session.duration_seconds,
             token_expiration_seconds=spec.token.expiration_seconds if spec.token else None,
-            region=spec.region or "",
+            region="" if spec.region is None else region_of(spec.region, field="spec.region"),
             conditions=_conditions(spec.conditions, Method(spec.method)),
             federated=federated_of(spec.federated_subjects, field="spec.federatedSubjects"),
             profile=spec.profile,

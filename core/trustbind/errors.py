@@ -5,7 +5,7 @@
     ├── ManifestError              a document of a file cannot be used; names file, document and field
     └── AwsError                   AWS said no; carries AWS's own code
         ├── AccessDeniedError      the caller lacks a permission
-        ├── NotFoundError          the role or provider is not there
+        ├── NotFoundError          the role, provider, cluster or association is not there
         ├── ThrottledError         too many calls; worth trying again
         ├── PolicyRejectedError    the document was refused (malformed, too large, unknown principal)
         └── UnreachableError       no answer: network, endpoint or credentials
@@ -108,7 +108,7 @@ class AccessDeniedError(AwsError):
 
 
 class NotFoundError(AwsError):
-    """The role, the policy or the provider does not exist."""
+    """The role, the policy, the provider, the cluster or the association does not exist."""
 
 
 class ThrottledError(AwsError):
@@ -155,5 +155,11 @@ AWS_CODES: Final[dict[str, type[AwsError]]] = {
     "InternalFailure": ThrottledError,
     "InternalError": ThrottledError,
     "IDPCommunicationError": ThrottledError,
+    # EKS API reference, "Common Errors", and the errors of the actions on Pod Identity associations.
+    "MissingAuthenticationTokenException": AccessDeniedError,
+    "ResourceNotFoundException": NotFoundError,
+    "NotFoundException": NotFoundError,
+    "ServerException": ThrottledError,
+    "ServiceUnavailableException": ThrottledError,
 }
 """AWS error code to the class it is raised as; a code that is not here becomes a plain AwsError."""

@@ -56,7 +56,8 @@ class TrustReason(StrEnum):
 
     # As it should be
     APPLIED = "TrustApplied"
-    """The role's trust policy holds the statement. Remedy: none needed."""
+    """The role's trust policy holds the statement. With EKS Pod Identity: EKS has the associations, or only the pods
+    are seen to. Remedy: none needed."""
     GRANTED = "Granted"
     """A RoleGrant covers the binding. Remedy: none needed."""
     ACCOUNT_READY = "AccountReady"
@@ -72,8 +73,8 @@ class TrustReason(StrEnum):
     NO_SUBJECTS = "NoSubjects"
     """The binding's selector matches no service account. Remedy: create the account, or correct the selector."""
     PROFILE_CONFLICT = "ProfileConflict"
-    """An older binding already claims the profile for this account. Remedy: remove one of the two, or give this one
-    another spec.profile."""
+    """An older binding already claims the profile for this account; by EKS Pod Identity an account has one role,
+    whatever the profiles. Remedy: remove one of the two, or give this one another spec.profile."""
     # Who may bind what
     NOT_GRANTED = "NotGranted"
     """No RoleGrant covers the binding. Remedy: a cluster administrator creates or widens a RoleGrant."""
@@ -126,15 +127,24 @@ class TrustReason(StrEnum):
     OBSERVED = "DriftObserved"
     """The account is only watched: the difference is told and nothing is written. Remedy: set driftPolicy: Repair, or
     make the change by hand."""
+    # EKS Pod Identity
+    UNTRUSTED = "PodIdentityUntrusted"
+    """The role's trust policy does not let EKS Pod Identity in (pods.eks.amazonaws.com) for an account of the binding.
+    Remedy: add the statement that the message shows, or correct the condition that it names."""
+    ASSOCIATION_TAKEN = "AssociationTaken"
+    """EKS has an association of the service account with another role already, and somebody else made it. An account
+    has one. Remedy: delete that association, or take the account out of the binding."""
+    CLUSTER_NOT_FOUND = "EksClusterNotFound"
+    """EKS has no cluster of that name in that account and region. Remedy: correct spec.eks of the AWSAccount."""
     AWS_FAILED = "AwsFailed"
     """AWS failed a call for a reason that is none of the others. Remedy: see the message; it is tried again."""
 
     # The end
     REVOKED = "TrustRevoked"
-    """The binding's statement is gone from the trust policy. Remedy: none needed."""
+    """The binding's statement is gone from the trust policy, or its associations from EKS. Remedy: none needed."""
     RETAINED = "TrustRetained"
-    """The binding is gone and its trust was left, as it asked for. Remedy: none needed; remove the statement by hand
-    when it is not wanted any more."""
+    """The binding is gone and its trust was left, as it asked for. Remedy: none needed; remove the statement, or the
+    association in EKS, by hand when it is not wanted any more."""
 
     # Pods
     WAITING = "WaitingForTrust"

@@ -10,7 +10,7 @@ from typing import Final
 
 from trustbind.accounts import AwsAccount
 from trustbind.arns import RoleArn
-from trustbind.bindings import RoleBinding
+from trustbind.bindings import Method, RoleBinding
 
 __all__ = ["NO_SUBJECTS", "duplicate_account", "profile_conflict", "unknown_account"]
 
@@ -22,6 +22,9 @@ def profile_conflict(
 ) -> str:
     """Return which older binding claims the profile of ``binding`` for one of its accounts; empty for none.
 
+    Of an account's bindings by EKS Pod Identity, the oldest counts whatever their profiles: EKS associates an account
+    with one role.
+
     Args:
         binding: the binding.
         others: all bindings of its namespace, in any order; itself and those that are being deleted do not count.
@@ -30,7 +33,7 @@ def profile_conflict(
     rivals = (
         other
         for other in others
-        if other.profile == binding.profile
+        if (other.profile == binding.profile or _both_by_agent(other, binding))
         and not other.is_deleting
         and other.ref != binding.ref
         and other.age_key < binding.age_key
@@ -38,11 +41,21 @@ def profile_conflict(
     subjects = set(binding.subjects(accounts))
     for rival in sorted(rivals, key=lambda r: r.age_key):
         if shared := subjects.intersection(rival.subjects(accounts)):
+            if rival.profile != binding.profile:
+                return (
+                    f"the older RoleBinding {rival.ref} has service account {min(shared).name} by PodIdentity already, "
+                    "and an account has one role that way; remove one of the two"
+                )
             return (
                 f"the older RoleBinding {rival.ref} has profile {binding.profile} for service account "
                 f"{min(shared).name} already; give this one another spec.profile, or remove one of the two"
             )
     return ""
+
+
+def _both_by_agent(one: RoleBinding, other: RoleBinding) -> bool:
+    """Return whether EKS's agent gives the credentials of both bindings."""
+    return one.method is Method.POD_IDENTITY and other.method is Method.POD_IDENTITY
 
 
 def unknown_account(role: RoleArn) -> str:

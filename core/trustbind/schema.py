@@ -12,11 +12,13 @@ from msgspec import inspect
 
 from trustbind.errors import InvalidValueError
 
-__all__ = ["API_VERSION", "Metadata", "Strict", "converted"]
+__all__ = ["API_VERSION", "Metadata", "Strict", "converted", "region_of"]
 
 T = TypeVar("T")
 
 API_VERSION: Final = "trustbind.dev/v1alpha1"
+
+_REGION = re.compile(r"[a-z]{2,5}(?:-[a-z]+){1,3}-[0-9]{1,2}", re.ASCII)
 
 
 class Strict(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
@@ -47,6 +49,17 @@ def converted(manifest: Mapping[str, Any], kind: type[T]) -> T:
     if api_version != API_VERSION:
         raise InvalidValueError(f"{api_version!r} is not {API_VERSION}", field="apiVersion")
     return result
+
+
+def region_of(text: str, *, field: str) -> str:
+    """Return ``text`` when it has the form of an AWS region.
+
+    Raises:
+        InvalidValueError: it has not.
+    """
+    if not _REGION.fullmatch(text):
+        raise InvalidValueError(f"{text!r} is not a region, such as eu-central-1", field=field)
+    return text
 
 
 _AT = re.compile(r"(?P<problem>.*?)(?: - at `(?P<key>key in )?\$\.?(?P<path>[^`]*)`)?", re.DOTALL)

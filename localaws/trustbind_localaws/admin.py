@@ -6,6 +6,7 @@ Route by route; every POST takes an object with the named members, and answers `
     POST   /_local/issuers            issuer, jwks
     POST   /_local/accounts           an accounts file's content
     POST   /_local/quota              account, characters
+    POST   /_local/clusters           account, region, name
     GET    /_local/decisions          list of decisions; DELETE empties it
     GET    /_local/calls              list of calls (?account=, ?operation=); DELETE starts anew
     GET    /_local/counts             list of {account, operation, count}
@@ -49,6 +50,7 @@ class Admin:
             ("POST", "issuers"): lambda m: aws.register_issuer(m["issuer"], m["jwks"]),
             ("POST", "accounts"): aws.seed,
             ("POST", "quota"): lambda m: aws.set_quota(m["account"], int(m["characters"])),
+            ("POST", "clusters"): lambda m: aws.create_cluster(m["account"], m["region"], m["name"]),
             ("GET", "decisions"): lambda _: aws.as_json(aws.decisions),
             ("DELETE", "decisions"): lambda _: aws.forget_decisions(),
             ("GET", "calls"): lambda m: aws.as_json(aws.calls(m.get("account", ""), m.get("operation", ""))),

@@ -6,11 +6,13 @@ import logging
 from typing import Final
 
 from trustbind_localaws.callers import Identity
+from trustbind_localaws.eks import Eks
 from trustbind_localaws.faults import DroppedError
 from trustbind_localaws.iam import Iam
 from trustbind_localaws.oidc import Oidc
 from trustbind_localaws.protocol import AwsFailure, Call, Response, error_response, parse_call
 from trustbind_localaws.records import CallRecord
+from trustbind_localaws.restjson import json_error, parse_rest_call
 from trustbind_localaws.state import State
 from trustbind_localaws.sts import Sts
 
@@ -18,6 +20,7 @@ __all__ = ["Dispatcher"]
 
 _LOG = logging.getLogger(__name__)
 _RESOURCES: Final = ("RoleName", "RoleArn", "OpenIDConnectProviderArn", "UserName", "PolicyArn", "Url")
+_EKS_RESOURCES: Final = ("resourceArn", "associationId", "serviceAccount", "namespace", "name")
 _DROPPED: Final = "Dropped"
 
 
@@ -29,6 +32,25 @@ class Dispatcher:
         self._iam = Iam(state)
         self._oidc = Oidc(state)
         self._sts = Sts(state)
+        self._eks = Eks(state)
+
+    def handle_rest(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Response:
+        """Return the answer to an HTTP request of EKS, whose operation is told by method and path.
+
+        Args:
+            method: of HTTP.
+            target: path and query.
+            headers: with their names in lower case.
+            body: JSON, or nothing.
+
+        Raises:
+            DroppedError: there is to be no answer.
+        """
+        try:
+            call = parse_rest_call(method, target, headers, body)
+        except AwsFailure as failure:
+            return json_error(failure)
+        return self.answer(call)
 
     def handle(self, headers: dict[str, str], body: bytes) -> Response:
         """Return the answer to an HTTP request.
@@ -57,18 +79,18 @@ class Dispatcher:
         code = ""
         try:
             if call.operation == "AssumeRoleWithWebIdentity":
-                self._state.faults.check([account], call.operation, "")
+                self._state.faults.check([account], call.operation, "", call.service)
                 response = self._sts.assume_role_with_web_identity(call)
             else:
                 target, account = account, ""
                 identity = self._state.callers.identify(call)
                 account = identity.account
-                self._state.faults.check([account, target], call.operation, identity.arn)
+                self._state.faults.check([account, target], call.operation, identity.arn, call.service)
                 response = self._operate(call, identity)
             code = response.code
         except AwsFailure as failure:
-            code = failure.code
-            response = error_response(failure, service=call.service, request_id=call.request_id)
+            response = _refusal(failure, call)
+            code = response.code
         except DroppedError:
             code = _DROPPED
             raise
@@ -76,14 +98,17 @@ class Dispatcher:
             code = "InternalFailure"
             _LOG.exception("the local AWS failed in %s", call.operation)
             defect = AwsFailure(code, "The local AWS has a defect; its log shows where.")
-            response = error_response(defect, service=call.service, request_id=call.request_id)
+            response = _refusal(defect, call)
         finally:
-            resource = next((call.params[name] for name in _RESOURCES if call.params.get(name)), "")
+            names = _EKS_RESOURCES if call.service == "eks" else _RESOURCES
+            resource = next((call.params[name] for name in names if call.params.get(name)), "")
             caller = identity.arn if identity else ""
-            self._state.journal.add_call(CallRecord(account, call.operation, resource, caller, code))
+            self._state.journal.add_call(CallRecord(account, call.operation, resource, caller, code, call.service))
         return response
 
     def _operate(self, call: Call, identity: Identity) -> Response:
+        if call.service == "eks":
+            return self._eks.handle(call, identity)
         if call.service == "iam":
             return self._iam.handle(call, identity, self._oidc.handlers)
         if call.operation == "AssumeRole":
@@ -91,6 +116,12 @@ class Dispatcher:
         if call.operation == "GetCallerIdentity":
             return self._sts.get_caller_identity(call, identity)
         raise AwsFailure("InvalidAction", f"The action {call.operation} is not part of this local AWS.")
+
+
+def _refusal(failure: AwsFailure, call: Call) -> Response:
+    if call.service == "eks":
+        return json_error(failure)
+    return error_response(failure, service=call.service, request_id=call.request_id)
 
 
 def _account_in(arn: str) -> str:

@@ -70,13 +70,14 @@ class Faults:
             self._denials.clear()
             self._unreachable.clear()
 
-    def check(self, accounts: Sequence[str], operation: str, caller: str) -> None:
+    def check(self, accounts: Sequence[str], operation: str, caller: str, service: str) -> None:
         """Let a call through.
 
         Args:
             accounts: the caller's, and for AssumeRole also the role's.
             operation: such as ``GetRole``.
             caller: ARN, for messages.
+            service: such as ``iam``, for messages.
 
         Raises:
             DroppedError: an account is unreachable.
@@ -90,7 +91,6 @@ class Faults:
                     raise AwsFailure("Throttling", "Rate exceeded")
             for account, operations in self._denials:
                 if _concerns(account, operations, accounts, operation):
-                    service = "sts" if operation.startswith(("AssumeRole", "GetCallerIdentity")) else "iam"
                     raise AwsFailure(
                         "AccessDenied",
                         f"User: {caller or 'anonymous'} is not authorized to perform: {service}:{operation} "

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from trustbind_localaws import trustpolicies
+from trustbind_localaws.authorization import require
 from trustbind_localaws.callers import Identity
-from trustbind_localaws.identitypolicies import Verdict, judge
 from trustbind_localaws.protocol import AwsFailure, Call, Response, response_of
 from trustbind_localaws.state import State
 from trustbind_localaws.storage import Role, unique_id
@@ -78,23 +78,9 @@ class Iam:
         return handler(call, identity) if handler else self._state.storage.forward(call, identity.account)
 
     def _authorize(self, call: Call, identity: Identity) -> None:
-        """Raise unless the caller's own policies allow the call. Root may do everything in its account."""
-        if identity.is_root:
-            return
+        """Raise unless the caller's own policies allow the call."""
         target = _target(self._state, call, identity)
-        action = f"iam:{call.operation}"
-        verdict = judge(self._state.callers.policies_of(identity), action, target.arn)
-        if verdict is Verdict.ALLOW:
-            return
-        because = (
-            "with an explicit deny in an identity-based policy"
-            if verdict is Verdict.DENY
-            else f"because no identity-based policy allows the {action} action"
-        )
-        raise AwsFailure(
-            "AccessDenied",
-            f"User: {identity.arn} is not authorized to perform: {action} on resource: {target.shown} {because}",
-        )
+        require(self._state.callers, identity, f"iam:{call.operation}", target.arn, shown=target.shown)
 
     def _role(self, call: Call, identity: Identity) -> Role:
         name = call.required("RoleName")

@@ -21,7 +21,7 @@ __all__ = ["LocalAws"]
 
 
 class LocalAws:
-    """IAM and STS on 127.0.0.1, strict where AWS is strict.
+    """IAM, STS and EKS's associations on 127.0.0.1, strict where AWS is strict.
 
     Point an SDK at `url` (``AWS_ENDPOINT_URL``). An access key that is a 12-digit account id acts as the root of
     that account, with any secret: signatures are not verified. Several instances may run in one process; they
@@ -100,6 +100,14 @@ class LocalAws:
             ValueError: the key set cannot be used.
         """
         self._state.issuers.register(issuer_url, jwks)
+
+    def create_cluster(self, account: str, region: str, name: str) -> None:
+        """Let an EKS cluster be there; it is only a name.
+
+        Raises:
+            ValueError: that is no account id.
+        """
+        self._state.clusters.places.add((account_of(account), region, name))
 
     def set_quota(self, account: str, characters: int) -> None:
         """Set how long a trust policy may be in an account, white space apart."""

@@ -15,7 +15,16 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
-__all__ = ["AwsFailure", "Call", "Response", "error_response", "parse_call", "response_of", "timestamp"]
+__all__ = [
+    "AwsFailure",
+    "Call",
+    "Response",
+    "credential_scope",
+    "error_response",
+    "parse_call",
+    "response_of",
+    "timestamp",
+]
 
 NAMESPACES: Final = {
     "iam": "https://iam.amazonaws.com/doc/2010-05-08/",
@@ -62,14 +71,16 @@ class Call:
     """One API call as it came in.
 
     Attributes:
-        service: ``iam`` or ``sts``; what the credential scope says, else told from the action.
+        service: ``iam``, ``sts`` or ``eks``; what the credential scope says, else told from the action.
         operation: such as ``GetRole``.
-        params: the form, flat, as the protocol has it (``ClientIDList.member.1``).
+        params: the form, flat, as the protocol has it (``ClientIDList.member.1``); of EKS, path, query and the texts
+            of the body.
         access_key: the access key id; empty for an unsigned call.
         token: the session token; empty when none was sent.
         region: of the credential scope.
         headers: as received.
         request_id: made up here, for the answer.
+        tags: those that the body of a call of EKS brings.
     """
 
     service: str
@@ -80,6 +91,7 @@ class Call:
     region: str = _REGION
     headers: Mapping[str, str] = field(default_factory=dict)
     request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     def param(self, name: str) -> str:
         """Return a parameter; empty when it was not sent."""
@@ -117,12 +129,23 @@ class Response:
         body: the bytes.
         content_type: of the body.
         code: the AWS error code; empty for a success.
+        headers: further ones.
     """
 
     status: int
     body: bytes
     content_type: str = "text/xml"
     code: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def credential_scope(text: str) -> tuple[str, str, str]:
+    """Return access key, region and service of a signature's credential; without one, only a region.
+
+    Source: IAM User Guide, "Elements of an AWS API request signature".
+    """
+    scope = _CREDENTIAL.search(text)
+    return (scope[1], scope[2], scope[3]) if scope else ("", _REGION, "")
 
 
 def parse_call(headers: Mapping[str, str], body: bytes) -> Call:
@@ -139,15 +162,15 @@ def parse_call(headers: Mapping[str, str], body: bytes) -> Call:
     params = dict(parse_qsl(body.decode("utf-8", errors="replace"), keep_blank_values=True))
     operation = params.get("Action", "")
     signed_by = headers.get("authorization") or f"Credential={params.get('X-Amz-Credential', '')}"
-    scope = _CREDENTIAL.search(signed_by)
-    service = scope[3] if scope else ("sts" if operation in _STS_ACTIONS else "iam")
+    access_key, region, signed_for = credential_scope(signed_by)
+    service = signed_for or ("sts" if operation in _STS_ACTIONS else "iam")
     call = Call(
         service=service,
         operation=operation,
         params=params,
-        access_key=scope[1] if scope else "",
+        access_key=access_key,
         token=headers.get("x-amz-security-token") or params.get("X-Amz-Security-Token", ""),
-        region=scope[2] if scope else _REGION,
+        region=region,
         headers=headers,
     )
     if service not in NAMESPACES:

@@ -14,9 +14,10 @@ class CallRecord:
     Attributes:
         account: the caller's account; for AssumeRoleWithWebIdentity, which has no caller, the role's.
         operation: such as ``GetRole``.
-        resource: the role's name or ARN, or the provider's ARN, that the call names; else empty.
+        resource: the role's name or ARN, the provider's ARN, or what of EKS the call names; else empty.
         caller: ARN of the caller; empty for an unsigned call.
         code: AWS's error code; empty for a success.
+        service: ``iam``, ``sts`` or ``eks``.
     """
 
     account: str
@@ -24,6 +25,7 @@ class CallRecord:
     resource: str
     caller: str
     code: str
+    service: str = "iam"
 
 
 @dataclass(frozen=True, slots=True)

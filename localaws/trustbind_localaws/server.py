@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from trustbind_localaws.admin import PREFIX, Admin
 from trustbind_localaws.dispatch import Dispatcher
 from trustbind_localaws.faults import DroppedError
-from trustbind_localaws.protocol import Response
+from trustbind_localaws.protocol import Response, credential_scope
 
 __all__ = ["Server"]
 
@@ -105,14 +105,20 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path.startswith(PREFIX):
             self._send(http.admin.handle(self.command, self.path, body))
             return
+        headers = {name.lower(): value for name, value in self.headers.items()}
         query = urlsplit(self.path).query
+        rest = credential_scope(headers.get("authorization", ""))[2] == "eks"
         if self.command == "GET" and "X-Amz-Credential=" in query:
             body = query.encode()  # presigned: as EKS sends on to STS what a client brings as its token
-        elif self.command != "POST":
+        elif self.command != "POST" and not rest:
             self._send(Response(404, b"This is a local AWS. It takes POST from AWS SDKs.\n", "text/plain"))
             return
         try:
-            response = http.dispatcher.handle({name.lower(): value for name, value in self.headers.items()}, body)
+            response = (
+                http.dispatcher.handle_rest(self.command, self.path, headers, body)
+                if rest
+                else http.dispatcher.handle(headers, body)
+            )
         except DroppedError:
             self.close_connection = True
             _shut(self.connection)
@@ -123,6 +129,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response_only(response.status)
         self.send_header("Content-Type", response.content_type)
         self.send_header("Content-Length", str(len(response.body)))
+        for name, value in response.headers.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(response.body)
 

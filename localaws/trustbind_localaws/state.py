@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from trustbind_localaws.callers import Callers
 from trustbind_localaws.clock import Clock
+from trustbind_localaws.clusters import Clusters
 from trustbind_localaws.faults import Faults
 from trustbind_localaws.issuers import Issuers
 from trustbind_localaws.protocol import AwsFailure
@@ -106,6 +107,7 @@ class State:
         self.visibility = Visibility(self.storage, self.clock)
         self.faults = Faults(self.clock)
         self.issuers = Issuers()
+        self.clusters = Clusters()
         self.journal = Journal()
         self._hook: Hook | None = None
         self._hook_times = 0

@@ -15,7 +15,7 @@ from typing import Any, Final
 from trustbind.documents import document_size
 from trustbind_localaws.protocol import AwsFailure
 
-__all__ = ["PrincipalExists", "check", "replace_principal", "statements_of"]
+__all__ = ["PrincipalExists", "check", "replace_principal", "statements_of", "trusts_service"]
 
 PrincipalExists = Callable[[str], bool]
 """Tells whether the role or user with this ARN exists."""
@@ -119,6 +119,16 @@ def statements_of(document: Mapping[str, Any]) -> list[Any]:
     if not all(isinstance(statement, dict) for statement in listed):
         raise _malformed("Syntax errors in policy.")
     return listed
+
+
+def trusts_service(text: str, service: str) -> bool:
+    """Return whether a statement of a stored trust policy lets a service in, whatever its actions and conditions."""
+    for statement in statements_of(json.loads(text)):
+        principal = statement.get("Principal")
+        named = principal.get("Service", []) if isinstance(principal, dict) else []
+        if statement.get("Effect") == "Allow" and service in (named if isinstance(named, list) else [named]):
+            return True
+    return False
 
 
 def _malformed(message: str) -> AwsFailure:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from trustbind.accounts import AwsAccount
+from trustbind.accounts import AwsAccount, EksCluster
 from trustbind.arns import RoleArn
 from trustbind.bindings import DeletionPolicy, Method
 from trustbind.documents import TrustDocument
@@ -35,6 +35,7 @@ class Verdict:
         subjects: whom it names.
         claims: what it wants in the role's trust policy; empty with a reason.
         retains: whether it is going and leaves its trust.
+        cluster: where it gets associations of EKS Pod Identity; None when it gets none, or they are somebody else's.
     """
 
     entry: BindingEntry
@@ -44,11 +45,17 @@ class Verdict:
     subjects: tuple[Subject, ...] = ()
     claims: tuple[Claim, ...] = ()
     retains: bool = False
+    cluster: EksCluster | None = None
+
+    @property
+    def is_granted(self) -> bool:
+        """Whether something will be written for it in AWS, so that it needs our finalizer before."""
+        return not self.entry.deleting and (bool(self.claims) or self.cluster is not None)
 
     @property
     def key(self) -> tuple[object, ...]:
         """Equal for two verdicts that ask for the same."""
-        return (self.reason, self.message, self.subjects, self.claims, self.retains, self.entry.deleting)
+        return (self.reason, self.message, self.subjects, self.claims, self.retains, self.entry.deleting, self.cluster)
 
 
 def judge(entry: BindingEntry, registry: Registry, role: RoleArn) -> Verdict:
@@ -80,8 +87,14 @@ def judge(entry: BindingEntry, registry: Registry, role: RoleArn) -> Verdict:
         return Verdict(
             entry, authorized=False, reason=TrustReason.NOT_GRANTED, message=answer.message, subjects=subjects
         )
-    if binding.method is Method.POD_IDENTITY:  # the association of account and role is EKS's
-        return Verdict(entry, authorized=True, reason=None, message=answer.message, subjects=subjects)
+    if binding.method is Method.POD_IDENTITY:
+        account = registry.aws_account(binding.role.account_id)
+        cluster = account.eks if account is not None else None
+        if cluster is None or subjects:  # without a cluster, the association of account and role is somebody else's
+            return Verdict(
+                entry, authorized=True, reason=None, message=answer.message, subjects=subjects, cluster=cluster
+            )
+        return Verdict(entry, authorized=True, reason=TrustReason.NO_SUBJECTS, message=NO_SUBJECTS)
     for needed in (binding.role, *((binding.source.role,) if binding.source else ())):
         if registry.aws_account(needed.account_id) is None:
             return Verdict(
@@ -176,7 +189,9 @@ def _may_stand(entry: BindingEntry) -> bool:
     """Return whether the binding's statement is, or may be, in the trust policy, and nobody took back its grant.
 
     Not whether ``TrustApplied`` is true: after one failed call it no longer is, and the trust would not be retained.
+    With EKS Pod Identity the same is asked of its associations, which our finalizer came before.
     """
     conditions: Iterable[Mapping[str, object]] = entry.status.get("conditions") or ()
     refused = any(c.get("type") == "Authorized" and c.get("status") == "False" for c in conditions)
-    return bool(entry.status.get("statementId")) and not refused
+    by_agent = entry.binding is not None and entry.binding.method is Method.POD_IDENTITY
+    return (entry.guarded if by_agent else bool(entry.status.get("statementId"))) and not refused

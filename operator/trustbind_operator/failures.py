@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from trustbind.accounts import AwsAccount, EksCluster
 from trustbind.arns import RoleArn
 from trustbind.errors import (
     AccessDeniedError,
@@ -15,7 +16,30 @@ from trustbind.errors import (
 )
 from trustbind.reasons import TrustReason
 
-__all__ = ["account_failure", "role_failure"]
+__all__ = [
+    "BELIEVED_FAILURES",
+    "OF_THE_ACCOUNT",
+    "TRANSIENT",
+    "account_failure",
+    "association_failure",
+    "role_failure",
+]
+
+TRANSIENT: Final = frozenset({TrustReason.THROTTLED, TrustReason.ACCOUNT_UNREACHABLE, TrustReason.AWS_FAILED})
+"""Reasons that say nothing about whether the trust stands."""
+
+OF_THE_ACCOUNT: Final = frozenset(
+    {
+        TrustReason.ACCOUNT_DENIED,
+        TrustReason.ACCOUNT_MISMATCH,
+        TrustReason.ACCOUNT_UNREACHABLE,
+        TrustReason.PROVIDER_MISSING,
+    }
+)
+"""Reasons for which the account itself is to be looked at."""
+
+BELIEVED_FAILURES: Final = 3
+"""A binding that was in order keeps its status until its role could not be looked at this often in a row."""
 
 _INLINE: Final = ("iam:GetRolePolicy", "iam:PutRolePolicy", "iam:DeleteRolePolicy")
 """Calls about the inline policy of a chain's source role."""
@@ -75,3 +99,33 @@ def account_failure(error: AwsError) -> tuple[TrustReason, str]:
             return TrustReason.ACCOUNT_UNREACHABLE, f"{error}; it is tried again by itself"
         case _:
             return TrustReason.AWS_FAILED, f"{error}; it is tried again by itself"
+
+
+def association_failure(
+    account: AwsAccount, cluster: EksCluster, role: RoleArn, error: AwsError
+) -> tuple[TrustReason, str]:
+    """Return reason and message for a failed call about the cluster's associations with ``role``."""
+    if error.operation.startswith("sts:"):
+        return account_failure(error)
+    match error:
+        case NotFoundError():
+            return (
+                TrustReason.CLUSTER_NOT_FOUND,
+                (
+                    f"there is no EKS cluster {cluster.name} in {cluster.region} of account {account.account_id}; "
+                    f"correct spec.eks of AWSAccount {account.name}"
+                ),
+            )
+        case AccessDeniedError():
+            action = error.operation.partition(" ")[0]
+            return (
+                TrustReason.ACCESS_DENIED,
+                (
+                    f"{error}; give the account's manager role what is said of EKS associations in "
+                    f"manager-role-eks-policy.json: {action}, and to associate {role} also iam:GetRole and iam:PassRole"
+                ),
+            )
+        case AwsError(code="ResourceLimitExceededException"):
+            return TrustReason.AWS_FAILED, f"{error}; remove associations that nobody needs, or raise that quota"
+        case _:
+            return role_failure(role, error)

@@ -1,4 +1,7 @@
-"""The only place that talks to AWS: IAM and STS through boto3, with foreign exceptions translated at the border."""
+"""The way into AWS: IAM and STS through boto3, with foreign exceptions translated at the border.
+
+`trustbind_operator.eks` is the same for EKS, by way of `AccountAccess.call`; nothing else talks to AWS.
+"""
 
 from __future__ import annotations
 
@@ -161,6 +164,9 @@ class AccountAccess:
         self._sts: Any = session.client("sts", region_name=region, config=_BOTO_CONFIG)
         self._watch: Watch = watch or Unwatched()
         self._limit: int | None = None
+        self._session = session
+        self._lock = threading.Lock()
+        self._clients: dict[tuple[str, str], Any] = {}
 
     def caller(self) -> tuple[str, str]:
         """Return account id and ARN of the identity that this is.
@@ -168,7 +174,7 @@ class AccountAccess:
         Raises:
             AwsError: see `translated`.
         """
-        answer = self._call("sts:GetCallerIdentity", "", self._sts.get_caller_identity)
+        answer = self.call("sts:GetCallerIdentity", "", self._sts.get_caller_identity)
         return str(answer["Account"]), str(answer["Arn"])
 
     def read(self, role: RoleArn) -> RoleState:
@@ -178,9 +184,7 @@ class AccountAccess:
             NotFoundError: no such role, or one of that name under another path.
             AwsError: see `translated`.
         """
-        raw: Mapping[str, Any] = self._call("iam:GetRole", f" on {role}", self._iam.get_role, RoleName=role.name)[
-            "Role"
-        ]
+        raw: Mapping[str, Any] = self.call("iam:GetRole", f" on {role}", self._iam.get_role, RoleName=role.name)["Role"]
         if raw.get("Arn") != str(role):
             raise NotFoundError(
                 f"there is no role {role}; the role named {role.name} is {raw.get('Arn')}",
@@ -200,7 +204,7 @@ class AccountAccess:
         Raises:
             AwsError: see `translated`.
         """
-        self._call(
+        self.call(
             "iam:UpdateAssumeRolePolicy",
             f" on {role}",
             self._iam.update_assume_role_policy,
@@ -216,7 +220,7 @@ class AccountAccess:
         """
         if anew or self._limit is None:
             try:
-                summary = self._call("iam:GetAccountSummary", "", self._iam.get_account_summary)["SummaryMap"]
+                summary = self.call("iam:GetAccountSummary", "", self._iam.get_account_summary)["SummaryMap"]
             except AccessDeniedError as error:
                 if error.code not in NO_PERMISSION:  # expired credentials and the like say nothing about the quota
                     raise
@@ -236,7 +240,7 @@ class AccountAccess:
         found: list[RoleArn] = []
         marker: dict[str, str] = {}
         while True:
-            page = self._call("iam:ListRoles", "", self._iam.list_roles, MaxItems=_LIST_PAGE, **marker)
+            page = self.call("iam:ListRoles", "", self._iam.list_roles, MaxItems=_LIST_PAGE, **marker)
             found += [RoleArn.parse(raw["Arn"]) for raw in page["Roles"] if _has_sid(raw, sid_prefix)]
             if not page.get("IsTruncated"):
                 return sorted(found)
@@ -249,7 +253,7 @@ class AccountAccess:
             AwsError: see `translated`.
         """
         try:
-            raw = self._call(
+            raw = self.call(
                 "iam:GetRolePolicy", f" on {role}", self._iam.get_role_policy, RoleName=role.name, PolicyName=name
             )
         except NotFoundError:
@@ -264,7 +268,7 @@ class AccountAccess:
             AwsError: see `translated`.
         """
         if policy is not None:
-            self._call(
+            self.call(
                 "iam:PutRolePolicy",
                 f" on {role}",
                 self._iam.put_role_policy,
@@ -274,7 +278,7 @@ class AccountAccess:
             )
             return
         with contextlib.suppress(NotFoundError):
-            self._call(
+            self.call(
                 "iam:DeleteRolePolicy", f" on {role}", self._iam.delete_role_policy, RoleName=role.name, PolicyName=name
             )
 
@@ -285,7 +289,7 @@ class AccountAccess:
             AwsError: see `translated`.
         """
         try:
-            raw = self._call(
+            raw = self.call(
                 "iam:GetOpenIDConnectProvider",
                 f" on {provider}",
                 self._iam.get_open_id_connect_provider,
@@ -302,7 +306,7 @@ class AccountAccess:
             AwsError: see `translated`.
         """
         try:
-            self._call(
+            self.call(
                 "iam:CreateOpenIDConnectProvider",
                 f" for {issuer}",
                 self._iam.create_open_id_connect_provider,
@@ -319,7 +323,7 @@ class AccountAccess:
         Raises:
             AwsError: see `translated`.
         """
-        self._call(
+        self.call(
             "iam:AddClientIDToOpenIDConnectProvider",
             f" on {provider}",
             self._iam.add_client_id_to_open_id_connect_provider,
@@ -327,7 +331,27 @@ class AccountAccess:
             ClientID=audience,
         )
 
-    def _call(self, operation: str, about: str, method: Callable[..., Any], **arguments: Any) -> Any:
+    def client(self, service: str, region: str) -> Any:
+        """Return a boto3 client of this identity for another service, made once for each region."""
+        with self._lock:  # boto3's sessions are not thread-safe, as its clients are
+            made = self._clients.get((service, region))
+            if made is None:
+                made = self._session.client(service, region_name=region, config=_BOTO_CONFIG)
+                self._clients[service, region] = made
+            return made
+
+    def call(self, operation: str, about: str, method: Callable[..., Any], **arguments: Any) -> Any:
+        """Return what ``method`` returns, called within the account's budget, and counted.
+
+        Args:
+            operation: such as ``iam:GetRole``.
+            about: what follows it in messages, such as `` on arn:...``.
+            method: of a boto3 client.
+            arguments: for it.
+
+        Raises:
+            AwsError: see `translated`.
+        """
         self._watch.before(operation)
         try:
             with translated(operation + about):

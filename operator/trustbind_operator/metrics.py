@@ -106,6 +106,11 @@ class Telemetry:
         else:
             self._log.debug("trust policy looked at", role=str(role), bindings=bindings, outcome=outcome)
 
+    def associated(self, role: RoleArn, cluster: str, written: int, accounts: int) -> None:
+        """The associations of one role were looked at."""
+        log = self._log.info if written else self._log.debug
+        log("associations kept", role=str(role), cluster=cluster, accounts=accounts, writes=written)
+
     def failed(self, role: RoleArn, reason: str, message: str) -> None:
         """One role could not be brought in order."""
         self._metrics.commits.labels(reason).inc()

@@ -117,8 +117,9 @@ class GateKeeper:
         """Let pods go until cancelled; while some wait, look at their bindings every so often."""
         while True:
             timeout = _LOOK_SECONDS if self._pods else None
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), timeout)
+            with suppress(TimeoutError):  # not asyncio.wait_for: see `trustbind_operator.queue`
+                async with asyncio.timeout(timeout):
+                    await self._wake.wait()
             self._wake.clear()
             for key, pod in list(self._pods.items()):
                 try:

@@ -37,7 +37,7 @@ class Pace:
     Attributes:
         window: how long a touched role waits for company: the group commit.
         resync: between two looks at a role that nothing happened to; up to a fifth more or less.
-        sweep: between two searches for statements of ours that no binding wants.
+        sweep: between two searches for statements and associations of ours that no binding wants.
         retry: before the first new try; doubled with every failure in a row.
         max_retry: the longest time between two tries.
     """
@@ -58,7 +58,7 @@ class AccountKey:
 
 @dataclass(frozen=True, slots=True)
 class SweepKey:
-    """An account that is due for a search for orphans."""
+    """An account that is due for a search for orphans: statements and associations."""
 
     account_id: str
 
@@ -265,12 +265,14 @@ class Reconciler:
         return due
 
     async def _sweep(self, key: SweepKey) -> Next:
-        try:
-            self.touch(await self._accounts.orphans(key.account_id))
-        except AwsError as error:
-            self._observer.account(key.account_id, "SweepFailed", str(error))
-            return Next.RETRY
-        return Next.RESYNC
+        due = Next.RESYNC
+        for search in (self._accounts.orphans, self._roles.associations.orphans):
+            try:
+                self.touch(await search(key.account_id))
+            except AwsError as error:
+                self._observer.account(key.account_id, "SweepFailed", str(error))
+                due = Next.RETRY
+        return due
 
     def _delay(self, key: Key, due: Next) -> float | None:
         """Return the seconds until ``key`` is due again; None for never."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from trustbind.accounts import AwsAccount
 from trustbind.arns import RoleArn
-from trustbind.bindings import BindingRef, RoleBinding
+from trustbind.bindings import BindingRef, Method, RoleBinding
 from trustbind.errors import InvalidValueError
 from trustbind.grants import RoleGrant
 
@@ -20,6 +20,9 @@ __all__ = ["FINALIZER", "BindingEntry", "Registry", "is_older"]
 
 FINALIZER: Final = "trustbind.dev/trust"
 """Keeps a binding until its trust is revoked."""
+
+_AGENT: Final = "by agent"
+"""Stands for a profile, and can be none (it has a space): an account has one role by EKS Pod Identity."""
 
 Labels = Mapping[str, str]
 
@@ -106,7 +109,7 @@ class Registry:
     _by_namespace: dict[str, set[BindingRef]] = field(default_factory=dict)
     _by_claim: dict[tuple[str, str, str], set[BindingRef]] = field(default_factory=dict)
     """Namespace, profile and service account to the bindings that claim one for the other; an empty account stands for
-    a selector, which may select any."""
+    a selector, which may select any. Bindings by EKS Pod Identity claim `_AGENT` as well."""
 
     # --- bindings -------------------------------------------------------------------------------------------------
 
@@ -207,15 +210,19 @@ class Registry:
             _discard(self._by_claim, claim, entry.ref)
 
     def _claimants(self, binding: RoleBinding) -> set[BindingRef]:
-        """Return the other bindings that may claim ``binding``'s profile for one of its accounts, of any age."""
-        namespace, profile = binding.ref.namespace, binding.profile
+        """Return the other bindings, of any age, that may claim ``binding``'s profile for one of its accounts."""
+        namespace, profiles = binding.ref.namespace, set(_profiles(binding))
         if binding.selector is not None:
-            refs = set(self._by_namespace.get(namespace, ()))
-            refs = {ref for ref in refs if (b := self.bindings[ref].binding) is not None and b.profile == profile}
+            refs = {
+                ref
+                for ref in self._by_namespace.get(namespace, ())
+                if (b := self.bindings[ref].binding) is not None and not profiles.isdisjoint(_profiles(b))
+            }
         else:
-            refs = set(self._by_claim.get((namespace, profile, ""), ()))
-            for account in binding.service_account_names:
-                refs |= self._by_claim.get((namespace, profile, account), set())
+            refs = set()
+            for profile in profiles:
+                for account in ("", *binding.service_account_names):
+                    refs |= self._by_claim.get((namespace, profile, account), set())
         refs.discard(binding.ref)
         return refs
 
@@ -239,7 +246,11 @@ def _claims(binding: RoleBinding | None) -> Iterable[tuple[str, str, str]]:
     if binding is None:
         return ()
     accounts = ("",) if binding.selector is not None else binding.service_account_names
-    return [(binding.ref.namespace, binding.profile, account) for account in accounts]
+    return [(binding.ref.namespace, profile, account) for profile in _profiles(binding) for account in accounts]
+
+
+def _profiles(binding: RoleBinding) -> tuple[str, ...]:
+    return (binding.profile, _AGENT) if binding.method is Method.POD_IDENTITY else (binding.profile,)
 
 
 def _discard(index: dict[Any, set[BindingRef]], key: Any, ref: BindingRef) -> None:

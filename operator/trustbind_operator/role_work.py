@@ -9,16 +9,24 @@ from typing import Final
 
 from trustbind.accounts import AwsAccount, DriftPolicy
 from trustbind.arns import RoleArn
-from trustbind.bindings import BindingRef, Method
+from trustbind.bindings import BindingRef
 from trustbind.errors import AwsError
 from trustbind.identities import Issuer
 from trustbind.plan import Refusal, claims_on, plan, withheld
 from trustbind.reasons import TrustReason
 from trustbind.statements import FederatedKey, WebIdentityKey, owner_prefix, sid_of
 from trustbind_operator.accounts import MismatchError
+from trustbind_operator.association_outcomes import Seen, is_by_agent, is_left_in_step
+from trustbind_operator.association_work import AssociationWork
 from trustbind_operator.chains import ChainBook, is_chained, managed_targets
 from trustbind_operator.desired import Verdict, desired_of, judge, stands_in, with_consent
-from trustbind_operator.failures import account_failure, role_failure
+from trustbind_operator.failures import (
+    BELIEVED_FAILURES,
+    OF_THE_ACCOUNT,
+    TRANSIENT,
+    account_failure,
+    role_failure,
+)
 from trustbind_operator.federated import hindrances, without_absent
 from trustbind_operator.permissions import SourcePermission
 from trustbind_operator.reconcile import Commit, commit
@@ -31,24 +39,11 @@ from trustbind_operator.status import (
     ready_condition,
     transitions,
 )
-from trustbind_operator.work import Context, Next, stamp
+from trustbind_operator.work import Context, Next, sooner, stamp
 
 __all__ = ["RoleWork"]
 
 AccountGuard = Callable[[AwsAccount], Awaitable[None]]
-
-_TRANSIENT: Final = frozenset({TrustReason.THROTTLED, TrustReason.ACCOUNT_UNREACHABLE, TrustReason.AWS_FAILED})
-_OF_THE_ACCOUNT: Final = frozenset(
-    {
-        TrustReason.ACCOUNT_DENIED,
-        TrustReason.ACCOUNT_MISMATCH,
-        TrustReason.ACCOUNT_UNREACHABLE,
-        TrustReason.PROVIDER_MISSING,
-    }
-)
-
-_BELIEVED_FAILURES: Final = 3
-"""A binding that was in order keeps its status until the role could not be looked at this often in a row."""
 
 _GUARD_ROUNDS: Final = 5
 """Bindings can come while others get their finalizers; after so many rounds the rest waits for the next commit."""
@@ -86,6 +81,7 @@ class RoleWork:
         self.chains = ChainBook()
         self.doubted: set[str] = set()
         """AWSAccounts that a role could not be reached through, for the owner of this object to look at."""
+        self.associations = AssociationWork(context, self._store, self._release, self.doubted)
 
     def is_in_step(self, role: RoleArn) -> bool:
         """Return whether the statuses of a role's bindings say that it was left in order."""
@@ -94,10 +90,16 @@ class RoleWork:
             verdict = judge(entry, context.registry, role)
             if entry.deleting:
                 return False
-            if verdict.reason is not None or not verdict.claims:
+            if is_by_agent(verdict):
+                if not is_left_in_step(entry, verdict, context.issuer):
+                    return False
+            elif verdict.reason is not None or not verdict.claims:
                 ready = ready_condition(entry.status) or {}
                 told = (ready.get("reason"), ready.get("message"))
-                if told != _told(verdict) or entry.status.get("observedGeneration") != entry.generation:
+                if (
+                    told != (verdict.reason, verdict.message)
+                    or entry.status.get("observedGeneration") != entry.generation
+                ):
                     return False
             elif not entry.guarded or not is_in_step(
                 entry.status,
@@ -117,33 +119,42 @@ class RoleWork:
             role: which.
             account_guard: puts the finalizer on the role's AWSAccount.
         """
-        context = self._context
-        account = context.registry.aws_account(role.account_id)
+        account = self._context.registry.aws_account(role.account_id)
         verdicts = self._verdicts(role)
-        for verdict in [v for v in verdicts if _is_injected_only(v)]:
-            verdicts.remove(verdict)
-            await self._store(verdict.entry, role, _injected_only(verdict))
+        if account is not None:
+            if any(verdict.claims or verdict.is_granted for verdict in verdicts):
+                await account_guard(account)
+                verdicts = self._verdicts(role)
+            verdicts = await self._guarded(role, verdicts)
+        by_agent = [v for v in verdicts if is_by_agent(v)]
+        verdicts = [v for v in verdicts if not is_by_agent(v)]
+        self.associations.claim(role, by_agent)
         if account is None:
+            await self.associations.run(role, account, by_agent, Seen(None))
             await self._without_account(role, verdicts)
             return Next.RESYNC if verdicts else Next.NEVER
-        if any(verdict.claims for verdict in verdicts):
-            await account_guard(account)
-        verdicts = await self._guarded(role, verdicts)
+        due, seen = await self._trust(role, account, verdicts)
+        return sooner(due, await self.associations.run(role, account, by_agent, seen))
+
+    async def _trust(self, role: RoleArn, account: AwsAccount, verdicts: list[Verdict]) -> tuple[Next, Seen]:
+        """Bring the role's trust policy in order; return when that is due again, and the role as it was found."""
+        context = self._context
         try:
             whole = await context.accounts.within(role.account_id, lambda: self._commit(role, account, verdicts))
         except AwsError as error:
-            return await self._failed(role, account, verdicts, error)
+            return await self._failed(role, account, verdicts, error), Seen(None, {}, *_failure(role, error))
         done = whole.commit
+        seen = Seen(done.plan.document, done.state.tags)
         problem = done.problem or done.plan.blocked
         outcome = str(problem.reason) if problem else ("written" if done.written else "unchanged")
         context.observer.committed(role, outcome, done.written, len(verdicts))
         await asyncio.gather(*(self._conclude(role, v, whole) for v in whole.verdicts if v not in whole.held))
         if whole.lacking is not None:
-            return await self._failed(role, account, whole.held, whole.lacking)
+            return await self._failed(role, account, whole.held, whole.lacking), seen
         self._failures.pop(role, None)
         if problem is not None or whole.hindered:
-            return Next.RETRY
-        return Next.RESYNC if context.registry.of_role(role) else Next.NEVER
+            return Next.RETRY, seen
+        return Next.RESYNC if context.registry.of_role(role) else Next.NEVER, seen
 
     def _verdicts(self, role: RoleArn) -> list[Verdict]:
         registry = self._context.registry
@@ -287,10 +298,10 @@ class RoleWork:
         failures = self._failures.get(role, 0) + 1
         self._failures[role] = failures
         context.observer.failed(role, reason, message)
-        if reason in _OF_THE_ACCOUNT:
+        if reason in OF_THE_ACCOUNT:
             self.doubted.add(account.name)
         gone = reason is TrustReason.ROLE_NOT_FOUND
-        believed = reason in _TRANSIENT and failures < _BELIEVED_FAILURES
+        believed = reason in TRANSIENT and failures < BELIEVED_FAILURES
         for verdict in verdicts:
             entry = verdict.entry
             ready = (ready_condition(entry.status) or {}).get("status") == "True"
@@ -383,31 +394,6 @@ def _main_sid(issuer: Issuer, entry: BindingEntry, verdict: Verdict) -> str:
     return sid_of(issuer, verdict.claims[0].key)
 
 
-def _is_injected_only(verdict: Verdict) -> bool:
-    """Return whether there is nothing to do in IAM: EKS's agent gives credentials, and EKS keeps the association."""
-    binding = verdict.entry.binding
-    return binding is not None and binding.method is Method.POD_IDENTITY and not verdict.entry.deleting
-
-
-def _injected_only(verdict: Verdict) -> BindingOutcome:
-    reason, message = _told(verdict)
-    ready = verdict.reason is None
-    return BindingOutcome(
-        verdict.authorized,
-        verdict.message,
-        None if ready else TrustReason(reason),
-        message,
-        verdict.subjects,
-    )
-
-
-def _told(verdict: Verdict) -> tuple[str, str]:
-    """Return reason and message of a binding that has no claims."""
-    if verdict.reason is not None:
-        return verdict.reason.value, verdict.message
-    return TrustReason.APPLIED.value, "pods get container credentials; the association with the role is EKS's"
-
-
 def _hindered(outcome: BindingOutcome, hindrance: Refusal) -> BindingOutcome:
     """Return the outcome of a binding for which another issuer's provider is not as it should be."""
     if outcome.reason is None and not outcome.statement_id:  # nothing of it is written
@@ -428,7 +414,7 @@ def _lets_in(verdict: Verdict) -> bool:
 
 
 def _lacks_guard(verdict: Verdict) -> bool:
-    return bool(verdict.claims) and not verdict.entry.deleting and not verdict.entry.guarded
+    return verdict.is_granted and not verdict.entry.guarded
 
 
 def _failure(role: RoleArn, error: AwsError) -> tuple[TrustReason, str]:

@@ -203,7 +203,7 @@ def is_in_step(
         and ready.get("status") == "True"
         and stored.get("observedGeneration") == generation
         and stored.get("issuer") == issuer.url
-        and stored.get("statementId") == statement_id
+        and stored.get("statementId", "") == statement_id
         and len(subjects) <= _SHOWN_SUBJECTS
         and stored.get("subjects") == [str(s) for s in subjects]
     )

@@ -8,18 +8,21 @@ from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import Any, Protocol
 
+from trustbind.accounts import EksCluster
 from trustbind.arns import RoleArn
 from trustbind.identities import Issuer
 from trustbind_operator.accounts import Accounts
+from trustbind_operator.eks import AssociationStore, EksAccess
+from trustbind_operator.iam import AccountAccess
 from trustbind_operator.reconcile import Patience
 from trustbind_operator.registry import BindingEntry, Registry
 from trustbind_operator.status import Transition
 
-__all__ = ["Cluster", "Context", "Next", "Observer", "is_deleting", "stamp"]
+__all__ = ["Cluster", "Context", "Next", "Observer", "is_deleting", "sooner", "stamp"]
 
 
 class Next(Enum):
-    """When a thing is due again."""
+    """When a thing is due again; what comes later here is due sooner."""
 
     NEVER = auto()
     RESYNC = auto()
@@ -54,6 +57,9 @@ class Observer(Protocol):
     def committed(self, role: RoleArn, outcome: str, written: int, bindings: int) -> None:
         """One role was worked on."""
 
+    def associated(self, role: RoleArn, cluster: str, written: int, accounts: int) -> None:
+        """The associations of one role were looked at; ``accounts`` want one."""
+
     def failed(self, role: RoleArn, reason: str, message: str) -> None:
         """One role could not be brought in order."""
 
@@ -76,6 +82,7 @@ class Context:
         observer: logs and metrics.
         patience: how long to believe in a write.
         now: the time, aware.
+        open_cluster: returns the way to a cluster's associations.
     """
 
     registry: Registry
@@ -85,6 +92,12 @@ class Context:
     observer: Observer
     patience: Patience
     now: Callable[[], datetime]
+    open_cluster: Callable[[AccountAccess, EksCluster], AssociationStore] = EksAccess
+
+
+def sooner(one: Next, other: Next) -> Next:
+    """Return which of two comes first."""
+    return max(one, other, key=lambda due: due.value)
 
 
 def is_deleting(body: Mapping[str, Any]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trustbind.accounts import AwsAccount, DriftPolicy
+from trustbind.accounts import AwsAccount, DriftPolicy, EksCluster
 from trustbind.arns import RoleArn
 
 
@@ -21,6 +21,7 @@ def test_full() -> None:
                 "trustPolicyLimit": 4096,
                 "driftPolicy": "Observe",
                 "requireRoleConsent": True,
+                "eks": {"clusterName": "blue_1", "region": "us-gov-east-1"},
             },
             "status": {"conditions": []},
         }
@@ -35,6 +36,7 @@ def test_full() -> None:
         trust_policy_limit=4096,
         drift_policy=DriftPolicy.OBSERVE,
         require_role_consent=True,
+        eks=EksCluster("blue_1", "us-gov-east-1"),
         generation=2,
         created="2026-01-01T00:00:00Z",
     )
@@ -54,3 +56,9 @@ def test_least() -> None:
     assert account == AwsAccount("prod", "444455556666")
     assert (account.manage_provider, account.drift_policy) == (True, DriftPolicy.REPAIR)
     assert (account.manager_role, account.trust_policy_limit, account.require_role_consent) == (None, None, False)
+
+
+def test_arn_of_a_cluster() -> None:
+    """As policies name it."""
+    arn = EksCluster("blue", "cn-north-1").arn("aws-cn", "444455556666")
+    assert arn == "arn:aws-cn:eks:cn-north-1:444455556666:cluster/blue"

@@ -9,7 +9,7 @@ import yaml
 
 from trustbind.accounts import AwsAccount
 from trustbind.arns import RoleArn
-from trustbind.bindings import BindingRef, RoleBinding
+from trustbind.bindings import BindingRef, Method, RoleBinding
 from trustbind.rules import duplicate_account, profile_conflict, unknown_account
 
 ROLE = RoleArn.parse("arn:aws-cn:iam::444455556666:role/team-a/reader")
@@ -30,6 +30,18 @@ def test_of_any_two_bindings_for_one_profile_one_gives_way() -> None:
         assert sorted(map(bool, told)) == [False, True]
     many = [binding(name, age) for name in "abc" for age in ages[:1]]
     assert sum(bool(profile_conflict(b, many, {})) for b in many) == len(many) - 1
+
+
+def test_an_account_has_one_role_by_pod_identity() -> None:
+    """Whatever the profiles; a binding by another method has the same profile or is no rival."""
+    agent = {"method": Method.POD_IDENTITY}
+    first, second = binding("a", **agent), binding("b", profile="x", **agent)
+    told = profile_conflict(second, [first, second], {})
+    assert told.startswith("the older RoleBinding team-a/a has service account reader by PodIdentity already")
+    assert not profile_conflict(first, [first, second], {})
+    assert not profile_conflict(second, [binding("a")], {})
+    assert not profile_conflict(binding("b", profile="x"), [first], {})
+    assert "has profile default" in profile_conflict(binding("b", **agent), [binding("a")], {})
 
 
 def test_a_rival_that_is_going_makes_room() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from support.operator_world import ROLE
+from support.operator_world import ACCOUNT, ROLE
+from trustbind.accounts import AwsAccount, EksCluster
 from trustbind.errors import (
     AWS_CODES,
     AccessDeniedError,
@@ -15,7 +16,7 @@ from trustbind.errors import (
     UnreachableError,
 )
 from trustbind.reasons import TrustReason
-from trustbind_operator.failures import account_failure, role_failure
+from trustbind_operator.failures import account_failure, association_failure, role_failure
 
 
 @pytest.mark.parametrize(
@@ -109,3 +110,35 @@ def test_every_code_has_a_reason_of_its_own_kind(code: str) -> None:
 
     assert reason is not TrustReason.AWS_FAILED
     assert message
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "operation", "reason", "remedy"),
+    [
+        (
+            NotFoundError,
+            "ResourceNotFoundException",
+            "eks:ListPodIdentityAssociations of cluster blue",
+            TrustReason.CLUSTER_NOT_FOUND,
+            f"no EKS cluster blue in eu-central-1 of account {ACCOUNT}; correct spec.eks of AWSAccount prod",
+        ),
+        (
+            AccessDeniedError,
+            "AccessDeniedException",
+            "eks:CreatePodIdentityAssociation for team-a/app",
+            TrustReason.ACCESS_DENIED,
+            f"manager-role-eks-policy.json: eks:CreatePodIdentityAssociation, and to associate {ROLE} also iam:GetRole",
+        ),
+        (AccessDeniedError, "AccessDenied", "sts:AssumeRole on x", TrustReason.ACCOUNT_DENIED, "spec.externalId"),
+        (AwsError, "ResourceLimitExceededException", "eks:x", TrustReason.AWS_FAILED, "raise that quota"),
+        (AwsError, "InvalidParameterException", "eks:x", TrustReason.AWS_FAILED, "tried again by itself"),
+        (ThrottledError, "ThrottlingException", "eks:x", TrustReason.THROTTLED, "tried again by itself"),
+        (UnreachableError, "", "eks:x", TrustReason.ACCOUNT_UNREACHABLE, "tried again by itself"),
+    ],
+)
+def test_associations(kind: type[AwsError], code: str, operation: str, reason: TrustReason, remedy: str) -> None:
+    """What EKS refuses: which cluster, which right, which quota."""
+    account, cluster = AwsAccount("prod", ACCOUNT), EksCluster("blue", "eu-central-1")
+    found, message = association_failure(account, cluster, ROLE, kind("said", code=code, operation=operation))
+    assert found is reason
+    assert remedy in message

@@ -220,6 +220,22 @@ def test_end_waits_for_what_is_under_way() -> None:
     run_virtually(play())
 
 
+def test_end_that_comes_with_a_touch() -> None:
+    """A touch at the same moment does not keep the queue running."""
+
+    async def play() -> None:
+        async with running(Runs().work) as (queue, task):
+            queue.touch("later", 100)
+            await asyncio.sleep(1)
+            queue.touch("a", 50)
+            await asyncio.sleep(0)
+            task.cancel()
+            done, _ = await asyncio.wait([task], timeout=10)
+            assert done == {task}
+
+    run_virtually(play())
+
+
 def test_end_does_not_wait_for_ever() -> None:
     """What takes too long then is cut off."""
 

@@ -121,6 +121,11 @@ def test_dropped_binding_touches_its_role() -> None:
         ({"serviceAccountSelector": {}}, {"serviceAccountSelector": {}}, True),
         ({"serviceAccountSelector": {}}, {"profile": "x"}, False),
         ({}, {"namespace": "team-b"}, False),
+        ({"method": "PodIdentity", "profile": "x"}, {"method": "PodIdentity"}, True),
+        ({"method": "PodIdentity", "profile": "x"}, {"method": "PodIdentity", "serviceAccountSelector": {}}, True),
+        ({"method": "PodIdentity", "serviceAccountSelector": {}, "profile": "x"}, {"method": "PodIdentity"}, True),
+        ({"method": "PodIdentity"}, {}, True),
+        ({"method": "PodIdentity", "profile": "x"}, {}, False),
     ],
 )
 def test_rivals_touch_each_other(mine: dict[str, Any], theirs: dict[str, Any], rivals: bool) -> None:

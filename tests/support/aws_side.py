@@ -128,7 +128,7 @@ def terraform_actions(folder: str) -> dict[tuple[str, str], set[str]]:
         assert sid is not None
         assert effect is not None
         assert action is not None
-        found.setdefault((sid[1], effect[1]), set()).update(re.findall(r'"((?:iam|sts):\w+)"', action[1]))
+        found.setdefault((sid[1], effect[1]), set()).update(re.findall(r'"((?:eks|iam|sts):\w+)"', action[1]))
     return found
 
 

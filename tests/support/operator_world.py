@@ -331,10 +331,15 @@ class Notes:
     failures: list[tuple[RoleArn, str, str]] = field(default_factory=list)
     accounts: list[tuple[str, str, str]] = field(default_factory=list)
     crashes: list[str] = field(default_factory=list)
+    associations: list[tuple[RoleArn, str, int, int]] = field(default_factory=list)
 
     def committed(self, role: RoleArn, outcome: str, written: int, bindings: int) -> None:
         """Note it."""
         self.commits.append((role, outcome, written, bindings))
+
+    def associated(self, role: RoleArn, cluster: str, written: int, accounts: int) -> None:
+        """Note it."""
+        self.associations.append((role, cluster, written, accounts))
 
     def failed(self, role: RoleArn, reason: str, message: str) -> None:
         """Note it."""

@@ -290,6 +290,7 @@ class World:
                 "inlinePolicies": {
                     "manager": aws_policy("manager-role-policy.json"),
                     "chains": aws_policy("manager-role-chains-policy.json"),
+                    "eks": aws_policy("manager-role-eks-policy.json"),
                 },
             }
             self.aws.seed({"accounts": {number: {"roles": [role]}}})

@@ -1,5 +1,6 @@
 # The manager role of one target account: what trustbind's operator assumes in order to edit trust policies there.
-# Statements are those of manager-role-policy.json and manager-role-chains-policy.json, narrowed to paths.
+# Statements are those of manager-role-policy.json, manager-role-chains-policy.json and manager-role-eks-policy.json,
+# narrowed to paths and to one cluster.
 
 data "aws_partition" "current" {}
 
@@ -8,6 +9,7 @@ data "aws_caller_identity" "current" {}
 locals {
   prefix  = "arn:${data.aws_partition.current.partition}:iam::${data.aws_caller_identity.current.account_id}"
   manager = "${local.prefix}:role/trustbind-manager"
+  eks     = "arn:${data.aws_partition.current.partition}:eks:*:${data.aws_caller_identity.current.account_id}"
 }
 
 resource "aws_iam_role" "manager" {
@@ -86,6 +88,49 @@ resource "aws_iam_role_policy" "chains" {
         Sid      = "NeverItsOwn"
         Effect   = "Deny"
         Action   = ["iam:PutRolePolicy", "iam:DeleteRolePolicy"]
+        Resource = local.manager
+      },
+    ]
+  })
+}
+
+resource "aws_iam_role_policy" "associations" {
+  count = var.eks_cluster_name != "" ? 1 : 0
+
+  name = "trustbind-manager-eks"
+  role = aws_iam_role.manager.name
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid    = "KeepAssociations"
+        Effect = "Allow"
+        Action = [
+          "eks:ListPodIdentityAssociations",
+          "eks:DescribePodIdentityAssociation",
+          "eks:CreatePodIdentityAssociation",
+          "eks:UpdatePodIdentityAssociation",
+          "eks:DeletePodIdentityAssociation",
+          "eks:TagResource",
+          "eks:UntagResource",
+        ]
+        Resource = [
+          "${local.eks}:cluster/${var.eks_cluster_name}",
+          "${local.eks}:podidentityassociation/${var.eks_cluster_name}/*",
+        ]
+      },
+      {
+        Sid       = "HandRolesToPods"
+        Effect    = "Allow"
+        Action    = ["iam:PassRole"]
+        Resource  = "${local.prefix}:role${var.role_path}*"
+        Condition = { StringEquals = { "iam:PassedToService" = "pods.eks.amazonaws.com" } }
+      },
+      {
+        Sid      = "NeverItsOwn"
+        Effect   = "Deny"
+        Action   = ["iam:PassRole"]
         Resource = local.manager
       },
     ]

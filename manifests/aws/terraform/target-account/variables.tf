@@ -35,6 +35,17 @@ variable "source_role_path" {
   }
 }
 
+variable "eks_cluster_name" {
+  description = "Name of the EKS cluster in this account whose Pod Identity associations are kept (spec.eks of the AWSAccount). Empty: none, and no such permission."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = can(regex("^([0-9A-Za-z][A-Za-z0-9_-]{0,99})?$", var.eks_cluster_name))
+    error_message = "A cluster's name has at most 100 letters, digits or characters of _-, the first a letter or digit."
+  }
+}
+
 variable "issuer" {
   description = "The cluster's token issuer, an https URL, to create its OIDC provider here. Empty: the operator creates it. With an issuer, set oidcProvider.manage to false in the AWSAccount."
   type        = string

@@ -1,0 +1,195 @@
+"""What came of the bindings by EKS Pod Identity of one role: from a run's result to a sentence for each. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from trustbind.accounts import AwsAccount, EksCluster
+from trustbind.arns import RoleArn
+from trustbind.bindings import BindingRef, Method
+from trustbind.documents import TrustDocument
+from trustbind.errors import AwsError, InvalidValueError
+from trustbind.identities import Issuer, Subject
+from trustbind.pod_identity import untrusted
+from trustbind.reasons import TrustReason
+from trustbind_operator.associations import Association, AssociationPlan, Step
+from trustbind_operator.desired import Verdict
+from trustbind_operator.registry import BindingEntry
+from trustbind_operator.status import BindingOutcome, is_in_step, ready_condition
+
+__all__ = ["INJECTED_ONLY", "Result", "Seen", "Teller", "Wish", "accounts_of", "is_by_agent", "is_left_in_step"]
+
+INJECTED_ONLY: Final = "pods get container credentials; the association with the role is EKS's"
+"""What a binding is told of which only the pods are seen to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The role as its commit found it.
+
+    Attributes:
+        document: its trust policy; None when it could not be read.
+        tags: its tags.
+        reason: why it could not be read.
+        message: the sentence about that.
+    """
+
+    document: TrustDocument | None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    reason: TrustReason = TrustReason.AWS_FAILED
+    message: str = ""
+
+
+@dataclass(slots=True)
+class Wish:
+    """What one run is to bring about: plain values, since a thread reads them.
+
+    Attributes:
+        wanted: accounts and the binding of each.
+        retained: accounts whose association is left.
+        looked_at: all accounts that may have an association of ours with the role, or should.
+    """
+
+    wanted: dict[Subject, BindingRef]
+    retained: set[Subject]
+    looked_at: set[Subject]
+
+
+@dataclass(slots=True)
+class Result:
+    """What came of it.
+
+    Attributes:
+        undone: accounts whose association is not as it should be.
+        differs: of these, what would be done where nothing is written.
+        overruled: accounts that another role has claimed since.
+        taken: see `AssociationPlan`.
+        lent: see `AssociationPlan`.
+        written: calls that changed something.
+        error: what stopped the rest.
+    """
+
+    undone: set[Subject]
+    differs: dict[Subject, Step] = field(default_factory=dict)
+    overruled: set[Subject] = field(default_factory=set)
+    taken: dict[Subject, Association] = field(default_factory=dict)
+    lent: set[Subject] = field(default_factory=set)
+    written: int = 0
+    error: AwsError | None = None
+
+    def planned(self, looked_at: set[Subject], plan: AssociationPlan, *, overruled: Collection[Subject]) -> None:
+        """Take note of a plan for some accounts, which may not be the first one."""
+        self.undone = (self.undone - looked_at) | {step.subject for step in plan.steps}
+        self.overruled = (self.overruled - looked_at) | set(overruled)
+        self.lent = (self.lent - looked_at) | plan.lent
+        self.taken = {s: a for s, a in self.taken.items() if s not in looked_at} | dict(plan.taken)
+
+
+@dataclass(frozen=True, slots=True)
+class Teller:
+    """What came of each binding of one run. Pure."""
+
+    role: RoleArn
+    account: AwsAccount
+    cluster: EksCluster
+    issuer: Issuer
+    seen: Seen
+    wish: Wish
+    result: Result
+    trouble: tuple[TrustReason, str] | None
+
+    def outcome(self, verdict: Verdict) -> BindingOutcome:
+        """Return what came of one binding."""
+        sentence = verdict.message
+        held_up = self._held_up(verdict)
+        if verdict.entry.deleting:
+            if held_up is not None:
+                reason, message = held_up
+                text = f"its associations could not be deleted, so it is kept: {message}"
+                return BindingOutcome(None, "", reason, text, accounts_of(verdict), may_linger=True)
+            reason = TrustReason.RETAINED if verdict.retains else TrustReason.REVOKED
+            text = f"the associations of {self.role} in EKS cluster {self.cluster.name} are as they should be"
+            return BindingOutcome(None, "", reason, text)
+        if verdict.reason is not None:
+            if held_up is not None:
+                reason, message = held_up
+                text = f"{sentence}; its associations could not be deleted: {message}"
+                return BindingOutcome(verdict.authorized, sentence, reason, text, accounts_of(verdict))
+            return BindingOutcome(verdict.authorized, sentence, verdict.reason, sentence, verdict.subjects)
+        problem = self._problem(verdict, held_up)
+        if problem is not None:
+            return BindingOutcome(verdict.authorized, sentence, *problem, accounts_of(verdict))
+        text = _applied(self.role, self.cluster, len(verdict.subjects))
+        lent = sorted(s.name for s in verdict.subjects if s in self.result.lent)
+        if lent:
+            text += f"; somebody else keeps the association of {', '.join(lent)}, and it names the same role"
+        return BindingOutcome(verdict.authorized, sentence, None, text, verdict.subjects)
+
+    def _held_up(self, verdict: Verdict) -> tuple[TrustReason, str] | None:
+        """Return why the binding's associations are not as they should be; None when they are."""
+        concerned = set(accounts_of(verdict)) if verdict.entry.guarded or verdict.cluster is not None else set()
+        return self.trouble if concerned & (self.result.undone | self.result.differs.keys()) else None
+
+    def _problem(self, verdict: Verdict, held_up: tuple[TrustReason, str] | None) -> tuple[TrustReason, str] | None:
+        document = self.seen.document
+        if document is None:
+            return self.seen.reason, self.seen.message
+        closed = untrusted(document, self.role, self.cluster, verdict.subjects)
+        error = self.result.error
+        # EKS looks at the trust policy, too, and says less about it.
+        if closed and (held_up is None or (error is not None and error.code == "InvalidParameterException")):
+            held_up = (TrustReason.UNTRUSTED, closed)
+        if taken := [self.result.taken[s] for s in verdict.subjects if s in self.result.taken]:
+            return TrustReason.ASSOCIATION_TAKEN, self._taken(taken)
+        return held_up
+
+    def _taken(self, taken: list[Association]) -> str:
+        first = taken[0]
+        where = f"{first.subject.namespace}/{first.subject.name}"
+        more = f" (and {len(taken) - 1} more)" if len(taken) > 1 else ""
+        return (
+            f"EKS cluster {self.cluster.name} associates service account {where}{more} with {first.gives} already, and "
+            f"somebody else made that association; delete it (aws eks delete-pod-identity-association --cluster-name "
+            f"{self.cluster.name} --region {self.cluster.region} --association-id {first.listed.id}), or take the "
+            "account out of this binding"
+        )
+
+
+def is_by_agent(verdict: Verdict) -> bool:
+    """Return whether EKS's agent gives the credentials; then nothing of the binding is in a trust policy."""
+    binding = verdict.entry.binding
+    return binding is not None and binding.method is Method.POD_IDENTITY
+
+
+def is_left_in_step(entry: BindingEntry, verdict: Verdict, issuer: Issuer) -> bool:
+    """Return whether the status of a binding by EKS Pod Identity says that it was left in order."""
+    ready = ready_condition(entry.status) or {}
+    if verdict.cluster is not None and entry.binding is not None:
+        expected = _applied(entry.binding.role, verdict.cluster, len(verdict.subjects))
+        return (
+            entry.guarded
+            and is_in_step(entry.status, entry.generation, issuer, verdict.subjects, "")
+            and str(ready.get("message")).startswith(expected)
+        )
+    told = (TrustReason.APPLIED.value, INJECTED_ONLY) if verdict.reason is None else (verdict.reason, verdict.message)
+    return (ready.get("reason"), ready.get("message")) == told and (
+        entry.status.get("observedGeneration") == entry.generation
+    )
+
+
+def _applied(role: RoleArn, cluster: EksCluster, count: int) -> str:
+    plural = "" if count == 1 else "s"
+    return f"EKS cluster {cluster.name} associates {count} service account{plural} of this binding with {role}"
+
+
+def accounts_of(verdict: Verdict) -> tuple[Subject, ...]:
+    """Return the accounts that a binding names, and those that its status says it named."""
+    stored: list[Subject] = []
+    for text in verdict.entry.status.get("subjects") or ():
+        try:
+            stored.append(Subject.parse(str(text)))
+        except InvalidValueError:
+            continue
+    return tuple(sorted({*verdict.subjects, *stored}))

@@ -1,0 +1,338 @@
+"""The bindings of one role by EKS Pod Identity: their associations are kept, and each is told what came of it.
+
+Where the role's AWSAccount names no EKS cluster, only the pods are seen to, and the associations are somebody else's.
+
+The unit is the role, as everywhere; an association belongs to a service account, for which two roles may follow each
+other. So each role claims its accounts as soon as its bindings have been judged, a write is made only while the claim
+is that role's, and one namespace of a cluster is worked on by one role at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
+
+from trustbind.accounts import AwsAccount, DriftPolicy, EksCluster
+from trustbind.arns import RoleArn
+from trustbind.bindings import BindingRef, Method
+from trustbind.errors import AwsError, InvalidValueError
+from trustbind.identities import Subject
+from trustbind.pod_identity import BINDING_TAG, OWNER_TAG, owner_of
+from trustbind.reasons import TrustReason
+from trustbind_operator.accounts import MismatchError
+from trustbind_operator.association_outcomes import INJECTED_ONLY, Result, Seen, Teller, Wish, accounts_of
+from trustbind_operator.associations import Act, Association, Step, is_ours, plan_associations
+from trustbind_operator.desired import Verdict, judge, with_consent
+from trustbind_operator.eks import AssociationStore
+from trustbind_operator.failures import BELIEVED_FAILURES, OF_THE_ACCOUNT, TRANSIENT, association_failure
+from trustbind_operator.registry import BindingEntry
+from trustbind_operator.status import BindingOutcome, ready_condition
+from trustbind_operator.work import Context, Next
+
+__all__ = ["AssociationWork"]
+
+Store = Callable[[BindingEntry, RoleArn, BindingOutcome], Awaitable[None]]
+Release = Callable[[BindingEntry, TrustReason, str], Awaitable[None]]
+
+_ROUNDS: Final = 3
+"""How often a namespace is listed again because somebody else wrote in it meanwhile."""
+
+_GOING: Final = frozenset({TrustReason.REVOKED, TrustReason.RETAINED})
+
+_OVERTAKEN: Final = frozenset({"ResourceInUseException", "ResourceNotFoundException", "NotFoundException"})
+
+
+class AssociationWork:
+    """See the module. No two runs for one role overlap.
+
+    Args:
+        context: the world around.
+        store: writes a binding's status.
+        release: lets a binding go.
+        doubted: takes names of AWSAccounts that there was trouble with.
+    """
+
+    def __init__(self, context: Context, store: Store, release: Release, doubted: set[str]) -> None:
+        self._context = context
+        self._store = store
+        self._release = release
+        self._doubted = doubted
+        self._claims: dict[tuple[str, Subject], RoleArn] = {}
+        """Account id and service account to the role whose bindings want it."""
+        self._claimed: dict[RoleArn, set[Subject]] = {}
+        """The same from the other side, roles without a claim left out."""
+        self._known: dict[RoleArn, set[Subject]] = {}
+        """Accounts that have, or may have, an association of ours with the role."""
+        self._strangers: dict[str, set[str]] = {}
+        """Ids of associations that were seen not to be ours, by account id; a search need not ask again."""
+        self._failures: dict[RoleArn, int] = {}
+        self._locks: dict[tuple[str, str], threading.Lock] = {}
+        self._locks_lock = threading.Lock()
+
+    def claim(self, role: RoleArn, verdicts: Iterable[Verdict]) -> None:
+        """Take note of what the role's bindings want now; to be called right after they were judged."""
+        wanted = {s for v in verdicts if v.cluster is not None for s in v.subjects}
+        for subject in self._claimed.pop(role, set()) - wanted:
+            if self._claims.get((role.account_id, subject)) == role:
+                del self._claims[role.account_id, subject]
+        if wanted:
+            self._claimed[role] = wanted
+            self._claims.update({(role.account_id, subject): role for subject in wanted})
+
+    async def run(self, role: RoleArn, account: AwsAccount | None, verdicts: list[Verdict], seen: Seen) -> Next:
+        """Bring the associations of one role in order.
+
+        Args:
+            role: which.
+            account: that it belongs to.
+            verdicts: on its bindings by EKS Pod Identity.
+            seen: the role as it is.
+        """
+        cluster = account.eks if account is not None else None
+        if account is None or cluster is None:
+            self._known.pop(role, None)
+            for verdict in verdicts:
+                await self._untended(role, account, verdict)
+            return Next.RESYNC if verdicts else Next.NEVER
+        if seen.document is not None:
+            verdicts = with_consent(verdicts, account, seen.tags)
+        wish = self._wish(role, verdicts, readable=seen.document is not None)
+        result = Result(set())
+        if wish.looked_at:
+            result = await self._context.accounts.within(
+                account.account_id, lambda: self._bring_about(role, account, cluster, wish)
+            )
+        self._remember(role, wish, result)
+        trouble = self._trouble(role, account, cluster, result)
+        if verdicts or wish.looked_at:
+            self._context.observer.associated(role, cluster.name, result.written, len(wish.wanted))
+        teller = Teller(role, account, cluster, self._context.issuer, seen, wish, result, trouble)
+        if result.error is not None or seen.document is None:
+            self._failures[role] = self._failures.get(role, 0) + 1
+        else:
+            self._failures.pop(role, None)
+        in_order = trouble is None and seen.document is not None
+        told = [(verdict, teller.outcome(verdict)) for verdict in verdicts]
+        # Of an account that another role has claimed since, that role's turn is still to come, and then this one's.
+        await asyncio.gather(
+            *(self._conclude(role, v, outcome) for v, outcome in told if result.overruled.isdisjoint(v.subjects))
+        )
+        if not in_order or not all(_is_settled(verdict, outcome) for verdict, outcome in told):
+            return Next.RETRY
+        return Next.RESYNC if verdicts or self._known.get(role) else Next.NEVER
+
+    async def orphans(self, account_id: str) -> set[RoleArn]:
+        """Return roles that have associations of ours which no binding wants; `run` of such a role deletes them.
+
+        Raises:
+            AwsError: the cluster's associations cannot be listed.
+        """
+        registry = self._context.registry
+        account = registry.aws_account(account_id)
+        cluster = account.eks if account is not None else None
+        if account is None or cluster is None:
+            return set()
+        wanted: set[Subject] = set()
+        for entry in list(registry.bindings.values()):
+            binding = entry.binding
+            if (
+                binding is not None
+                and binding.method is Method.POD_IDENTITY
+                and binding.role.account_id == account_id
+                and (verdict := judge(entry, registry, binding.role)).cluster is not None
+            ):
+                wanted.update(verdict.subjects)
+        found = await self._context.accounts.within(account_id, lambda: self._search(account, cluster, wanted))
+        roles: set[RoleArn] = set()
+        for association in found:
+            try:
+                role = RoleArn.parse(association.role)
+            except InvalidValueError:
+                continue
+            if role.account_id == account_id:
+                self._known.setdefault(role, set()).add(association.subject)
+                roles.add(role)
+        return roles
+
+    # --- in threads -----------------------------------------------------------------------------------------------
+
+    def _bring_about(self, role: RoleArn, account: AwsAccount, cluster: EksCluster, wish: Wish) -> Result:
+        context = self._context
+        result = Result(set(wish.looked_at))
+        try:
+            store = context.open_cluster(context.accounts.enter(account), cluster)
+            for namespace in sorted({subject.namespace for subject in wish.looked_at}):
+                with self._lock(account.account_id, namespace):
+                    self._in_namespace(store, namespace, role, account, wish, result)
+        except AwsError as error:
+            result.error = error
+        return result
+
+    def _in_namespace(
+        self,
+        store: AssociationStore,
+        namespace: str,
+        role: RoleArn,
+        account: AwsAccount,
+        wish: Wish,
+        result: Result,
+    ) -> None:
+        issuer = self._context.issuer
+        wanted = {s: ref for s, ref in wish.wanted.items() if s.namespace == namespace}
+        looked_at = {s for s in wish.looked_at if s.namespace == namespace}
+        for last in (*(False,) * (_ROUNDS - 1), True):
+            found = [store.described(each) for each in store.listed(namespace) if each.subject in looked_at]
+            present = [association for association in found if association is not None]
+            planned = plan_associations(str(role), issuer, wanted, present, wish.retained)
+            steps = {step.subject: step for step in planned.steps}
+            ours = {s for s in steps if s not in wanted or self._claims.get((role.account_id, s)) == role}
+            result.planned(looked_at, planned, overruled=steps.keys() - ours)
+            if account.drift_policy is DriftPolicy.OBSERVE:
+                result.differs |= {subject: steps[subject] for subject in ours}
+                return
+            try:
+                for step in planned.steps:
+                    if step.subject in ours:
+                        _carry_out(store, str(role), step)
+                        result.written += 1
+                        result.undone.discard(step.subject)
+            except AwsError as error:
+                if last or error.code not in _OVERTAKEN:
+                    raise
+                continue
+            return
+
+    def _search(self, account: AwsAccount, cluster: EksCluster, wanted: set[Subject]) -> list[Association]:
+        store = self._context.open_cluster(self._context.accounts.enter(account), cluster)
+        listed = store.listed()
+        strangers = self._strangers.get(account.account_id, set()) & {each.id for each in listed}
+        found: list[Association] = []
+        for each in listed:
+            if each.subject in wanted or each.id in strangers:
+                continue
+            association = store.described(each)
+            if association is None:
+                continue
+            if is_ours(association, self._context.issuer):
+                found.append(association)
+            else:
+                strangers.add(each.id)
+        self._strangers[account.account_id] = strangers
+        return found
+
+    def _lock(self, account_id: str, namespace: str) -> threading.Lock:
+        with self._locks_lock:
+            return self._locks.setdefault((account_id, namespace), threading.Lock())
+
+    # --- before and after -----------------------------------------------------------------------------------------
+
+    def _wish(self, role: RoleArn, verdicts: list[Verdict], *, readable: bool) -> Wish:
+        """Return what is to be brought about; of a role that cannot be read, only what goes."""
+        wanted: dict[Subject, BindingRef] = {}
+        for verdict in verdicts:
+            if verdict.cluster is not None:
+                for subject in verdict.subjects:
+                    wanted.setdefault(subject, verdict.entry.ref)
+        retained = {s for v in verdicts if v.retains for s in accounts_of(v)}
+        looked_at = self._known.get(role, set()) | {s for v in verdicts if v.entry.guarded for s in accounts_of(v)}
+        if not readable:
+            return Wish({}, retained, looked_at - wanted.keys())
+        return Wish(wanted, retained, looked_at | wanted.keys())
+
+    def _remember(self, role: RoleArn, wish: Wish, result: Result) -> None:
+        untouched = self._known.get(role, set()) - wish.looked_at
+        known = untouched | result.undone | (wish.wanted.keys() - result.taken.keys() - result.lent)
+        if known:
+            self._known[role] = known
+        else:
+            self._known.pop(role, None)
+
+    def _trouble(
+        self, role: RoleArn, account: AwsAccount, cluster: EksCluster, result: Result
+    ) -> tuple[TrustReason, str] | None:
+        """Return what is in the way of everything that is not as it should be."""
+        context, error = self._context, result.error
+        if error is not None:
+            context.accounts.refused(account, error)
+            reason, message = (
+                (TrustReason.ACCOUNT_MISMATCH, error.problem)
+                if isinstance(error, MismatchError)
+                else association_failure(account, cluster, role, error)
+            )
+            if reason in OF_THE_ACCOUNT:
+                self._doubted.add(account.name)
+        elif result.differs:
+            what = ", ".join(str(step) for _, step in sorted(result.differs.items()))
+            reason, message = (
+                TrustReason.OBSERVED,
+                (
+                    f"AWSAccount {account.name} has driftPolicy Observe, so no association is written in EKS cluster "
+                    f"{cluster.name}; it differs: {what}"
+                ),
+            )
+        else:
+            return None
+        context.observer.failed(role, reason, message)
+        return reason, message
+
+    async def _conclude(self, role: RoleArn, verdict: Verdict, outcome: BindingOutcome) -> None:
+        """Tell one binding what came of it."""
+        if verdict.entry.deleting and outcome.reason in _GOING:
+            await self._release(verdict.entry, outcome.reason, outcome.message)
+        elif not self._is_believed(role, verdict, outcome):
+            await self._store(verdict.entry, role, outcome)
+
+    def _is_believed(self, role: RoleArn, verdict: Verdict, outcome: BindingOutcome) -> bool:
+        """Return whether a binding that was in order keeps its status although nobody could look."""
+        entry = verdict.entry
+        return (
+            outcome.reason in TRANSIENT
+            and self._failures.get(role, 0) < BELIEVED_FAILURES
+            and (ready_condition(entry.status) or {}).get("status") == "True"
+            and entry.status.get("observedGeneration") == entry.generation
+        )
+
+    async def _untended(self, role: RoleArn, account: AwsAccount | None, verdict: Verdict) -> None:
+        """Deal with a binding whose associations nobody keeps, or keeps any more."""
+        if verdict.entry.deleting:
+            where = (
+                f"no AWSAccount describes {role.account_id} any more"
+                if account is None
+                else f"AWSAccount {account.name} names no EKS cluster any more (spec.eks)"
+            )
+            left = (
+                f"{where}, so associations of this binding may be left there; they have the tag "
+                f"{OWNER_TAG}={owner_of(self._context.issuer)}"
+            )
+            await self._release(verdict.entry, TrustReason.ACCOUNT_UNKNOWN, left)
+            return
+        message = verdict.message if verdict.reason is not None else INJECTED_ONLY
+        await self._store(
+            verdict.entry,
+            role,
+            BindingOutcome(verdict.authorized, verdict.message, verdict.reason, message, verdict.subjects),
+        )
+
+
+def _carry_out(store: AssociationStore, role: str, step: Step) -> None:
+    association = step.association
+    if association is not None and step.act is Act.REPLACE:
+        store.delete(association)
+    if association is None or step.act is Act.REPLACE:
+        store.create(step.subject.namespace, step.subject.name, role, step.tags)
+    elif step.act is Act.DELETE:
+        store.delete(association)
+    elif step.act is Act.DISOWN:
+        store.untag(association, (OWNER_TAG, BINDING_TAG))
+    else:
+        if association.role != role:
+            store.move(association, role)
+        if step.tags:
+            store.tag(association, step.tags)
+
+
+def _is_settled(verdict: Verdict, outcome: BindingOutcome) -> bool:
+    """Return whether a binding is as it should be, or is refused for what only its user or a grant can change."""
+    return outcome.reason in {None, verdict.reason, *_GOING}
