@@ -22,10 +22,11 @@ from benchmarks.section import BenchmarkError, Options, Section
 from benchmarks.servers import start_webhook
 from trustbind.arns import RoleArn
 from trustbind.bindings import BindingRef, RoleBinding
+from trustbind.claims import claims_on
 from trustbind.documents import EMPTY, TrustDocument
 from trustbind.evaluation import Caller, Request, evaluate
 from trustbind.identities import Issuer
-from trustbind.plan import DEFAULT_LIMIT, Desired, claims_on, plan
+from trustbind.plan import DEFAULT_LIMIT, Desired, plan
 from trustbind_cli.demo.processes import make_certificate
 from trustbind_runtime.logs import logger
 from trustbind_runtime.settings import Log

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from trustbind.accounts import AwsAccount, DriftPolicy
 from trustbind.arns import ProviderArn, RoleArn
 from trustbind.bindings import Method, RoleBinding
+from trustbind.claims import Claim
 from trustbind.errors import AwsError, InvalidValueError, TrustbindError
 from trustbind.grants import authorize, consents
 from trustbind.identities import Issuer
-from trustbind.plan import Claim, Desired, Plan, Refusal, plan
+from trustbind.plan import Desired, Plan, Refusal, plan
 from trustbind.reasons import TrustReason
 from trustbind.source_policies import policy_name, targets_of
 from trustbind.statements import FederatedKey, WebIdentityKey

@@ -10,11 +10,12 @@ import msgspec
 
 from trustbind.annotations import AnnotationKeys
 from trustbind.arns import RoleArn
+from trustbind.claims import Claim, claims_on
 from trustbind.documents import EMPTY, TrustDocument
 from trustbind.errors import InvalidValueError, ManifestError
 from trustbind.identities import Issuer
 from trustbind.manifests import Manifest
-from trustbind.plan import Claim, Desired, Plan, claims_on, plan
+from trustbind.plan import Desired, Plan, plan
 from trustbind.reasons import SkipReason
 from trustbind_cli.inputs import DEFAULT_NAMESPACE, Objects, read_manifests, texts
 from trustbind_webhook.compatibility import Compatibility, Entry, Key, read_config

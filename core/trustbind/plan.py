@@ -11,7 +11,8 @@ from enum import StrEnum
 from typing import Final
 
 from trustbind.arns import RoleArn
-from trustbind.bindings import BindingRef, Method, RoleBinding
+from trustbind.bindings import BindingRef
+from trustbind.claims import Claim
 from trustbind.documents import Statement, TrustDocument, same_meaning, stale_principals
 from trustbind.errors import InvalidValueError
 from trustbind.identities import Issuer
@@ -21,7 +22,6 @@ from trustbind.statements import (
     FederatedKey,
     Named,
     StatementKey,
-    WebIdentityKey,
     build,
     disowned,
     is_owned,
@@ -36,11 +36,9 @@ __all__ = [
     "NEAR_LIMIT_SHARE",
     "Change",
     "ChangeKind",
-    "Claim",
     "Desired",
     "Plan",
     "Refusal",
-    "claims_on",
     "plan",
     "withheld",
 ]
@@ -50,23 +48,6 @@ DEFAULT_LIMIT: Final = 2048
 
 NEAR_LIMIT_SHARE: Final = 0.8
 """From this share of the limit on, `TrustReason.NEAR_LIMIT` is told."""
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What one binding wants in one role's trust policy.
-
-    Attributes:
-        binding: who wants it.
-        key: which statement it belongs into.
-        subjects: whom it adds to that statement; empty for a chain.
-        age: sorts claims oldest first; see `RoleBinding.age_key`.
-    """
-
-    binding: BindingRef
-    key: StatementKey
-    subjects: tuple[Named, ...] = ()
-    age: tuple[bool, str, BindingRef] = field(default=(True, "", BindingRef("", "")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,43 +138,6 @@ class Plan:
     def blocked(self) -> Refusal | None:
         """What stops the whole write; None when nothing does."""
         return next((r for r in self.refusals if r.binding is None), None)
-
-
-def claims_on(role: RoleArn, binding: RoleBinding, accounts: Mapping[str, Mapping[str, str]]) -> tuple[Claim, ...]:
-    """Return what ``binding`` claims in the trust policy of ``role``.
-
-    The target role of a web-identity binding lets the subjects in, and those of other issuers that it names. With
-    method AssumeRole the source role lets the subjects in, and the target role lets the source role in.
-
-    Args:
-        role: whose trust policy is meant.
-        binding: the binding.
-        accounts: name to labels of the accounts in the binding's namespace, for bindings with a selector.
-
-    Returns:
-        One claim for the accounts or the source role, and after it one for each other issuer and audience. None when
-        the binding is about other roles, or names nobody.
-    """
-    claims: list[Claim] = []
-    source = binding.source.role if binding.method is Method.ASSUME_ROLE and binding.source else None
-    subjects = binding.subjects(accounts)
-    if role == (source or binding.role) and subjects:
-        # Further conditions guard the way into the target role, which in a chain is the second step.
-        conditions = () if source else binding.conditions
-        key = WebIdentityKey(binding.audience, conditions)
-        claims.append(Claim(binding.ref, key, subjects, binding.age_key))
-    if role == binding.role:
-        for entry in binding.federated:
-            federated = FederatedKey(entry.issuer, entry.audience, binding.conditions)
-            claims.append(Claim(binding.ref, federated, entry.subjects, binding.age_key))
-    if source and role == binding.role:
-        chain = ChainKey(source, binding.external_id, binding.conditions, via_root=_is_via_root(binding))
-        claims.append(Claim(binding.ref, chain, (), binding.age_key))
-    return tuple(claims)
-
-
-def _is_via_root(binding: RoleBinding) -> bool:
-    return binding.source is not None and binding.source.via_root
 
 
 def plan(current: TrustDocument, desired: Desired, limit: int = DEFAULT_LIMIT) -> Plan:

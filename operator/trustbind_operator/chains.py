@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 
 from trustbind.arns import RoleArn
 from trustbind.bindings import Method
+from trustbind.claims import claims_on
 from trustbind.identities import Issuer
-from trustbind.plan import claims_on
 from trustbind.reasons import TrustReason
 from trustbind.statements import sid_of
 from trustbind_operator.desired import Verdict

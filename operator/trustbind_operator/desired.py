@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from trustbind.accounts import AwsAccount, EksCluster
 from trustbind.arns import RoleArn
 from trustbind.bindings import DeletionPolicy, Method
+from trustbind.claims import Claim, claims_on
 from trustbind.documents import TrustDocument
 from trustbind.grants import CONSENT_TAG, authorize, consents
 from trustbind.identities import Issuer, Subject
-from trustbind.plan import Claim, Desired, claims_on
+from trustbind.plan import Desired
 from trustbind.reasons import TrustReason
 from trustbind.rules import NO_SUBJECTS, profile_conflict, unknown_account
 from trustbind.statements import is_owned, sid_of, subjects_of

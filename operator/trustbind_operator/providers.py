@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from trustbind.arns import ProviderArn
+from trustbind.claims import Claim
 from trustbind.documents import TrustDocument
 from trustbind.errors import NotFoundError
 from trustbind.identities import Issuer
-from trustbind.plan import Claim
 from trustbind.statements import FederatedKey, sid_of
 from trustbind_operator.iam import AccountAccess
 

@@ -10,9 +10,10 @@ from typing import Final
 from trustbind.accounts import AwsAccount, DriftPolicy
 from trustbind.arns import RoleArn
 from trustbind.bindings import BindingRef
+from trustbind.claims import claims_on
 from trustbind.errors import AwsError
 from trustbind.identities import Issuer
-from trustbind.plan import Refusal, claims_on, plan, withheld
+from trustbind.plan import Refusal, plan, withheld
 from trustbind.reasons import TrustReason
 from trustbind.statements import FederatedKey, WebIdentityKey, owner_prefix, sid_of
 from trustbind_operator.accounts import MismatchError

@@ -9,10 +9,11 @@ import pytest
 
 from trustbind.arns import RoleArn
 from trustbind.bindings import BindingRef, ExtraCondition, Method, RoleBinding, Source
+from trustbind.claims import Claim, claims_on
 from trustbind.documents import EMPTY, TrustDocument
 from trustbind.federation import FederatedSubjects
 from trustbind.identities import Issuer, Subject
-from trustbind.plan import Change, ChangeKind, Claim, Desired, Plan, claims_on, plan
+from trustbind.plan import Change, ChangeKind, Desired, Plan, plan
 from trustbind.reasons import TrustReason
 from trustbind.selectors import LabelSelector
 from trustbind.statements import ChainKey, FederatedKey, WebIdentityKey, build, owner_prefix, placeholder, sid_of

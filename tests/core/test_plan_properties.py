@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from trustbind.arns import RoleArn
 from trustbind.bindings import BindingRef, ExtraCondition
+from trustbind.claims import Claim
 from trustbind.documents import TrustDocument
 from trustbind.identities import Issuer, Subject
-from trustbind.plan import Claim, Desired, plan
+from trustbind.plan import Desired, plan
 from trustbind.statements import (
     ChainKey,
     FederatedKey,

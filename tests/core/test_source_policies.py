@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from trustbind.arns import RoleArn
 from trustbind.bindings import RoleBinding
+from trustbind.claims import claims_on
 from trustbind.documents import document_size
 from trustbind.evaluation import Caller, Request, evaluate
 from trustbind.identities import Issuer
-from trustbind.plan import claims_on
 from trustbind.source_policies import policy_name, source_policy, targets_of
 from trustbind.statements import ChainKey, build
 

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from trustbind.arns import RoleArn
 from trustbind.bindings import BindingRef
+from trustbind.claims import Claim
 from trustbind.documents import TrustDocument
 from trustbind.errors import AwsError, NotFoundError, PolicyRejectedError, ThrottledError
 from trustbind.identities import Issuer, Subject
-from trustbind.plan import Claim, Desired, plan
+from trustbind.plan import Desired, plan
 from trustbind.reasons import TrustReason
 from trustbind.statements import WebIdentityKey, build
 from trustbind_operator.iam import RoleState

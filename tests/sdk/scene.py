@@ -10,9 +10,10 @@ from typing import Any, Final
 from sdk.programs import Answer, Program
 from support.pods import Kubelet
 from trustbind.bindings import RoleBinding
+from trustbind.claims import claims_on
 from trustbind.documents import EMPTY
 from trustbind.identities import Issuer
-from trustbind.plan import Desired, claims_on, plan
+from trustbind.plan import Desired, plan
 from trustbind_localaws import DecisionRecord, LocalAws, TokenIssuer
 from trustbind_webhook.decision import Account, Inject, InjectionSettings, decide
 from trustbind_webhook.patch import applied, patch
