@@ -123,7 +123,10 @@ def carry_out(step: Step, *, patience: Patience = DEFAULT_PATIENCE) -> Result:
         if step.provider is not None:
             apply_provider(step.access, step.provider, step.desired.issuer, manage=step.account.manage_provider)
         permission = SourcePermission(step.access, step.role, step.desired.issuer, step.targets)
-        permission.widen()
+        if left_out := permission.widen():
+            listed = ", ".join(sorted(map(str, left_out)))
+            message = f"the inline policies of {step.role} have no room for {listed}; use a second source role"
+            return Result(step.role, problem=Refusal(None, TrustReason.SOURCE_POLICY_FULL, message))
         if step.plan.is_empty:
             permission.narrow()
             return Result(step.role)

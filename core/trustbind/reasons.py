@@ -113,6 +113,10 @@ class TrustReason(StrEnum):
     TRUST_POLICY_FULL = "TrustPolicyFull"
     """The document would be longer than the account allows. Remedy: remove a binding or another statement, use a
     second role, or raise the quota 'Role trust policy length'."""
+    SOURCE_POLICY_FULL = "SourcePolicyFull"
+    """The source role's inline policies have no room for another target. Remedy: remove a chain over that role or
+    another inline policy of it, use a second source role, or set spec.source.managePermission: false and allow it by a
+    managed policy."""
     NEAR_LIMIT = "NearLimit"
     """The document is longer than 80 % of what the account allows. Remedy: plan for a second role or a higher
     quota."""

@@ -26,6 +26,7 @@ _MAX_NAME: Final = 64
 _PATH = re.compile(r"/|/[!-~]+/", re.ASCII)
 _MAX_PATH: Final = 512
 _MAX_SESSION: Final = range(3600, 43201)
+_MAX_INLINE: Final = 10_240
 _MAX_DOCUMENT: Final = 131_072
 _PROTECTED: Final = frozenset(
     {
@@ -56,6 +57,7 @@ class Iam:
             "GetAccountAuthorizationDetails": self._list_documents,
             "GetRole": self._get_role,
             "ListRoles": self._list_documents,
+            "PutRolePolicy": self._put_role_policy,
             "UpdateAssumeRolePolicy": self._update_assume_role_policy,
             "UpdateRole": self._update_role,
         }
@@ -93,6 +95,17 @@ class Iam:
                 f"Cannot perform the operation on the protected role '{name}' - this role is only modifiable by AWS",
             )
         return role
+
+    def _put_role_policy(self, call: Call, identity: Identity) -> Response:
+        """All inline policies of a role share one quota; white space does not count (IAM User Guide, "IAM quotas")."""
+        role = self._role(call, identity)
+        others = {name: text for name, text in role.policies.items() if name != call.required("PolicyName")}
+        documents = [*others.values(), call.required("PolicyDocument")]
+        if sum(len(re.sub(r"\s", "", document)) for document in documents) > _MAX_INLINE:
+            raise AwsFailure(
+                "LimitExceeded", f"Maximum policy size of {_MAX_INLINE} bytes exceeded for role {role.name}"
+            )
+        return self._state.storage.forward(call, identity.account)
 
     def _get_role(self, call: Call, identity: Identity) -> Response:
         role = self._role(call, identity)

@@ -11,20 +11,21 @@ next look corrects that when it is granted, and when it is revoked the near end 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from trustbind.arns import RoleArn
 from trustbind.bindings import Method
 from trustbind.claims import claims_on
 from trustbind.identities import Issuer
+from trustbind.plan import Refusal
 from trustbind.reasons import TrustReason
 from trustbind.statements import sid_of
 from trustbind_operator.desired import Verdict
 from trustbind_operator.registry import BindingEntry
 from trustbind_operator.status import BindingOutcome
 
-__all__ = ["ChainBook", "is_chained", "managed_targets"]
+__all__ = ["ChainBook", "is_chained", "managed_targets", "without_permission"]
 
 Accounts = Mapping[str, Mapping[str, str]]
 
@@ -34,23 +35,52 @@ def is_chained(entry: BindingEntry) -> bool:
     return entry.binding is not None and entry.binding.method is Method.ASSUME_ROLE
 
 
-def managed_targets(role: RoleArn, verdicts: list[Verdict]) -> frozenset[RoleArn] | None:
+def managed_targets(role: RoleArn, verdicts: list[Verdict]) -> tuple[RoleArn, ...] | None:
     """Return the roles that ``role`` should be allowed to assume, as the source of chains that let somebody in.
+
+    In the order of the verdicts.
 
     None when it is the source of none, and its policies are nobody's business here. Without any verdict, what a binding
     left behind whose finalizer was removed by force has to go.
     """
     if verdicts and not any(_is_source(v.entry, role) for v in verdicts):
         return None
-    return frozenset(
-        v.entry.binding.role
-        for v in verdicts
-        if v.claims
-        and v.entry.binding is not None
-        and v.entry.binding.source is not None
-        and v.entry.binding.source.role == role
-        and v.entry.binding.source.manage_permission
-    )
+    managed = (v.entry.binding for v in verdicts if v.claims and _is_managed(v, role))
+    return tuple(dict.fromkeys(binding.role for binding in managed if binding is not None))
+
+
+def without_permission(
+    role: RoleArn, verdicts: Iterable[Verdict], left_out: Collection[RoleArn]
+) -> tuple[list[Verdict], tuple[Refusal, ...]]:
+    """Return the verdicts without new claims of chains whose target the source role cannot be allowed to assume.
+
+    Who stands already stays: what is not permitted is told, and not made worse.
+
+    Args:
+        role: the source role.
+        verdicts: on its bindings.
+        left_out: the targets for which its inline policy has no room.
+    """
+    result: list[Verdict] = []
+    refusals: list[Refusal] = []
+    for verdict in verdicts:
+        entry, binding = verdict.entry, verdict.entry.binding
+        if binding is None or binding.role not in left_out or not verdict.claims or not _is_managed(verdict, role):
+            result.append(verdict)
+            continue
+        message = (
+            f"the inline policies of {role} have no room for {binding.role} in their 10,240 characters; remove a chain "
+            "over it or another inline policy of it, use a second source role, or set spec.source.managePermission: "
+            "false and allow it by a managed policy"
+        )
+        refusals.append(Refusal(entry.ref, TrustReason.SOURCE_POLICY_FULL, message))
+        result.append(verdict if entry.status.get("statementId") else replace(verdict, claims=()))
+    return result, tuple(refusals)
+
+
+def _is_managed(verdict: Verdict, role: RoleArn) -> bool:
+    source = verdict.entry.binding.source if verdict.entry.binding is not None else None
+    return source is not None and source.role == role and source.manage_permission
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ from trustbind.statements import FederatedKey, WebIdentityKey, owner_prefix, sid
 from trustbind_operator.accounts import MismatchError
 from trustbind_operator.association_outcomes import Seen, is_by_agent, is_left_in_step
 from trustbind_operator.association_work import AssociationWork
-from trustbind_operator.chains import ChainBook, is_chained, managed_targets
+from trustbind_operator.chains import ChainBook, is_chained, managed_targets, without_permission
 from trustbind_operator.desired import Verdict, desired_of, judge, stands_in, with_consent
 from trustbind_operator.failures import (
     BELIEVED_FAILURES,
@@ -60,6 +60,7 @@ class _Whole:
         held: the bindings that wait for the account's OIDC provider.
         lacking: what it lacks, or why that cannot be told; None when all is well.
         hindered: the bindings for which another issuer's provider is not as it should be.
+        unpermitted: whether there are chains for whose target the source role's policy has no room.
     """
 
     verdicts: list[Verdict]
@@ -67,6 +68,7 @@ class _Whole:
     held: list[Verdict]
     lacking: AwsError | None
     hindered: Mapping[BindingRef, Refusal]
+    unpermitted: bool = False
 
 
 class RoleWork:
@@ -153,7 +155,7 @@ class RoleWork:
         if whole.lacking is not None:
             return await self._failed(role, account, whole.held, whole.lacking), seen
         self._failures.pop(role, None)
-        if problem is not None or whole.hindered:
+        if problem is not None or whole.hindered or whole.unpermitted:
             return Next.RETRY, seen
         return Next.RESYNC if context.registry.of_role(role) else Next.NEVER, seen
 
@@ -217,16 +219,19 @@ class RoleWork:
         except AwsError as error:  # nobody new is let in, and whoever has to go goes all the same
             seen = context.accounts.audiences_seen(account)
             held, lacking = [v for v in verdicts if _lets_in(v) and not _audiences([v]) <= seen], error
-        wanted = [v for v in verdicts if v not in held or _was_there(v.entry)]
-        desired = desired_of(role, context.issuer, wanted)
         limit = account.trust_policy_limit or access.trust_policy_limit()
         if account.drift_policy is DriftPolicy.REPAIR:
             permission = SourcePermission(access, role, context.issuer, managed_targets(role, verdicts))
-            permission.widen()
+            left_out = permission.widen()
+            going_on, refusals = without_permission(role, [v for v in verdicts if v not in held], left_out)
+            verdicts = [*going_on, *held]
+            desired = desired_of(role, context.issuer, [*going_on, *(v for v in held if _was_there(v.entry))])
             done = commit(access, desired, limit=limit, first=state, patience=context.patience)
             if done.problem is None and done.plan.blocked is None:
                 permission.narrow()
-            return _Whole(verdicts, done, held, lacking, found.told)
+            done = replace(done, plan=replace(done.plan, refusals=(*done.plan.refusals, *refusals)))
+            return _Whole(verdicts, done, held, lacking, found.told, unpermitted=bool(refusals))
+        desired = desired_of(role, context.issuer, [v for v in verdicts if v not in held or _was_there(v.entry)])
         planned = plan(state.document, desired, limit)
         if planned.is_empty:
             return _Whole(verdicts, Commit(planned, state), held, lacking, found.told)

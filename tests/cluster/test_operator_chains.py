@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import boto3
 import botocore.exceptions
 import pytest
 
 from support.halves import Operator
 from support.processes import eventually
-from support.world import FOREIGN, SECONDS, Account, Binding, Team, World
+from support.tellings import told
+from support.world import FOREIGN, SECONDS, Account, Binding, Team, World, policy
 from trustbind.identities import Issuer
 from trustbind.source_policies import policy_name
 
@@ -204,3 +207,52 @@ def test_restart_in_the_middle(world: World, operator: Operator) -> None:
     for number in range(2):
         assert near.owned(f"base-{number}") == far.owned(f"app-{number}") == []
         assert targets(near, f"base-{number}") == []
+
+
+def test_a_source_role_without_room(world: World) -> None:
+    """Of more chains than the source role's policies have room for, the newest is told; the others go on."""
+    near, far, team = world.account(), world.account(), world.team()
+    team.grant(near, far)
+    source, path = near.role("base"), f"/{'long' * 20}/"
+    theirs = policy({"Effect": "Allow", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{'x' * 9950}"})
+    near.iam.put_role_policy(RoleName="base", PolicyName="theirs", PolicyDocument=json.dumps(theirs))
+    older = chain(team, source, far.role("one"), "one")
+    older.ready()
+    newer = chain(team, source, far.role("two", path=path), "two", profile="two")
+
+    message = told(
+        newer, "SourcePolicyFull", f"the inline policies of {source} have no room for {far.arn('two', path)}"
+    )
+
+    assert message.startswith(f"source role {source}: ")
+    assert targets(near) == [far.arn("one")]
+    assert near.subjects("base") == [f"{team.namespace}:reader"]
+    older.ready()
+    near.iam.delete_role_policy(RoleName="base", PolicyName="theirs")
+    newer.ready()
+    assert len(targets(near)) == 2
+
+    for binding in (older, newer):
+        binding.delete()
+    for binding in (older, newer):
+        binding.gone()
+    assert targets(near) == []
+    assert far.statements("one") == far.statements("two") == [FOREIGN]
+
+
+def test_a_chain_without_room_can_be_deleted(world: World) -> None:
+    """What was never allowed goes as everything else, and takes nothing with it."""
+    near, far, team = world.account(), world.account(), world.team()
+    team.grant(near, far)
+    source = near.role("base")
+    theirs = policy({"Effect": "Allow", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{'x' * 10100}"})
+    near.iam.put_role_policy(RoleName="base", PolicyName="theirs", PolicyDocument=json.dumps(theirs))
+    binding = chain(team, source, far.role("one"))
+    told(binding, "SourcePolicyFull")
+    assert near.statements("base") == [FOREIGN]
+
+    binding.delete()
+    binding.gone()
+
+    assert far.statements("one") == [FOREIGN]
+    assert near.iam.list_role_policies(RoleName="base")["PolicyNames"] == ["theirs"]

@@ -312,3 +312,26 @@ def test_failed_deletion_changes_no_document(client: Client, update: Any, make_r
     with refused("DeleteConflict", status=409):
         client("iam", B).delete_role(RoleName="kept")
     assert _read(client)["Statement"][0]["Principal"] == {"AWS": arn}
+
+
+def test_inline_policies_share_a_quota(client: Client, refused: Any) -> None:
+    """All inline policies of a role together have 10,240 characters without white space; each role has its own."""
+    iam = client("iam", A)
+    for name in ("r", "other"):
+        iam.create_role(RoleName=name, AssumeRolePolicyDocument=_document(GOOD))
+    long, short = json.dumps(_inline(10_000), indent=4), json.dumps(_inline(240))
+    iam.put_role_policy(RoleName="r", PolicyName="one", PolicyDocument=long)
+    iam.put_role_policy(RoleName="r", PolicyName="one", PolicyDocument=long)  # its own former text does not count
+    iam.put_role_policy(RoleName="r", PolicyName="two", PolicyDocument=short)
+    with refused("LimitExceeded", "Maximum policy size of 10240 bytes exceeded for role r"):
+        iam.put_role_policy(RoleName="r", PolicyName="two", PolicyDocument=json.dumps(_inline(241)))
+    iam.put_role_policy(RoleName="other", PolicyName="one", PolicyDocument=json.dumps(_inline(10_240)))
+
+
+def _inline(characters: int) -> dict[str, Any]:
+    """Return a policy of so many characters without white space."""
+    policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": ""}]}
+    resource = "arn:aws:s3:::"
+    room = characters - len(json.dumps(policy, separators=(",", ":"))) - len(resource)
+    policy["Statement"] = [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": resource + "x" * room}]
+    return policy

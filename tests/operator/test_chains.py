@@ -58,14 +58,14 @@ def test_far_end_first() -> None:
     assert verdict.reason is None
     assert keys(book, verdict, SOURCE) == []
     assert keys(book, verdict, ROLE) == [ChainKey]
-    assert managed_targets(SOURCE, [book.step(verdict, SOURCE, ACCOUNTS)]) == frozenset()
+    assert managed_targets(SOURCE, [book.step(verdict, SOURCE, ACCOUNTS)]) == ()
 
     half = settled(book, verdict, ROLE, stands=True)
 
     assert (half.reason, half.statement_id) == (TrustReason.PENDING, "")
     assert book.wake == {SOURCE}
     assert keys(book, verdict, SOURCE) == [WebIdentityKey]
-    assert managed_targets(SOURCE, [book.step(verdict, SOURCE, ACCOUNTS)]) == frozenset({ROLE})
+    assert managed_targets(SOURCE, [book.step(verdict, SOURCE, ACCOUNTS)]) == (ROLE,)
     whole = settled(book, verdict, SOURCE, stands=True)
     assert whole.reason is None
     assert whole.statement_id == sid_of(ISSUER, ChainKey(SOURCE, "x-1"))
@@ -132,9 +132,9 @@ def test_unmanaged_permission_and_others() -> None:
     verdict = judge(made.has_binding(body), made.registry, SOURCE)
     plain = judge(made.has_binding(binding_body("plain", profile="p")), made.registry, ROLE)
 
-    assert managed_targets(SOURCE, [verdict]) == frozenset()
+    assert managed_targets(SOURCE, [verdict]) == ()
     assert managed_targets(ROLE, [plain]) is None
-    assert managed_targets(SOURCE, []) == frozenset()
+    assert managed_targets(SOURCE, []) == ()
     assert not is_chained(plain.entry)
     assert verdict.entry.binding is not None
     assert verdict.entry.binding.method is Method.ASSUME_ROLE

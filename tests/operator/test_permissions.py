@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 import pytest
 
 from support.operator_world import ISSUER, ROLE, FakeAws
 from trustbind.arns import RoleArn
-from trustbind.errors import AccessDeniedError
+from trustbind.errors import AccessDeniedError, PolicyRejectedError
 from trustbind.source_policies import policy_name, source_policy
 from trustbind_operator.iam import AccountAccess
 from trustbind_operator.permissions import SourcePermission
@@ -62,3 +63,58 @@ def test_written_and_removed() -> None:
     nothing.narrow()
 
     assert aws.policies == {}
+
+
+class Crowded(FakeAws):
+    """An account in which a policy of ours may list so many targets and no more."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+
+    def write_role_policy(self, role: RoleArn, name: str, policy: Mapping[str, Any] | None) -> None:
+        """Refuse what is too long."""
+        listed = policy["Statement"][0]["Resource"] if policy else []
+        if len(listed) > self.room:
+            self.calls["write_role_policy"] += 1
+            raise PolicyRejectedError("Maximum policy size", code="LimitExceeded", operation="iam:PutRolePolicy")
+        super().write_role_policy(role, name, policy)
+
+
+TARGETS = [RoleArn.parse(f"arn:aws:iam::777788889999:role/t{number:02}") for number in range(20)]
+
+
+@pytest.mark.parametrize("room", range(21))
+def test_as_many_as_there_is_room_for(room: int) -> None:
+    """The first targets are allowed, as many as IAM takes; the rest is told, after few tries."""
+    aws = Crowded(room)
+    wanted = permission(aws, *TARGETS)
+
+    left_out = wanted.widen()
+    wanted.narrow()
+
+    assert left_out == set(TARGETS[room:])
+    assert aws.policies.get((ROLE, policy_name(ISSUER))) == source_policy(TARGETS[:room])
+    assert aws.calls["write_role_policy"] <= 6
+
+
+def test_what_is_allowed_stays() -> None:
+    """A policy that is full goes on to allow what it allows, and loses only what is not wanted any more."""
+    aws = Crowded(3)
+    permission(aws, *TARGETS[:3]).widen()
+    later = permission(aws, *TARGETS[1:5])
+
+    assert later.widen() == {TARGETS[3], TARGETS[4]}
+    assert aws.policies[ROLE, policy_name(ISSUER)] == source_policy(TARGETS[:3])
+    later.narrow()
+    assert aws.policies[ROLE, policy_name(ISSUER)] == source_policy(TARGETS[1:3])
+    assert permission(aws, *TARGETS[1:5]).widen() == {TARGETS[4]}
+
+
+def test_refused_for_another_reason() -> None:
+    """Only a policy that is too long is made shorter."""
+    aws = FakeAws()
+    aws.always["write_role_policy"] = PolicyRejectedError("broken", code="MalformedPolicyDocument")
+
+    with pytest.raises(PolicyRejectedError):
+        permission(aws, *TARGETS).widen()
