@@ -1,5 +1,9 @@
 """Running pods that should have been injected and were not: the webhook was down, or the binding came later. Pure."""
 
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
 import msgspec
 
 from trustbind import annotations
@@ -10,7 +14,10 @@ from trustbind.identities import DEFAULT_SERVICE_ACCOUNT
 from trustbind_operator.feeds import Seen
 from trustbind_operator.registry import BindingEntry
 
-__all__ = ["ScannedPod", "why_missed"]
+__all__ = ["EvictionRounds", "ScannedPod", "why_missed"]
+
+REST_SECONDS: Final = 3600.0
+"""After a controller's missed pods were evicted, their successors are left alone for so long, injected or not."""
 
 _OURS = frozenset({"aws-iam-token", "eks-pod-identity-token"})
 """Volumes that say that somebody has seen to the pod: we, or AWS's own webhook."""
@@ -45,6 +52,7 @@ class _Spec(msgspec.Struct, frozen=True, rename="camel"):
 
 class _Owner(msgspec.Struct, frozen=True):
     controller: bool = False
+    uid: str = ""
 
 
 class _Metadata(msgspec.Struct, frozen=True, rename="camel"):
@@ -68,9 +76,45 @@ class ScannedPod(msgspec.Struct, frozen=True):
         return self.spec.service_account_name or DEFAULT_SERVICE_ACCOUNT
 
     @property
-    def has_controller(self) -> bool:
-        """Whether something would create it again."""
-        return any(owner.controller for owner in self.metadata.owner_references or ())
+    def controller(self) -> str:
+        """Uid of what would create it again; empty when nothing would."""
+        return next((owner.uid for owner in self.metadata.owner_references or () if owner.controller), "")
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    pods: frozenset[str]
+    until: float
+
+
+class EvictionRounds:
+    """Keeps a controller's pods from being evicted over and over where their successors are missed as well.
+
+    The webhook may not be asked there, by a rule that the operator does not know. So with the first eviction, those
+    pods of the controller that are missed then may go, and their successors only after a rest.
+
+    Args:
+        now: the time in seconds, of any origin.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._rounds: dict[str, _Round] = {}
+
+    def allow(self, pod: ScannedPod) -> bool:
+        """Return whether a missed pod may be evicted: a controller would create it again, and has not in vain."""
+        last = self._rounds.get(pod.controller)
+        return bool(pod.controller) and (last is None or pod.metadata.uid in last.pods)
+
+    def evicted(self, pod: ScannedPod, missed: Iterable[ScannedPod]) -> None:
+        """Take note of an eviction, and of all pods that were missed then."""
+        pods = frozenset(other.metadata.uid for other in missed if other.controller == pod.controller)
+        self._rounds.setdefault(pod.controller, _Round(pods, self._now() + REST_SECONDS))
+
+    def forget(self) -> None:
+        """Forget the controllers whose rest is over."""
+        now = self._now()
+        self._rounds = {controller: last for controller, last in self._rounds.items() if now < last.until}
 
 
 def why_missed(pod: ScannedPod, account: Seen | None, bindings: list[BindingEntry], keys: AnnotationKeys) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import msgspec
 from trustbind.annotations import INJECT, AnnotationKeys
 from trustbind.reasons import TrustReason
 from trustbind_operator.feeds import Seen
-from trustbind_operator.missed import ScannedPod, why_missed
+from trustbind_operator.missed import EvictionRounds, ScannedPod, why_missed
 from trustbind_operator.registry import Registry
 from trustbind_operator.status import Transition
 from trustbind_operator.waiting import WaitingPod, judge_wait, release_patch
@@ -34,6 +35,11 @@ _LOOK_SECONDS: Final = 0.5
 
 _PATIENCE_SECONDS: Final = 5.0
 """A pod that waits longer than this gets an Event that says what for; most are let go before."""
+
+_IN_VAIN: Final = (
+    ". It came in place of one that was evicted for that, so it is not evicted within the hour; see whether the "
+    "webhook answers, and is asked about pods here"
+)
 
 PodEvents = Callable[[Mapping[str, Any], Transition], Any]
 """Posts an Event about a pod: takes its metadata (namespace, name, uid) and what to say; awaitable."""
@@ -204,6 +210,7 @@ class MissedPods:
         self._max_evictions = max_evictions
         self._page_size = page_size
         self._told: set[str] = set()
+        self._rounds = EvictionRounds(time.monotonic)
         self.count = 0
         """How many there were at the last look."""
 
@@ -237,15 +244,19 @@ class MissedPods:
                 break
         self.count = len(found)
         self._told &= found.keys()
+        self._rounds.forget()
         evictions = 0
         for uid, (pod, message) in found.items():
             if uid not in self._told:
                 self._told.add(uid)
                 metadata = {"namespace": pod.metadata.namespace, "name": pod.metadata.name, "uid": uid}
-                await self._events(metadata, Transition("Ready", "False", TrustReason.MISSED, message))
-                self._log.warning("pod missed", namespace=pod.metadata.namespace, pod=pod.metadata.name, why=message)
-            if self._evict and pod.has_controller and evictions < self._max_evictions:
-                evictions += await self._evicted(pod)
+                in_vain = self._evict and pod.controller and not self._rounds.allow(pod)
+                text = message + _IN_VAIN if in_vain else message
+                await self._events(metadata, Transition("Ready", "False", TrustReason.MISSED, text))
+                self._log.warning("pod missed", namespace=pod.metadata.namespace, pod=pod.metadata.name, why=text)
+            if self._evict and evictions < self._max_evictions and self._rounds.allow(pod) and await self._evicted(pod):
+                evictions += 1
+                self._rounds.evicted(pod, (each for each, _ in found.values()))
 
     def _why(self, pod: ScannedPod) -> str:
         namespace = pod.metadata.namespace

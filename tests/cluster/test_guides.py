@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from support.guide_scene import WHOAMI, Guide
-from support.halves import Operator, Webhook
+from support.halves import Operator, Webhook, webhook_registration
 from support.kubeclient import ROOT, load_manifests
 from support.processes import eventually
 from support.world import FOREIGN, SECONDS, SYSTEM, World
@@ -319,6 +319,49 @@ def test_missed_pods_are_evicted(open_guide: Opens, another_operator: Callable[.
     (successor,) = eventually(successors, "a successor", seconds=SECONDS)
     assert "aws-iam-token" in {volume["name"] for volume in successor["spec"]["volumes"]}
     assert len(before & {pod["metadata"]["uid"] for pod in guide.pods()}) == 1
+    guide.forget(account, "s3-reader")
+
+
+@pytest.fixture
+def narrow_webhook(webhook: Webhook, world: World) -> Iterator[None]:
+    """Let the webhook be asked about no pod, by a rule that the operator does not know."""
+    usual = webhook_registration(webhook)
+    (hook,) = usual["webhooks"]
+    world.api.apply(usual | {"webhooks": [hook | {"objectSelector": {"matchLabels": {"example.com/asked": "yes"}}}]})
+    yield
+    world.api.apply(usual)
+
+
+@pytest.mark.usefixtures("narrow_webhook")
+def test_successors_are_left_alone(open_guide: Opens, another_operator: Callable[..., Operator]) -> None:
+    """missed-pods.md: where the webhook is not asked, pods are evicted once, and their successors are told of."""
+    guide = open_guide("missed-pods.md")
+    world = guide.world
+    account = guide.account(OURS)
+    account.role("s3-reader", path="/team-a/")
+    world.api.apply(load_manifests(ROOT / "manifests" / "rbac" / "operator-evict-missed.yaml"))
+    another_operator(PODS__EVICT_MISSED="true")
+    before = {pod["metadata"]["uid"] for pod in two_missed(guide)}
+
+    def successors() -> list[dict[str, Any]]:
+        found = [pod for pod in guide.pods() if pod["metadata"]["uid"] not in before]
+        return found if len(found) == 2 else []
+
+    made = eventually(successors, "two successors", seconds=SECONDS)
+    since = world.audited()
+    for pod in made:
+        guide.runs(pod)
+    for pod in made:
+        assert "in place of one that was evicted" in world.event(pod, "PodMissed")["message"]
+
+    def looks() -> list[dict[str, Any]]:
+        asked = world.audit("trustbind-operator", since)
+        return [
+            e for e in asked if e["requestURI"].startswith("/api/v1/pods?") and "phase%3DRunning" in e["requestURI"]
+        ]
+
+    eventually(lambda: len(looks()) > 4, "more looks that find them", seconds=SECONDS)
+    assert {pod["metadata"]["uid"] for pod in guide.pods()} == {pod["metadata"]["uid"] for pod in made}
     guide.forget(account, "s3-reader")
 
 

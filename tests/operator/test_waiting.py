@@ -12,7 +12,7 @@ import pytest
 from support.operator_world import World, binding_body
 from trustbind.annotations import AnnotationKeys
 from trustbind_operator.feeds import Seen
-from trustbind_operator.missed import ScannedPod, why_missed
+from trustbind_operator.missed import EvictionRounds, ScannedPod, why_missed
 from trustbind_operator.registry import BindingEntry
 from trustbind_operator.waiting import GATE, Verdict, WaitingPod, judge_wait, release_patch
 
@@ -126,5 +126,31 @@ def test_not_missed(pod: ScannedPod, account: Seen | None) -> None:
 
 def test_controller() -> None:
     """Only a pod that somebody would create again may be evicted."""
-    assert scanned({"ownerReferences": [{"controller": True}]}).has_controller
-    assert not scanned({"ownerReferences": [{"controller": False}]}).has_controller
+    rounds = EvictionRounds(lambda: 0.0)
+    assert rounds.allow(owned("a"))
+    assert not rounds.allow(scanned({"uid": "a"}))
+    assert not rounds.allow(scanned({"uid": "a", "ownerReferences": [{"controller": False, "uid": "rs"}]}))
+
+
+def owned(uid: str, controller: str = "rs") -> ScannedPod:
+    """Return a pod that a controller made."""
+    return scanned({"uid": uid, "ownerReferences": [{"controller": True, "uid": controller}]})
+
+
+def test_successors_are_not_evicted_again_and_again() -> None:
+    """Those that were missed together go one after the other; their successors may only after an hour's rest."""
+    seconds = 0.0
+    rounds = EvictionRounds(lambda: seconds)
+    first = [owned("a"), owned("b"), owned("x", "other")]
+    rounds.evicted(first[0], first)
+    assert rounds.allow(owned("b"))
+    assert rounds.allow(owned("x", "other"))
+    assert not rounds.allow(owned("c"))
+    rounds.evicted(owned("b"), [owned("b"), owned("c")])
+    assert not rounds.allow(owned("c"))
+    seconds = 3599.0
+    rounds.forget()
+    assert not rounds.allow(owned("c"))
+    seconds = 3600.0
+    rounds.forget()
+    assert rounds.allow(owned("c"))
