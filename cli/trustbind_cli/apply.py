@@ -130,7 +130,7 @@ def carry_out(step: Step, *, patience: Patience = DEFAULT_PATIENCE) -> Result:
         if step.plan.is_empty:
             permission.narrow()
             return Result(step.role)
-        done = commit(step.access, step.desired, limit=step.limit, first=step.state, patience=patience)
+        done = commit(step.access, step.desired, limit=step.limit, patience=patience)
         if done.problem is None:
             permission.narrow()
     except AwsError as error:

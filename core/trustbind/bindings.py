@@ -346,7 +346,7 @@ def _conditions(raw: list[_Condition] | None, method: Method) -> tuple[ExtraCond
                 f"{condition.operator} on {condition.key} stands twice; IAM can hold it once, with several values",
                 field=field,
             )
-        result.append(ExtraCondition(condition.operator, condition.key, tuple(dict.fromkeys(condition.values))))
+        result.append(ExtraCondition(condition.operator, condition.key, tuple(sorted(set(condition.values)))))
     return tuple(sorted(result))
 
 

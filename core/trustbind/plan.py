@@ -113,6 +113,7 @@ class Plan:
         limit: what the account allows, in the same unit.
         refusals: single bindings first, then what stops the whole write.
         applied: the bindings of which ``document`` holds everything, with the Sid of their first statement.
+        pending: the Sids of owned statements that differ, where the whole write is refused.
     """
 
     role: RoleArn
@@ -123,6 +124,7 @@ class Plan:
     limit: int
     refusals: tuple[Refusal, ...] = ()
     applied: Mapping[BindingRef, str] = field(default_factory=dict)
+    pending: frozenset[str] = frozenset()
 
     @property
     def is_empty(self) -> bool:
@@ -172,7 +174,9 @@ def withheld(planned: Plan, desired: Desired, refusal: Refusal) -> Plan:
         if _holds(planned.current, desired, (*desired.claims, *desired.retained), ref)
     }
     current = planned.current
-    return Plan(planned.role, current, current, (), current.size, planned.limit, (*planned.refusals, refusal), held)
+    refusals = (*planned.refusals, refusal)
+    pending = frozenset(change.sid for change in planned.changes)
+    return Plan(planned.role, current, current, (), current.size, planned.limit, refusals, held, pending)
 
 
 def _applied(desired: Desired, accepted: Iterable[Claim]) -> dict[BindingRef, str]:
@@ -259,7 +263,9 @@ def _fitting(
     ordered = sorted(claims, key=lambda c: (not present(c), _by_age(c)))
     accepted: list[Claim] = []
     refused: dict[BindingRef, Refusal] = {}
-    for claim in ordered:
+    todo = list(ordered)
+    while todo:
+        claim = todo.pop(0)
         if claim.binding in refused and not present(claim):
             continue  # of a binding that does not fit as a whole, what was not there before stays out
         size = _compose(current, desired, [*accepted, claim])[0].size
@@ -268,6 +274,8 @@ def _fitting(
             accepted.append(claim)
             continue
         refused.setdefault(claim.binding, _too_long(desired, claim, size, limit))
+        if any(c.binding == claim.binding and not present(c) for c in accepted):
+            accepted, todo = [], list(ordered)  # it has taken room that it gives back
     return accepted, [refused[b] for b in dict.fromkeys(c.binding for c in claims) if b in refused]  # as they came
 
 

@@ -22,8 +22,7 @@ def profile_conflict(
 ) -> str:
     """Return which older binding claims the profile of ``binding`` for one of its accounts; empty for none.
 
-    Of an account's bindings by EKS Pod Identity, the oldest counts whatever their profiles: EKS associates an account
-    with one role.
+    Of an account's bindings by EKS Pod Identity, the oldest counts whatever their profiles.
 
     Args:
         binding: the binding.
@@ -33,7 +32,7 @@ def profile_conflict(
     rivals = (
         other
         for other in others
-        if (other.profile == binding.profile or _both_by_agent(other, binding))
+        if _are_rivals(other, binding)
         and not other.is_deleting
         and other.ref != binding.ref
         and other.age_key < binding.age_key
@@ -53,9 +52,14 @@ def profile_conflict(
     return ""
 
 
-def _both_by_agent(one: RoleBinding, other: RoleBinding) -> bool:
-    """Return whether EKS's agent gives the credentials of both bindings."""
-    return one.method is Method.POD_IDENTITY and other.method is Method.POD_IDENTITY
+def _are_rivals(one: RoleBinding, other: RoleBinding) -> bool:
+    """Return whether two bindings cannot both count for one account.
+
+    EKS's agent gives an account one role, and pods get its credentials before those of any profile; so a binding by it
+    has no rival but one of its kind, and can take the place of others at its own time.
+    """
+    by_agent = [b.method is Method.POD_IDENTITY for b in (one, other)]
+    return all(by_agent) or (not any(by_agent) and one.profile == other.profile)
 
 
 def unknown_account(role: RoleArn) -> str:

@@ -33,6 +33,7 @@ __all__ = [
     "check_issuer",
     "disowned",
     "is_owned",
+    "is_retained",
     "owner_prefix",
     "placeholder",
     "sid_of",
@@ -214,6 +215,11 @@ def subjects_of(statement: Statement, issuer: Issuer, *, of_cluster: bool = True
     value = block.get(issuer.subject_key) if isinstance(block, Mapping) else None
     listed = [value] if isinstance(value, str) else value
     return frozenset(v for v in listed if isinstance(v, str)) if isinstance(listed, list) else frozenset()
+
+
+def is_retained(statement: Statement) -> bool:
+    """Return whether a statement is one that `disowned` makes, of whichever cluster."""
+    return str(statement.get("Sid", "")).startswith(f"{PREFIX}Retained")
 
 
 def disowned(statement: Statement, subjects: Iterable[Named]) -> dict[str, Any]:

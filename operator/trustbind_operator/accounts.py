@@ -161,6 +161,10 @@ class Accounts:
         kind = ProviderAbsentError if present is None else NotFoundError
         return kind(problem, operation="iam:GetOpenIDConnectProvider")
 
+    def is_seen(self, account: AwsAccount, provider: ProviderArn, audience: str) -> bool:
+        """Return whether another issuer's provider was seen to list the audience; then `lacks_for` asks nobody."""
+        return audience in self._of(account).others.get(provider, ())
+
     def audiences_seen(self, account: AwsAccount) -> frozenset[str]:
         """Return the audiences that the account's OIDC provider was seen to list, or made to."""
         return frozenset(self._of(account).audiences)

@@ -6,11 +6,11 @@ Pure: everything that decides comes in as an argument.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trustbind.accounts import AwsAccount, EksCluster
 from trustbind.arns import RoleArn
-from trustbind.bindings import DeletionPolicy, Method
+from trustbind.bindings import DeletionPolicy, Method, RoleBinding
 from trustbind.claims import Claim, claims_on
 from trustbind.documents import TrustDocument
 from trustbind.grants import CONSENT_TAG, authorize, consents
@@ -74,8 +74,11 @@ def judge(entry: BindingEntry, registry: Registry, role: RoleArn) -> Verdict:
     subjects = binding.subjects(accounts)
     if entry.deleting:
         retains = binding.deletion_policy is DeletionPolicy.RETAIN and _may_stand(entry)
-        claims = claims_on(role, binding, accounts) if retains else ()
-        return Verdict(entry, None, None, "it is being deleted", subjects, claims, retains)
+        kept = _still_granted(binding, registry, accounts) if retains else None
+        if kept is None:
+            return Verdict(entry, None, None, "it is being deleted", subjects)
+        claims = claims_on(role, kept, {})
+        return Verdict(entry, None, None, "it is being deleted", kept.subjects({}), claims, retains=True)
     if conflict := profile_conflict(binding, registry.rivals(binding), accounts):
         return Verdict(entry, None, TrustReason.PROFILE_CONFLICT, conflict, subjects)
     answer = authorize(
@@ -196,3 +199,31 @@ def _may_stand(entry: BindingEntry) -> bool:
     refused = any(c.get("type") == "Authorized" and c.get("status") == "False" for c in conditions)
     by_agent = entry.binding is not None and entry.binding.method is Method.POD_IDENTITY
     return (entry.guarded if by_agent else bool(entry.status.get("statementId"))) and not refused
+
+
+def _still_granted(
+    binding: RoleBinding, registry: Registry, accounts: Mapping[str, Mapping[str, str]]
+) -> RoleBinding | None:
+    """Return what of a going binding is granted now, account by account and pattern by pattern; None for nothing.
+
+    What is retained belongs to nobody, and no withdrawn grant revokes it later.
+    """
+    labels = registry.namespaces.get(binding.ref.namespace, {})
+
+    def is_granted(part: RoleBinding, names: tuple[str, ...] = ()) -> bool:
+        return authorize(part, names, labels, registry.grants.values()).is_granted
+
+    plain = replace(binding, federated=())
+    names = tuple(s.name for s in binding.subjects(accounts) if is_granted(plain, (s.name,)))
+    federated = tuple(
+        replace(entry, subjects=kept)
+        for entry in binding.federated
+        if (
+            kept := tuple(
+                s for s in entry.subjects if is_granted(replace(plain, federated=(replace(entry, subjects=(s,)),)))
+            )
+        )
+    )
+    if not names and not federated:
+        return None
+    return replace(binding, service_account_names=names, selector=None, federated=federated)

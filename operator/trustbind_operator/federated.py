@@ -14,14 +14,16 @@ from trustbind.accounts import AwsAccount
 from trustbind.arns import RoleArn
 from trustbind.bindings import BindingRef
 from trustbind.documents import TrustDocument
+from trustbind.errors import AwsError
 from trustbind.identities import Issuer
 from trustbind.plan import Refusal
 from trustbind.statements import FederatedKey
 from trustbind_operator.accounts import Accounts, ProviderAbsentError
 from trustbind_operator.desired import Verdict
-from trustbind_operator.failures import account_failure
+from trustbind_operator.failures import TRANSIENT, account_failure
 from trustbind_operator.iam import AccountAccess
 from trustbind_operator.providers import provided
+from trustbind_operator.status import ready_condition
 
 __all__ = ["Hindrances", "hindrances", "without_absent"]
 
@@ -33,10 +35,12 @@ class Hindrances:
     Attributes:
         told: what each binding is to be told whose other issuers' providers are not as they should be.
         absent: the issuers that have no provider in the account.
+        asked: whether AWS was asked, so that time has passed.
     """
 
     told: Mapping[BindingRef, Refusal] = field(default_factory=dict)
     absent: frozenset[Issuer] = frozenset()
+    asked: bool = False
 
 
 def hindrances(
@@ -48,15 +52,30 @@ def hindrances(
     """
     told: dict[BindingRef, Refusal] = {}
     absent: set[Issuer] = set()
+    answers: dict[tuple[Issuer, str], AwsError | None] = {}
+    asked = False
     for verdict in verdicts:
         for key in (claim.key for claim in verdict.claims if isinstance(claim.key, FederatedKey)):
-            error = accounts.lacks_for(account, access, key.issuer.provider_for(role), key.audience)
+            which = (key.issuer, key.audience)
+            if which not in answers:
+                provider = key.issuer.provider_for(role)
+                asked |= not accounts.is_seen(account, provider, key.audience)
+                answers[which] = accounts.lacks_for(account, access, provider, key.audience)
+            error = answers[which]
             if error is None:
                 continue
-            told.setdefault(verdict.entry.ref, Refusal(verdict.entry.ref, *account_failure(error)))
             if isinstance(error, ProviderAbsentError):
                 absent.add(key.issuer)
-    return Hindrances(told, frozenset(absent))
+            reason, message = account_failure(error)
+            if reason not in TRANSIENT or not _is_ready(verdict):  # that AWS is busy says nothing about the provider
+                told.setdefault(verdict.entry.ref, Refusal(verdict.entry.ref, reason, message))
+    return Hindrances(told, frozenset(absent), asked)
+
+
+def _is_ready(verdict: Verdict) -> bool:
+    entry = verdict.entry
+    ready = ready_condition(entry.status) or {}
+    return ready.get("status") == "True" and entry.status.get("observedGeneration") == entry.generation
 
 
 def without_absent(

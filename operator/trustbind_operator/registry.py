@@ -109,7 +109,7 @@ class Registry:
     _by_namespace: dict[str, set[BindingRef]] = field(default_factory=dict)
     _by_claim: dict[tuple[str, str, str], set[BindingRef]] = field(default_factory=dict)
     """Namespace, profile and service account to the bindings that claim one for the other; an empty account stands for
-    a selector, which may select any. Bindings by EKS Pod Identity claim `_AGENT` as well."""
+    a selector, which may select any. Bindings by EKS Pod Identity claim `_AGENT` instead of a profile."""
 
     # --- bindings -------------------------------------------------------------------------------------------------
 
@@ -250,7 +250,7 @@ def _claims(binding: RoleBinding | None) -> Iterable[tuple[str, str, str]]:
 
 
 def _profiles(binding: RoleBinding) -> tuple[str, ...]:
-    return (binding.profile, _AGENT) if binding.method is Method.POD_IDENTITY else (binding.profile,)
+    return (_AGENT,) if binding.method is Method.POD_IDENTITY else (binding.profile,)
 
 
 def _discard(index: dict[Any, set[BindingRef]], key: Any, ref: BindingRef) -> None:

@@ -15,12 +15,12 @@ from trustbind.errors import AwsError
 from trustbind.identities import Issuer
 from trustbind.plan import Refusal, plan, withheld
 from trustbind.reasons import TrustReason
-from trustbind.statements import FederatedKey, WebIdentityKey, owner_prefix, sid_of
+from trustbind.statements import WebIdentityKey, owner_prefix, sid_of
 from trustbind_operator.accounts import MismatchError
 from trustbind_operator.association_outcomes import Seen, is_by_agent, is_left_in_step
 from trustbind_operator.association_work import AssociationWork
 from trustbind_operator.chains import ChainBook, is_chained, managed_targets, without_permission
-from trustbind_operator.desired import Verdict, desired_of, judge, stands_in, with_consent
+from trustbind_operator.desired import Verdict, desired_of, judge, with_consent
 from trustbind_operator.failures import (
     BELIEVED_FAILURES,
     OF_THE_ACCOUNT,
@@ -29,6 +29,7 @@ from trustbind_operator.failures import (
     role_failure,
 )
 from trustbind_operator.federated import hindrances, without_absent
+from trustbind_operator.outcomes import failed_outcome, hindered, outcome_of, was_there
 from trustbind_operator.permissions import SourcePermission
 from trustbind_operator.reconcile import Commit, commit
 from trustbind_operator.registry import BindingEntry
@@ -122,28 +123,39 @@ class RoleWork:
             role: which.
             account_guard: puts the finalizer on the role's AWSAccount.
         """
-        account = self._context.registry.aws_account(role.account_id)
-        verdicts = self._verdicts(role)
-        if account is not None:
+        registry = self._context.registry
+        for _ in range(_GUARD_ROUNDS):
+            account = registry.aws_account(role.account_id)
+            verdicts = self._verdicts(role)
+            if account is None:
+                break
             if any(verdict.claims or verdict.is_granted for verdict in verdicts):
                 await account_guard(account)
                 verdicts = self._verdicts(role)
             verdicts = await self._guarded(role, verdicts)
+            if registry.aws_account(role.account_id) == account:
+                break
+        else:  # it keeps changing under our hands
+            return Next.RETRY
         by_agent = [v for v in verdicts if is_by_agent(v)]
         verdicts = [v for v in verdicts if not is_by_agent(v)]
         self.associations.claim(role, by_agent)
         if account is None:
-            await self.associations.run(role, account, by_agent, Seen(None))
+            due = await self.associations.run(role, account, by_agent, Seen(None))
             await self._without_account(role, verdicts)
-            return Next.RESYNC if verdicts else Next.NEVER
-        due, seen = await self._trust(role, account, verdicts)
+            return sooner(due, Next.RESYNC if verdicts else Next.NEVER)
+        due, seen = await self._trust(role, account, verdicts, has_others=bool(by_agent))
         return sooner(due, await self.associations.run(role, account, by_agent, seen))
 
-    async def _trust(self, role: RoleArn, account: AwsAccount, verdicts: list[Verdict]) -> tuple[Next, Seen]:
+    async def _trust(
+        self, role: RoleArn, account: AwsAccount, verdicts: list[Verdict], *, has_others: bool
+    ) -> tuple[Next, Seen]:
         """Bring the role's trust policy in order; return when that is due again, and the role as it was found."""
         context = self._context
         try:
-            whole = await context.accounts.within(role.account_id, lambda: self._commit(role, account, verdicts))
+            whole = await context.accounts.within(
+                role.account_id, lambda: self._commit(role, account, verdicts, has_others=has_others)
+            )
         except AwsError as error:
             return await self._failed(role, account, verdicts, error), Seen(None, {}, *_failure(role, error))
         done = whole.commit
@@ -199,8 +211,8 @@ class RoleWork:
                 break
         return [v for v in verdicts if not _lacks_guard(v)]
 
-    def _commit(self, role: RoleArn, account: AwsAccount, verdicts: list[Verdict]) -> _Whole:
-        """Do the blocking part, in a thread."""
+    def _commit(self, role: RoleArn, account: AwsAccount, verdicts: list[Verdict], *, has_others: bool) -> _Whole:
+        """Do the blocking part, in a thread; ``has_others`` says whether the role has bindings by EKS Pod Identity."""
         context = self._context
         access = context.accounts.enter(account)
         state = access.read(role)
@@ -213,25 +225,28 @@ class RoleWork:
         verdicts = without_absent(verdicts, found.absent, state.document, context.issuer)
         audiences = _audiences(verdicts)
         held, lacking = [], None
+        is_asked = found.asked
         try:
-            if context.accounts.see_to_provider(account, access, role, audiences):
-                state = access.read(role)  # time has passed, in which somebody else may have written
+            is_asked |= context.accounts.see_to_provider(account, access, role, audiences)
         except AwsError as error:  # nobody new is let in, and whoever has to go goes all the same
             seen = context.accounts.audiences_seen(account)
             held, lacking = [v for v in verdicts if _lets_in(v) and not _audiences([v]) <= seen], error
         limit = account.trust_policy_limit or access.trust_policy_limit()
         if account.drift_policy is DriftPolicy.REPAIR:
-            permission = SourcePermission(access, role, context.issuer, managed_targets(role, verdicts))
+            targets = managed_targets(role, verdicts) if verdicts or not has_others else None
+            permission = SourcePermission(access, role, context.issuer, targets)
             left_out = permission.widen()
+            if is_asked or targets is not None:
+                state = access.read(role)  # time has passed, in which somebody else may have written
             going_on, refusals = without_permission(role, [v for v in verdicts if v not in held], left_out)
             verdicts = [*going_on, *held]
-            desired = desired_of(role, context.issuer, [*going_on, *(v for v in held if _was_there(v.entry))])
+            desired = desired_of(role, context.issuer, [*going_on, *(v for v in held if was_there(v.entry))])
             done = commit(access, desired, limit=limit, first=state, patience=context.patience)
             if done.problem is None and done.plan.blocked is None:
                 permission.narrow()
             done = replace(done, plan=replace(done.plan, refusals=(*done.plan.refusals, *refusals)))
             return _Whole(verdicts, done, held, lacking, found.told, unpermitted=bool(refusals))
-        desired = desired_of(role, context.issuer, [v for v in verdicts if v not in held or _was_there(v.entry)])
+        desired = desired_of(role, context.issuer, [v for v in verdicts if v not in held or was_there(v.entry)])
         planned = plan(state.document, desired, limit)
         if planned.is_empty:
             return _Whole(verdicts, Commit(planned, state), held, lacking, found.told)
@@ -247,54 +262,15 @@ class RoleWork:
     async def _conclude(self, role: RoleArn, verdict: Verdict, whole: _Whole) -> None:
         """Tell one binding what came of it."""
         done = whole.commit
-        outcome = self._outcome(verdict, done)
+        outcome = outcome_of(verdict, done, self._context.issuer)
         if (hindrance := whole.hindered.get(verdict.entry.ref)) is not None:
-            outcome = _hindered(outcome, hindrance)
+            outcome = hindered(outcome, hindrance)
         stands = bool(verdict.claims) and verdict.entry.ref in done.plan.applied and done.problem is None
         outcome = self.chains.concluded(verdict, role, outcome, stands=stands, issuer=self._context.issuer)
         if verdict.entry.deleting and outcome.reason in {TrustReason.REVOKED, TrustReason.RETAINED}:
             await self._release(verdict.entry, outcome.reason, outcome.message)
         else:
             await self._store(verdict.entry, role, outcome)
-
-    def _outcome(self, verdict: Verdict, done: Commit) -> BindingOutcome:
-        """Return what came of one binding, from the verdict on it and the commit of its role."""
-        entry, planned = verdict.entry, done.plan
-        own = next((r for r in planned.refusals if r.binding == entry.ref), None)
-        stopped = done.problem or planned.blocked
-        # The document itself is asked, not the status: that may never have been written.
-        stands = stands_in(planned.current, self._context.issuer, planned.role, verdict)
-        lingers = stopped is not None and stands
-        if entry.deleting:
-            if (problem := own or stopped) is not None and stands:
-                text = f"its trust could not be revoked, so it is kept: {problem.message}"
-                return BindingOutcome(None, "", problem.reason, text, verdict.subjects, may_linger=True)
-            reason = TrustReason.RETAINED if verdict.retains else TrustReason.REVOKED
-            return BindingOutcome(None, "", reason, f"the trust policy of {planned.role} is as it should be")
-        authorized, sentence = verdict.authorized, verdict.message
-        if verdict.reason is not None:
-            if lingers and stopped is not None:
-                text = f"{sentence}; its trust could not be revoked: {stopped.message}"
-                return BindingOutcome(authorized, sentence, stopped.reason, text, verdict.subjects, may_linger=True)
-            return BindingOutcome(authorized, sentence, verdict.reason, sentence, verdict.subjects)
-        statement_id = planned.applied.get(entry.ref, "")
-        problem = own or done.problem or (None if statement_id else planned.blocked)
-        if problem is not None:
-            return BindingOutcome(
-                authorized, sentence, problem.reason, problem.message, verdict.subjects, may_linger=lingers
-            )
-        return BindingOutcome(
-            authorized=authorized,
-            authorization=sentence,
-            reason=None,
-            message=f"{planned.role} trusts {_counted(verdict)} of this binding",
-            subjects=verdict.subjects,
-            statement_id=statement_id,
-            size=planned.size,
-            limit=planned.limit,
-            near_limit=planned.is_near_limit,
-            changed=done.written > 0 and not _was_there(entry),
-        )
 
     async def _failed(self, role: RoleArn, account: AwsAccount, verdicts: list[Verdict], error: AwsError) -> Next:
         """Tell the bindings of a role why it could not be brought in order."""
@@ -320,7 +296,7 @@ class RoleWork:
                 else:
                     await self._store(entry, role, over)
             elif not (believed and ready and entry.status.get("observedGeneration") == entry.generation):
-                outcome = _failed_outcome(verdict, reason, message, gone=gone)
+                outcome = failed_outcome(verdict, reason, message, gone=gone)
                 stands = not gone and self.chains.stands(verdict, role)
                 outcome = self.chains.concluded(verdict, role, outcome, stands=stands, issuer=context.issuer)
                 await self._store(entry, role, outcome)
@@ -374,20 +350,6 @@ class RoleWork:
         await self._context.cluster.event("RoleBinding", metadata, Transition("Ready", status, reason, message))
 
 
-def _failed_outcome(verdict: Verdict, reason: TrustReason, message: str, *, gone: bool) -> BindingOutcome:
-    entry, sentence = verdict.entry, verdict.message
-    lingers = not gone and _was_there(entry)
-    if entry.deleting:
-        text = f"its trust could not be revoked, so it is kept: {message}"
-        return BindingOutcome(None, "", reason, text, verdict.subjects, may_linger=lingers)
-    if verdict.reason is None:
-        return BindingOutcome(verdict.authorized, sentence, reason, message, verdict.subjects, may_linger=lingers)
-    if lingers:
-        text = f"{sentence}; its trust could not be revoked: {message}"
-        return BindingOutcome(verdict.authorized, sentence, reason, text, verdict.subjects, may_linger=True)
-    return BindingOutcome(verdict.authorized, sentence, verdict.reason, sentence, verdict.subjects)
-
-
 def _audiences(verdicts: Iterable[Verdict]) -> set[str]:
     return {c.key.audience for v in verdicts for c in v.claims if isinstance(c.key, WebIdentityKey)}
 
@@ -398,21 +360,6 @@ def _main_sid(issuer: Issuer, entry: BindingEntry, verdict: Verdict) -> str:
     if binding is not None and is_chained(entry):
         return sid_of(issuer, claims_on(binding.role, binding, {})[0].key)
     return sid_of(issuer, verdict.claims[0].key)
-
-
-def _hindered(outcome: BindingOutcome, hindrance: Refusal) -> BindingOutcome:
-    """Return the outcome of a binding for which another issuer's provider is not as it should be."""
-    if outcome.reason is None and not outcome.statement_id:  # nothing of it is written
-        return replace(outcome, reason=hindrance.reason, message=hindrance.message)
-    return replace(outcome, hindrance=hindrance)
-
-
-def _counted(verdict: Verdict) -> str:
-    count = len(verdict.subjects)
-    others = sum(len(c.subjects) for c in verdict.claims if isinstance(c.key, FederatedKey))
-    parts = [f"{count} service account{'' if count == 1 else 's'}"] if count or not others else []
-    parts += [f"{others} subject{'' if others == 1 else 's'} of other issuers"] if others else []
-    return " and ".join(parts)
 
 
 def _lets_in(verdict: Verdict) -> bool:
@@ -429,8 +376,3 @@ def _failure(role: RoleArn, error: AwsError) -> tuple[TrustReason, str]:
     if error.operation.startswith("sts:") or "OpenIDConnect" in error.operation:
         return account_failure(error)
     return role_failure(role, error)
-
-
-def _was_there(entry: BindingEntry) -> bool:
-    """Return whether the stored status says that the binding's statement is, or may be, in the trust policy."""
-    return bool(entry.status.get("statementId"))

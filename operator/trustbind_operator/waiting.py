@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
 
+from trustbind.bindings import Method
 from trustbind.identities import DEFAULT_SERVICE_ACCOUNT
 from trustbind_operator.registry import BindingEntry, Labels
 from trustbind_operator.status import ready_condition
@@ -117,16 +118,12 @@ def judge_wait(
         limit: how long a pod may wait.
         release_late: whether it is let go after that, without credentials that work; else it goes on waiting.
     """
-    waited_for = [
-        entry
-        for entry in bindings
-        if entry.binding is not None
-        and not entry.deleting
-        and entry.binding.wait_until_ready
-        and entry.binding.names(pod.account, labels)
-    ]
+    waited_for = _waited_for(bindings, pod.account, labels)
     pending = [entry for entry in waited_for if not _is_ready(entry)]
-    if not waited_for and now - pod.created < min(_UNKNOWN, limit):
+    # The webhook holds no pod whose bindings it knows to be Ready. So where all were Ready before the pod came, it
+    # knows of one, or of a change to one, that is still on its way to here.
+    is_known = bool(pending) or any(_since(entry) >= pod.created for entry in waited_for)
+    if not is_known and now - pod.created < min(_UNKNOWN, limit):
         return Verdict(release=False, timed_out=False, message="it waits for a binding that is not known yet")
     if not pending:
         return Verdict(release=True, timed_out=False, message="its bindings are Ready")
@@ -147,6 +144,24 @@ def release_patch() -> dict[str, Any]:
         "metadata": {"labels": {WAITING_LABEL: None}},
         "spec": {"schedulingGates": [{"$patch": "delete", "name": GATE}]},
     }
+
+
+def _waited_for(bindings: Iterable[BindingEntry], account: str, labels: Labels) -> list[BindingEntry]:
+    """Return the bindings that the account's pods wait for: where EKS's agent gives credentials, its oldest at most."""
+    live = [
+        (entry, entry.binding)
+        for entry in bindings
+        if entry.binding is not None and not entry.deleting and entry.binding.names(account, labels)
+    ]
+    by_agent = [pair for pair in live if pair[1].method is Method.POD_IDENTITY]
+    used = sorted(by_agent, key=lambda pair: pair[1].age_key)[:1] or live
+    return [entry for entry, binding in used if binding.wait_until_ready]
+
+
+def _since(entry: BindingEntry) -> datetime:
+    """Return when the binding became Ready, or not; long ago when that is not known."""
+    text = (ready_condition(entry.status) or {}).get("lastTransitionTime")
+    return datetime.fromisoformat(str(text)) if text else datetime.min.replace(tzinfo=UTC)
 
 
 def _is_ready(entry: BindingEntry) -> bool:

@@ -6,9 +6,11 @@ a role ``s3-reader`` with a statement of somebody else's.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -76,14 +78,9 @@ class Shell:
             objects: of the file.
             how: ``stdin`` as text; ``anonymous`` for nobody's credentials.
         """
-        file = self._folder / "objects.yaml"
-        file.write_text(yaml.safe_dump_all(objects), encoding="utf-8")
-        where = {"AWS_ENDPOINT_URL": self.aws.url, "AWS_REGION": REGION, "AWS_EC2_METADATA_DISABLED": "true"}
         done = subprocess.run(
-            [sys.executable, "-m", "trustbind_cli", "apply", "-f", str(file), "--issuer", ISSUER, *arguments],
-            env=where
-            | {"PATH": os.defpath, "HOME": str(self._folder)}
-            | ({} if how.get("anonymous") else self._identity),
+            self._command(objects, *arguments),
+            env=self._environment({} if how.get("anonymous") else self._identity),
             input=how.get("stdin", ""),
             capture_output=True,
             text=True,
@@ -92,6 +89,34 @@ class Shell:
         )
         assert "Traceback" not in done.stderr, done.stderr
         return Outcome(done.returncode, done.stdout, done.stderr)
+
+    def apply_while(self, meanwhile: Callable[[], object], objects: tuple[dict[str, Any], ...]) -> Outcome:
+        """Run ``trustbind apply``, do something when it asks, and agree then."""
+        with subprocess.Popen(
+            self._command(objects),
+            env=self._environment(self._identity),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stderr is not None
+            asked = ""
+            while not asked.endswith("[y/N]:"):
+                asked += (letter := process.stderr.read(1))
+                assert letter, f"it does not ask: {asked}"
+            meanwhile()
+            out, err = process.communicate("y\n", timeout=60)
+        return Outcome(process.returncode, out, err)
+
+    def _command(self, objects: tuple[dict[str, Any], ...], *arguments: str) -> list[str]:
+        file = self._folder / "objects.yaml"
+        file.write_text(yaml.safe_dump_all(objects), encoding="utf-8")
+        return [sys.executable, "-m", "trustbind_cli", "apply", "-f", str(file), "--issuer", ISSUER, *arguments]
+
+    def _environment(self, identity: dict[str, str]) -> dict[str, str]:
+        where = {"AWS_ENDPOINT_URL": self.aws.url, "AWS_REGION": REGION, "AWS_EC2_METADATA_DISABLED": "true"}
+        return where | {"PATH": os.defpath, "HOME": str(self._folder)} | identity
 
     def writes(self) -> list[tuple[str, str]]:
         """Return operation and resource of every write since the last time."""
@@ -111,6 +136,14 @@ class Shell:
         """Return whom our statements in a role's trust policy let in."""
         found = [s["Condition"]["StringEquals"][_SUBJECT] for s in self.statements(role_arn) if is_ours(s)]
         return [subject for each in found for subject in ([each] if isinstance(each, str) else each)]
+
+    def add(self, statement: dict[str, Any]) -> None:
+        """Add a statement to the target role's trust policy, as somebody else would."""
+        whole = document(*self.statements(), statement)
+        iam = self._root("iam", ACCOUNT_B)
+        iam.update_assume_role_policy(RoleName=TARGET_ROLE.rpartition("/")[2], PolicyDocument=json.dumps(whole))
+        iam.close()
+        self.aws.reset_calls()
 
     def provider(self, url: str) -> None:
         """Create another issuer's OIDC provider in account B."""

@@ -196,6 +196,17 @@ def test_other_issuer(shell: Shell) -> None:
     assert {"token.actions.githubusercontent.com:sub": ["repo:example-org/shop:*"]} in blocks
 
 
+def test_somebody_writes_while_one_is_asked(shell: Shell) -> None:
+    """What stands in the trust policy when one has agreed counts, not what stood there when the plan was shown."""
+    lambdas = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+
+    done = shell.apply_while(lambda: shell.add(lambdas | {"Sid": "Late"}), (binding("b"), account()))
+
+    assert done.code == DONE
+    assert "Late" in [s.get("Sid") for s in shell.statements()]
+    assert shell.subjects() == ["system:serviceaccount:team-a:reader"]
+
+
 def test_limit(shell: Shell) -> None:
     """What does not fit is refused with its size; what fits is written."""
     audience = "an-audience-of-many-characters." * 4

@@ -115,7 +115,7 @@ def test_full() -> None:
         region="eu-central-1",
         conditions=(
             ExtraCondition("IpAddress", "aws:SourceIp", ("203.0.113.0/24",)),
-            ExtraCondition("StringLike", "aws:PrincipalTag/x", ("b", "a")),
+            ExtraCondition("StringLike", "aws:PrincipalTag/x", ("a", "b")),
         ),
         profile="other",
         wait_until_ready=True,
@@ -209,7 +209,7 @@ def test_age() -> None:
     by_age = [
         RoleBinding(BindingRef("z", "z"), role, created="2025-01-01T00:00:00Z"),
         RoleBinding(BindingRef("a", "b"), role, created="2026-01-01T00:00:00Z"),
-        RoleBinding(BindingRef("b", "a"), role, created="2026-01-01T00:00:00Z"),
+        RoleBinding(BindingRef("a", "b"), role, created="2026-01-01T00:00:00Z"),
         RoleBinding(BindingRef("a", "a"), role),
     ]
 

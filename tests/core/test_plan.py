@@ -401,7 +401,11 @@ def test_a_new_binding_that_does_not_fit_gets_nothing() -> None:
     assert (refused, reason) == (BindingRef("team-a", "b"), TrustReason.TRUST_POLICY_FULL)
     assert GITHUB.url in planned.refusals[0].message
     assert planned.applied == {}
-    assert plan(EMPTY, wanted(claim("b"), federated("b"), federated("b", GITLAB)), limit).applied == {}
+    assert planned.document == EMPTY
+    younger = dataclasses.replace(claim("y"), age=(True, "", BindingRef("z", "y")))
+    beside = plan(EMPTY, wanted(claim("b"), federated("b"), federated("b", GITLAB), younger), limit)
+    assert list(beside.applied) == [younger.binding]
+    assert beside.document == document(statement("y"))
 
 
 def test_what_stands_stays_when_more_does_not_fit() -> None:

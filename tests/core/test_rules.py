@@ -33,7 +33,7 @@ def test_of_any_two_bindings_for_one_profile_one_gives_way() -> None:
 
 
 def test_an_account_has_one_role_by_pod_identity() -> None:
-    """Whatever the profiles; a binding by another method has the same profile or is no rival."""
+    """Whatever the profiles; a binding by another method is no rival, as pods get the agent's credentials first."""
     agent = {"method": Method.POD_IDENTITY}
     first, second = binding("a", **agent), binding("b", profile="x", **agent)
     told = profile_conflict(second, [first, second], {})
@@ -41,7 +41,8 @@ def test_an_account_has_one_role_by_pod_identity() -> None:
     assert not profile_conflict(first, [first, second], {})
     assert not profile_conflict(second, [binding("a")], {})
     assert not profile_conflict(binding("b", profile="x"), [first], {})
-    assert "has profile default" in profile_conflict(binding("b", **agent), [binding("a")], {})
+    assert not profile_conflict(binding("b", **agent), [binding("a")], {})
+    assert not profile_conflict(binding("b"), [first], {})
 
 
 def test_a_rival_that_is_going_makes_room() -> None:

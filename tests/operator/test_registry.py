@@ -124,7 +124,7 @@ def test_dropped_binding_touches_its_role() -> None:
         ({"method": "PodIdentity", "profile": "x"}, {"method": "PodIdentity"}, True),
         ({"method": "PodIdentity", "profile": "x"}, {"method": "PodIdentity", "serviceAccountSelector": {}}, True),
         ({"method": "PodIdentity", "serviceAccountSelector": {}, "profile": "x"}, {"method": "PodIdentity"}, True),
-        ({"method": "PodIdentity"}, {}, True),
+        ({"method": "PodIdentity"}, {}, False),
         ({"method": "PodIdentity", "profile": "x"}, {}, False),
     ],
 )

@@ -19,7 +19,9 @@ from trustbind_operator.waiting import GATE, Verdict, WaitingPod, judge_wait, re
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 KEYS = AnnotationKeys.under("eks.amazonaws.com")
 ROLE = "arn:aws:iam::444455556666:role/app"
-READY = {"conditions": [{"type": "Ready", "status": "True", "observedGeneration": 1, "reason": "TrustApplied"}]}
+_CONDITION = {"type": "Ready", "status": "True", "observedGeneration": 1, "reason": "TrustApplied"}
+READY = {"conditions": [_CONDITION | {"lastTransitionTime": "2026-01-01T12:00:00Z"}]}
+LONG_READY = {"conditions": [_CONDITION | {"lastTransitionTime": "2026-01-01T11:00:00Z"}]}
 REFUSED = {"conditions": [{"type": "Ready", "status": "False", "reason": "NotGranted", "message": "no grant"}]}
 
 
@@ -56,6 +58,23 @@ def test_waits_for_a_binding_that_is_not_known_yet() -> None:
     assert "not known yet" in early.message
     assert judged(waiting(seconds=5)).release
     assert judge_wait(waiting(seconds=2), {}, (), NOW, timedelta(seconds=2), release_late=False).release
+
+
+def test_waits_for_a_change_that_is_not_known_yet() -> None:
+    """A pod that was held although all that is known was Ready before it came: of something the webhook knows more."""
+    early = judged(waiting(seconds=4), entry(LONG_READY))
+
+    assert (early.release, early.timed_out) == (False, False)
+    assert "not known yet" in early.message
+    assert judged(waiting(seconds=5), entry(LONG_READY)).release
+
+
+def test_waits_for_what_gives_credentials() -> None:
+    """Where EKS's agent does, its oldest binding alone is waited for, as pods use no other."""
+    agent = entry(READY, method="PodIdentity")
+    assert judged(waiting(seconds=5), entry(REFUSED), agent).release
+    assert judged(waiting(seconds=5), entry(REFUSED), entry(None, method="PodIdentity", waitUntilReady=False)).release
+    assert not judged(waiting(seconds=5), entry(READY), entry(REFUSED, method="PodIdentity")).release
 
 
 def test_says_what_it_waits_for() -> None:
