@@ -17,8 +17,9 @@ from trustbind.plan import Change, ChangeKind, Plan
 
 __all__ = ["difference", "leave_unread", "note", "out", "print_difference", "show_plan", "to_json", "to_yaml"]
 
-out = Console(soft_wrap=True, highlight=False, markup=False)
-err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+# No emoji: ":fire:" in an ARN or a subject is no picture.
+out = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
 def note(message: str) -> None:

@@ -186,3 +186,14 @@ def test_stale_principal(cli: Cli) -> None:
 
     assert done.code == 3
     assert "refused (StalePrincipal): statement 1 (Sid 'Ops')" in done.err
+
+
+def test_no_emoji(cli: Cli) -> None:
+    """What stands between two colons stays what it is."""
+    entry = {"issuer": "https://token.actions.githubusercontent.com", "subjects": ["repo:fire:x", "*:bank:y"]}
+    written("b.yaml", binding(federatedSubjects=[entry]))
+
+    done = cli(*ARGUMENTS, "--diff")
+
+    assert "repo:fire:x" in done.out
+    assert "*:bank:y" in done.out
