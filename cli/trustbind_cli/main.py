@@ -13,12 +13,11 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from trustbind import __version__
-from trustbind.annotations import DEFAULT_EXPIRATION_SECONDS, DEFAULT_PREFIX, clamp_expiration
-from trustbind.arns import RoleArn, account_of
+from trustbind.annotations import DEFAULT_EXPIRATION_SECONDS, DEFAULT_PREFIX
+from trustbind.arns import account_of
 from trustbind.errors import AwsError, InvalidValueError, ManifestError, TrustbindError
-from trustbind.identities import Issuer
 from trustbind.plan import DEFAULT_LIMIT, Refusal
-from trustbind_cli import inputs, printing
+from trustbind_cli import arguments, inputs, printing
 from trustbind_cli.printing import note
 from trustbind_webhook.decision import DEFAULT_MOUNT_PATH, InjectionSettings, Skip
 
@@ -158,11 +157,11 @@ def preview_pod(
     from trustbind_cli import preview as previews  # noqa: PLC0415 - each command loads only what it needs
     from trustbind_webhook.compatibility import Compatibility  # noqa: PLC0415 - the same
 
-    objects = _objects(filename)
+    objects = arguments.objects(filename)
     settings = InjectionSettings(
-        annotation_prefix=_prefix(annotation_prefix),
-        mount_path=_mount_path(token_mount_path),
-        token_expiration_seconds=_expiration(token_expiration),
+        annotation_prefix=arguments.prefix(annotation_prefix),
+        mount_path=arguments.mount_path(token_mount_path),
+        token_expiration_seconds=arguments.expiration(token_expiration),
         region=region,
         sts_regional_endpoints=sts_regional_endpoints,
     )
@@ -215,9 +214,9 @@ def preview_trust(
     """
     from trustbind_cli import preview  # noqa: PLC0415 - each command loads only what it needs
 
-    role = _role(role_arn)
-    where = _issuer(issuer)
-    objects = _objects(filename)
+    role = arguments.role(role_arn)
+    where = arguments.issuer(issuer)
+    objects = arguments.objects(filename)
     document = inputs.read_policy(current) if current is not None else None
     planned = preview.preview_trust(objects, role, where, document, limit)
     if not any(role in {b.role, b.source.role if b.source else None} for b in objects.bindings):
@@ -304,9 +303,9 @@ def apply(
     from trustbind_cli import outcomes  # noqa: PLC0415
     from trustbind_operator.iam import AwsAccess  # noqa: PLC0415
 
-    where = _issuer(issuer)
-    also = [_role(text) for text in role_arn or ()]
-    objects = _objects(filename)
+    where = arguments.issuer(issuer)
+    also = [arguments.role(text) for text in role_arn or ()]
+    objects = arguments.objects(filename)
     if not objects.bindings and not also:
         raise ManifestError(filename[0], 0, "there is no RoleBinding in the files, and no --role-arn is given")
     prepared = applying.steps(objects, where, AwsAccess("trustbind-apply"), also)
@@ -374,48 +373,6 @@ def demo(
             f"the demo needs the extra 'localaws' ({error}); install trustbind[localaws], or run 'make demo'"
         ) from None
     raise typer.Exit(show.run(keep=keep))
-
-
-def _objects(files: list[str]) -> inputs.Objects:
-    if files.count("-") > 1:
-        raise InvalidValueError("standard input can be read only once", field="-f")
-    objects = inputs.sort_out(inputs.read_manifests(files))
-    for described, hint in objects.ignored:
-        note(f"{described} is ignored: {hint}")
-    return objects
-
-
-def _role(text: str) -> RoleArn:
-    try:
-        return RoleArn.parse(text)
-    except InvalidValueError as error:
-        raise error.within("--role-arn") from None
-
-
-def _issuer(text: str) -> Issuer:
-    try:
-        return Issuer.parse(text)
-    except InvalidValueError as error:
-        raise error.within("--issuer") from None
-
-
-def _prefix(text: str) -> str:
-    if not text or text.endswith("/") or any(c.isspace() for c in text):
-        raise InvalidValueError(f"{text!r} is not a prefix, such as {DEFAULT_PREFIX}", field="--annotation-prefix")
-    return text
-
-
-def _mount_path(text: str) -> str:
-    if not text.startswith("/") or ":" in text:
-        raise InvalidValueError(f"{text!r} is not an absolute path in a container", field="--token-mount-path")
-    return text
-
-
-def _expiration(seconds: int) -> int:
-    clamped = clamp_expiration(seconds)
-    if clamped != seconds:
-        note(f"--token-expiration: {seconds} is out of range, so {clamped} is used")
-    return clamped
 
 
 def _tell_refusals(refusals: tuple[Refusal, ...]) -> None:
