@@ -207,28 +207,35 @@ def preview_trust(
 ) -> None:
     """Print the trust document that the bindings in the files lead to.
 
-    Exit code 3, and a sentence, when it does not fit or cannot be written.
+    Exit code 3, and a sentence, when it does not fit or cannot be written, when no binding names the role, and when
+    the files do not tell enough: a binding with a selector needs the ServiceAccounts among them, and a RoleGrant with
+    a selector the Namespace. With RoleGrants in the files, what none covers is refused and left out.
 
     Example: trustbind preview trust -f bindings.yaml --role-arn arn:aws:iam::444455556666:role/app
     --issuer https://oidc.eks.eu-central-1.amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF --diff
     """
-    from trustbind_cli import preview  # noqa: PLC0415 - each command loads only what it needs
+    from trustbind_cli import preview, verdicts  # noqa: PLC0415 - each command loads only what it needs
 
     role = arguments.role(role_arn)
     where = arguments.issuer(issuer)
     objects = arguments.objects(filename)
     document = inputs.read_policy(current) if current is not None else None
     planned = preview.preview_trust(objects, role, where, document, limit)
-    if not any(role in {b.role, b.source.role if b.source else None} for b in objects.bindings):
-        note(f"no RoleBinding in the files names {role}")
+    about = [b for b in objects.bindings if role in verdicts.roles_of(b)]
+    not_ours = [sentence for b in about if (sentence := verdicts.by_agent(b))]
+    for warning in verdicts.dangers(about):
+        note(f"warning: {warning}")
     if diff:
         printing.show_plan(planned)
     else:
         document_out = planned.document.to_json_object()
         print(printing.to_json(document_out) if output is TrustOutput.JSON else printing.to_yaml(document_out).rstrip())
-    if planned.refusals:
-        if not diff:
-            _tell_refusals(planned.refusals)
+    if planned.refusals and not diff:
+        _tell_refusals(planned.refusals)
+    unnamed = verdicts.unnamed(objects, role)
+    for sentence in (*not_ours, *([unnamed] if unnamed else [])):
+        note(f"trustbind: {sentence}")
+    if planned.refusals or not_ours or unnamed:
         raise typer.Exit(REFUSED)
 
 
@@ -297,6 +304,11 @@ def apply(
     files wants are removed, all others are kept. AWSAccounts in the files say how to reach other accounts. With
     RoleGrants in the files, only what they cover is written.
 
+    A binding with a selector needs the ServiceAccounts among the files, and a RoleGrant with a selector the Namespace.
+    Without them, the roles of that binding are not written at all, and the exit code is 3.
+
+    A chain is opened from its far end: a source role lets nobody in before the target role lets the source role in.
+
     Example: trustbind apply -f bindings.yaml -f accounts.yaml --issuer https://oidc.example.com --dry-run
     """
     from trustbind_cli import apply as applying  # noqa: PLC0415 - boto3 takes long to load
@@ -312,23 +324,21 @@ def apply(
     if output is TextOutput.TEXT:
         for step in prepared:
             outcomes.show(step)
-    todo = [s for s in prepared if isinstance(s, applying.Step) and not s.is_empty and not s.is_stopped]
+    todo = applying.to_do(prepared)
     if not dry_run and todo and not yes:
         if output is TextOutput.JSON:
             raise InvalidValueError("-o json cannot ask; add --yes or --dry-run")
         typer.confirm(f"Write {len(todo)} trust polic{'y' if len(todo) == 1 else 'ies'}?", abort=True, err=True)
     results = {r.role: r for r in prepared if isinstance(r, applying.Result)}
     if not dry_run:
-        results |= {step.role: applying.carry_out(step) for step in todo}
+        results |= applying.carry_out(prepared)
     if output is TextOutput.JSON:
         print(printing.to_json([outcomes.as_json(s, results) for s in prepared]))
     elif not dry_run:
-        for result in results.values():
-            if result.problem is None:
-                note(f"{result.role}: written and read back" if result.written else f"{result.role}: done")
+        outcomes.tell_done(results.values())
     if outcomes.tell_problems(results.values()):
         raise typer.Exit(1)
-    if any(outcomes.refusals_of(step) for step in prepared):
+    if any(outcomes.refusals_of(step) for step in prepared) or any(r.waiting for r in results.values()):
         raise typer.Exit(REFUSED)
 
 

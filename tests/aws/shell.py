@@ -74,7 +74,7 @@ class Shell:
         Args:
             arguments: besides the file and the issuer.
             objects: of the file.
-            how: ``stdin`` as text; ``anonymous`` for nobody's credentials.
+            how: ``stdin`` as text; ``anonymous`` for nobody's credentials; ``env`` for further variables.
         """
         file = self._folder / "objects.yaml"
         file.write_text(yaml.safe_dump_all(objects), encoding="utf-8")
@@ -83,7 +83,8 @@ class Shell:
             [sys.executable, "-m", "trustbind_cli", "apply", "-f", str(file), "--issuer", ISSUER, *arguments],
             env=where
             | {"PATH": os.defpath, "HOME": str(self._folder)}
-            | ({} if how.get("anonymous") else self._identity),
+            | ({} if how.get("anonymous") else self._identity)
+            | how.get("env", {}),
             input=how.get("stdin", ""),
             capture_output=True,
             text=True,

@@ -126,8 +126,8 @@ def test_role_that_no_binding_names(cli: Cli) -> None:
 
     done = cli(*ARGUMENTS, "--current", current(OPS))
 
-    assert done.code == 0
-    assert done.err == f"no RoleBinding in the files names {ROLE}\n"
+    assert done.code == 3
+    assert f"no RoleBinding in the files names {ROLE}" in done.err
     assert json.loads(done.out)["Statement"] == [OPS]
 
 
