@@ -146,6 +146,9 @@ def preview_pod(
         str, typer.Option(metavar="ID", help="Account of roles that are given by name alone.")
     ] = "",
     role_partition: Annotated[str, typer.Option(help="Partition of such roles.")] = "aws",
+    require_injected: Annotated[
+        bool, typer.Option("--require-injected", help="Exit with 1 when a pod is not injected.")
+    ] = False,
     output: Annotated[PodOutput, typer.Option("-o", "--output", help="Pods, or the patches.")] = PodOutput.YAML,
 ) -> None:
     """Print each pod as it would be stored; why one is not injected goes to standard error.
@@ -188,6 +191,8 @@ def preview_pod(
             print(printing.to_json([p.pod for p in pods]))
         case PodOutput.PATCH:
             print(printing.to_json([p.operations for p in pods]))
+    if require_injected and not all(p.is_injected for p in pods):
+        raise typer.Exit(1)
 
 
 @preview_app.command("trust")
@@ -219,7 +224,7 @@ def preview_trust(
     role = arguments.role(role_arn)
     where = arguments.issuer(issuer)
     objects = arguments.objects(filename)
-    document = inputs.read_policy(current) if current is not None else None
+    document = inputs.read_policy(current, role) if current is not None else None
     planned = preview.preview_trust(objects, role, where, document, limit)
     about = [b for b in objects.bindings if role in verdicts.roles_of(b)]
     not_ours = [sentence for b in about if (sentence := verdicts.by_agent(b))]
@@ -262,6 +267,9 @@ def evaluate(
 ) -> None:
     """Print Allow or Deny, and why. Exit code 0 for Allow, 1 for Deny.
 
+    The keys aws:PrincipalArn and aws:PrincipalAccount come from the principal, unless --context gives them; the ARN
+    of a role's session does not tell aws:PrincipalArn.
+
     Example: trustbind evaluate --policy trust.json --action sts:AssumeRoleWithWebIdentity
     --principal arn:aws:iam::444455556666:oidc-provider/oidc.example.com --token token.jwt
     """
@@ -270,7 +278,8 @@ def evaluate(
 
     document = inputs.read_policy(policy)
     claims = inputs.read_token(token) if token is not None else None
-    request = evaluation.request_of(principal, action, evaluation.context_of(context or (), claims))
+    given = evaluation.context_of(context or (), claims)
+    request = evaluation.request_of(principal, action, given)
     decision = decide(document.to_json_object(), request)
     if output is TextOutput.JSON:
         print(printing.to_json(evaluation.as_json(decision)))
@@ -278,8 +287,8 @@ def evaluate(
         print(evaluation.explain(decision))
     if claims is not None:
         note("note: the token's signature and expiry were not verified; only its claims were read")
-    elif not request.context and not decision.allowed:
-        note("note: the request was evaluated with no condition keys at all; give --token, or --context KEY=VALUE")
+    for text in evaluation.notes(document, request, decision, given):
+        note(text)
     if not decision.allowed:
         raise typer.Exit(1)
 

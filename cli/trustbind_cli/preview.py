@@ -46,6 +46,11 @@ class PodPreview:
     operations: list[Operation]
     pod: dict[str, Any]
 
+    @property
+    def is_injected(self) -> bool:
+        """Whether the pod has, or will have, all that it should; one that has it already lacks nothing."""
+        return isinstance(self.outcome, Inject) or self.outcome.reason is SkipReason.ALREADY_INJECTED
+
 
 def read_config_map(name: str) -> Mapping[Key, Entry]:
     """Return what the ConfigMap in a file says of accounts, as the webhook reads it (compatibility.configMapNamespace).

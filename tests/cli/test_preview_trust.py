@@ -197,3 +197,16 @@ def test_no_emoji(cli: Cli) -> None:
 
     assert "repo:fire:x" in done.out
     assert "*:bank:y" in done.out
+
+
+@pytest.mark.parametrize(("arn", "code"), [(ROLE, 0), (f"{ROLE}-2", 2)])
+def test_current_of_another_role(cli: Cli, arn: str, code: int) -> None:
+    """What ``aws iam get-role`` printed of another role is refused."""
+    role = {"Arn": arn, "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [OPS]}}
+    Path("role.json").write_text(json.dumps({"Role": role}), encoding="utf-8")
+    written("b.yaml", binding())
+
+    done = cli(*ARGUMENTS, "--current", "role.json")
+
+    assert done.code == code
+    assert done.err == (f"trustbind: role.json: it holds the role {arn}, and --role-arn is {ROLE}\n" if code else "")
