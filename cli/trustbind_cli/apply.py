@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from trustbind.accounts import AwsAccount, DriftPolicy
@@ -16,7 +16,7 @@ from trustbind.plan import Desired, Plan, Refusal, plan, withheld
 from trustbind.reasons import TrustReason
 from trustbind.source_policies import policy_name, targets_of
 from trustbind.statements import FederatedKey, WebIdentityKey, is_owned, sid_of, subjects_of
-from trustbind_cli.failures import is_of_the_caller
+from trustbind_cli.failures import is_of_the_caller, own_account
 from trustbind_cli.inputs import Objects
 from trustbind_cli.preview import desired_for
 from trustbind_cli.verdicts import Verdicts, by_agent, judge, roles_of
@@ -185,7 +185,7 @@ def carry_out(prepared: Sequence[Outcome], *, patience: Patience = DEFAULT_PATIE
     for step in to_do(prepared):
         closed = _closed(step.chains, results)
         held = hold(step, closed)
-        done = Result(step.role) if held.is_empty else _carry_out(held, patience)
+        done = _carry_out(held, patience)
         results[step.role] = replace(done, waiting=closed)
     return results
 
@@ -213,6 +213,8 @@ def hold(step: Step, waiting: Mapping[BindingRef, RoleArn]) -> Step:
 
 
 def _carry_out(step: Step, patience: Patience) -> Result:
+    if step.is_empty:
+        return Result(step.role, applied=frozenset(step.plan.applied))
     try:
         if step.provider is not None:
             apply_provider(step.access, step.provider, step.desired.issuer, manage=step.account.manage_provider)
@@ -276,19 +278,6 @@ def _from_the_far_end(bindings: Iterable[RoleBinding], also: Iterable[RoleArn]) 
     return ordered
 
 
-class _OwnAccount:
-    """The caller's own account id, asked once and only when somebody needs it."""
-
-    def __init__(self, aws: AwsAccess) -> None:
-        self._ask: Callable[[], str] = lambda: aws.direct().caller()[0]
-        self._known: str | None = None
-
-    def id(self) -> str:
-        if self._known is None:
-            self._known = self._ask()
-        return self._known
-
-
 class _Planner:
     """Plans for one role after another, each from what AWS has."""
 
@@ -297,10 +286,11 @@ class _Planner:
         self._issuer = issuer
         self._aws = aws
         self._verdicts = verdicts
-        self._own = _OwnAccount(aws)
+        self._own = ""
 
     def step(self, role: RoleArn, before: Mapping[RoleArn, Outcome]) -> Step:
         """Return the step for a role; ``before`` has those for the target roles of its chains."""
+        self._own = self._own or own_account(self._aws)
         issuer = self._issuer
         account = self._account(role)
         access = self._access(account)
@@ -329,9 +319,9 @@ class _Planner:
         account = self._objects.aws_accounts.get(role.account_id)
         if account is not None:
             return account
-        if self._own.id() != role.account_id:
+        if self._own != role.account_id:
             raise InvalidValueError(
-                f"account {role.account_id} is not the one you are in ({self._own.id()}), and the files hold no "
+                f"account {role.account_id} is not the one you are in ({self._own}), and the files hold no "
                 "AWSAccount for it; add one with spec.accountId and spec.managerRoleArn"
             )
         return AwsAccount(role.account_id, role.account_id)

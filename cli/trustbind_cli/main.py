@@ -227,20 +227,19 @@ def preview_trust(
     document = inputs.read_policy(current, role) if current is not None else None
     planned = preview.preview_trust(objects, role, where, document, limit)
     about = [b for b in objects.bindings if role in verdicts.roles_of(b)]
-    not_ours = [sentence for b in about if (sentence := verdicts.by_agent(b))]
+    not_ours = [s for s in (*map(verdicts.by_agent, about), verdicts.unnamed(objects, role)) if s]
     for warning in verdicts.dangers(about):
         note(f"warning: {warning}")
     if diff:
-        printing.show_plan(planned)
+        printing.show_plan(planned, refused=bool(not_ours))
     else:
         document_out = planned.document.to_json_object()
         print(printing.to_json(document_out) if output is TrustOutput.JSON else printing.to_yaml(document_out).rstrip())
     if planned.refusals and not diff:
         _tell_refusals(planned.refusals)
-    unnamed = verdicts.unnamed(objects, role)
-    for sentence in (*not_ours, *([unnamed] if unnamed else [])):
+    for sentence in not_ours:
         note(f"trustbind: {sentence}")
-    if planned.refusals or not_ours or unnamed:
+    if planned.refusals or not_ours:
         raise typer.Exit(REFUSED)
 
 

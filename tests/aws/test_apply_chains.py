@@ -118,6 +118,7 @@ def test_what_stands_stays(shell: Shell) -> None:
     shell.role(OWN_ROLE)
     objects = (binding("feed", **OVER), account())
     shell.apply("--yes", objects=objects)
+    shell.aws.reset_calls()
     shell.aws.unreachable(ACCOUNT_B)
 
     done = shell.apply("--yes", objects=objects, env={"AWS_MAX_ATTEMPTS": "1"})
@@ -125,6 +126,7 @@ def test_what_stands_stays(shell: Shell) -> None:
     shell.aws.clear_faults()
     assert done.code == FAILED
     assert "remove statement" not in done.out
+    assert policies(shell) == []
     assert shell.subjects(OWN_ROLE) == READER
 
 

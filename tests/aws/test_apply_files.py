@@ -124,15 +124,38 @@ def test_no_such_profile(shell: Shell) -> None:
     )
 
 
-def test_broken_configuration(shell: Shell, tmp_path: Path) -> None:
-    """So is a configuration that is none."""
-    (tmp_path / "config").write_text("x = [\n", encoding="utf-8")
-    env = {"AWS_CONFIG_FILE": str(tmp_path / "config")}
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        ({"AWS_CONFIG_FILE": "broken"}, "the AWS configuration cannot be used: Unable to parse config file"),
+        ({"AWS_ACCESS_KEY_ID": "half"}, "the AWS configuration cannot be used: Partial credentials found in env"),
+        ({"AWS_CONFIG_FILE": "process"}, "there are no AWS credentials to be had: Error when retrieving credentials"),
+        ({"AWS_CONFIG_FILE": "profile"}, 'the AWS configuration cannot be used: The source_profile "gone"'),
+        ({"AWS_ENDPOINT_URL": "nonsense", "AWS_PROFILE": "keys", "AWS_CONFIG_FILE": "keys"}, "Invalid endpoint"),
+        (
+            {"AWS_ROLE_ARN": OWN_ROLE, "AWS_WEB_IDENTITY_TOKEN_FILE": "gone"},
+            "the AWS configuration cannot be used: [Errno 2] No such file or directory",
+        ),
+    ],
+)
+def test_broken_configuration(shell: Shell, tmp_path: Path, env: dict[str, str], said: str) -> None:
+    """What keeps the caller from having credentials at all is one sentence, however many roles, and never a trace."""
+    files = {
+        "broken": "x = [\n",
+        "process": "[default]\ncredential_process = /bin/false\n",
+        "profile": f"[default]\nrole_arn = {OWN_ROLE}\nsource_profile = gone\n",
+        "keys": "[profile keys]\naws_access_key_id = a\naws_secret_access_key = b\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    known = {k: str(tmp_path / v) if k.endswith("_FILE") else v for k, v in env.items()}
 
-    done = shell.apply("--yes", objects=(binding("b"), account()), anonymous=True, env=env)
+    done = shell.apply("--yes", objects=(binding("b"), binding("own", OWN_ROLE), account()), anonymous=True, env=known)
 
     assert done.code == FAILED
-    assert done.err.startswith("trustbind: the AWS configuration cannot be used: Unable to parse config file")
+    assert len(done.err.splitlines()) == 1
+    assert done.err.startswith("trustbind: ")
+    assert said in done.err
 
 
 @pytest.mark.parametrize("fault", ["throttle", "deny", "unreachable"])
