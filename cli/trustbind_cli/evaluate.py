@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
+from trustbind.documents import TrustDocument
 from trustbind.errors import InvalidValueError
 from trustbind.evaluation import Caller, Decision, Request
 
-__all__ = ["as_json", "context_of", "explain", "request_of"]
+__all__ = ["as_json", "context_of", "explain", "notes", "request_of"]
+
+_ARN_KEY: Final = "aws:PrincipalArn"
 
 
 def request_of(principal: str, action: str, context: Mapping[str, list[str]]) -> Request:
-    """Return the request to evaluate.
+    """Return the request to evaluate: with the keys that AWS fills from the caller, where ``context`` has none.
 
     Raises:
         InvalidValueError: the principal or the action is not one.
@@ -24,7 +27,9 @@ def request_of(principal: str, action: str, context: Mapping[str, list[str]]) ->
     service, colon, name = action.partition(":")
     if not (service and colon and name) or any(c.isspace() for c in action):
         raise InvalidValueError(f"{action!r} is not an action, such as sts:AssumeRoleWithWebIdentity", field="--action")
-    return Request(caller, action, context)
+    lowered = {key.lower() for key in context}
+    of_caller = {key: values for key, values in caller.keys().items() if key.lower() not in lowered}
+    return Request(caller, action, of_caller | dict(context))
 
 
 def context_of(pairs: Iterable[str], claims: Mapping[str, Any] | None) -> dict[str, list[str]]:
@@ -44,6 +49,39 @@ def context_of(pairs: Iterable[str], claims: Mapping[str, Any] | None) -> dict[s
     context = _from_token(claims) if claims is not None else {}
     lowered = {key.lower() for key in given}
     return {key: values for key, values in context.items() if key.lower() not in lowered} | given
+
+
+def notes(policy: TrustDocument, request: Request, decision: Decision, context: Mapping[str, list[str]]) -> list[str]:
+    """Return what should be said about the keys of the request: none given, or one that could not be known.
+
+    Args:
+        policy: what was evaluated.
+        request: with the caller's own keys.
+        decision: the answer.
+        context: the keys that were given, by hand or by a token.
+    """
+    said: list[str] = []
+    if not context and _is_by_condition(policy, decision):
+        without = "but the caller's" if request.context else "at all"
+        said.append(
+            f"note: the request was evaluated with no condition keys {without}; give --token, or --context KEY=VALUE"
+        )
+    given = {key.lower() for key in request.context}
+    if request.caller.is_session and _ARN_KEY.lower() not in given and _ARN_KEY.lower() in policy.to_json().lower():
+        said.append(
+            f"note: {_ARN_KEY} is the ARN of the session's role with its path, which {request.caller.identifier} does "
+            f"not tell; give --context {_ARN_KEY}=ARN"
+        )
+    return said
+
+
+def _is_by_condition(policy: TrustDocument, decision: Decision) -> bool:
+    """Return whether a condition kept the caller out: one that failed, or the one of a statement that denies."""
+    if decision.allowed:
+        return False
+    if decision.statement is not None:
+        return "Condition" in policy.statements[decision.statement.index]
+    return decision.failure is not None and decision.failure.element == "Condition"
 
 
 def explain(decision: Decision) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from trustbind import accounts as aws_accounts
 from trustbind import bindings, grants
 from trustbind.accounts import AwsAccount
+from trustbind.arns import RoleArn
 from trustbind.bindings import RoleBinding
 from trustbind.documents import TrustDocument
 from trustbind.errors import InvalidValueError, ManifestError
@@ -133,19 +134,27 @@ def texts(manifest: Manifest, member: str) -> dict[str, str]:
     return dict(value)
 
 
-def read_policy(name: str) -> TrustDocument:
+def read_policy(name: str, of: RoleArn | None = None) -> TrustDocument:
     """Return the trust document in a file: the document itself, or what ``aws iam get-role`` prints.
 
+    Args:
+        name: of the file.
+        of: whose trust policy is meant, where that matters.
+
     Raises:
-        ManifestError: the file cannot be read or holds no trust document.
+        ManifestError: the file cannot be read, holds no trust document, or that of another role.
     """
+    other = str(of or "")
     try:
         document = TrustDocument.parse(_text(name))
         role = document.extra.get("Role")
         if not document.statements and isinstance(role, Mapping) and "AssumeRolePolicyDocument" in role:
             document = TrustDocument.parse(role["AssumeRolePolicyDocument"])
+            other = str(role.get("Arn", of or ""))
     except InvalidValueError as error:
         raise ManifestError(name, 0, str(error)) from None
+    if of is not None and other != str(of):
+        raise ManifestError(name, 0, f"it holds the role {other}, and --role-arn is {of}")
     if not document.statements and (others := sorted(document.extra.keys() - {"Id"})):
         raise ManifestError(name, 0, f"not a trust policy: it has {others[0]!r}, and no Statement")
     return document

@@ -13,12 +13,11 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from trustbind import __version__
-from trustbind.annotations import DEFAULT_EXPIRATION_SECONDS, DEFAULT_PREFIX, clamp_expiration
-from trustbind.arns import RoleArn, account_of
+from trustbind.annotations import DEFAULT_EXPIRATION_SECONDS, DEFAULT_PREFIX
+from trustbind.arns import account_of
 from trustbind.errors import AwsError, InvalidValueError, ManifestError, TrustbindError
-from trustbind.identities import Issuer
 from trustbind.plan import DEFAULT_LIMIT, Refusal
-from trustbind_cli import inputs, printing
+from trustbind_cli import arguments, inputs, printing
 from trustbind_cli.printing import note
 from trustbind_webhook.decision import DEFAULT_MOUNT_PATH, InjectionSettings, Skip
 
@@ -75,7 +74,7 @@ IssuerUrl = Annotated[str, typer.Option("--issuer", metavar="URL", help="The clu
 def main() -> NoReturn:
     """Run the command line; never shows a trace for a user's mistake."""
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, prog_name="trustbind")  # also under python -m
         sys.stdout.flush()
     except typer.Exit as stop:
         sys.exit(stop.exit_code)
@@ -147,6 +146,9 @@ def preview_pod(
         str, typer.Option(metavar="ID", help="Account of roles that are given by name alone.")
     ] = "",
     role_partition: Annotated[str, typer.Option(help="Partition of such roles.")] = "aws",
+    require_injected: Annotated[
+        bool, typer.Option("--require-injected", help="Exit with 1 when a pod is not injected.")
+    ] = False,
     output: Annotated[PodOutput, typer.Option("-o", "--output", help="Pods, or the patches.")] = PodOutput.YAML,
 ) -> None:
     """Print each pod as it would be stored; why one is not injected goes to standard error.
@@ -158,11 +160,11 @@ def preview_pod(
     from trustbind_cli import preview as previews  # noqa: PLC0415 - each command loads only what it needs
     from trustbind_webhook.compatibility import Compatibility  # noqa: PLC0415 - the same
 
-    objects = _objects(filename)
+    objects = arguments.objects(filename)
     settings = InjectionSettings(
-        annotation_prefix=_prefix(annotation_prefix),
-        mount_path=_mount_path(token_mount_path),
-        token_expiration_seconds=_expiration(token_expiration),
+        annotation_prefix=arguments.prefix(annotation_prefix),
+        mount_path=arguments.mount_path(token_mount_path),
+        token_expiration_seconds=arguments.expiration(token_expiration),
         region=region,
         sts_regional_endpoints=sts_regional_endpoints,
     )
@@ -189,6 +191,8 @@ def preview_pod(
             print(printing.to_json([p.pod for p in pods]))
         case PodOutput.PATCH:
             print(printing.to_json([p.operations for p in pods]))
+    if require_injected and not all(p.is_injected for p in pods):
+        raise typer.Exit(1)
 
 
 @preview_app.command("trust")
@@ -208,28 +212,34 @@ def preview_trust(
 ) -> None:
     """Print the trust document that the bindings in the files lead to.
 
-    Exit code 3, and a sentence, when it does not fit or cannot be written.
+    Exit code 3, and a sentence, when it does not fit or cannot be written, when no binding names the role, and when
+    the files do not tell enough: a binding with a selector needs the ServiceAccounts among them, and a RoleGrant with
+    a selector the Namespace. With RoleGrants in the files, what none covers is refused and left out.
 
     Example: trustbind preview trust -f bindings.yaml --role-arn arn:aws:iam::444455556666:role/app
     --issuer https://oidc.eks.eu-central-1.amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF --diff
     """
-    from trustbind_cli import preview  # noqa: PLC0415 - each command loads only what it needs
+    from trustbind_cli import preview, verdicts  # noqa: PLC0415 - each command loads only what it needs
 
-    role = _role(role_arn)
-    where = _issuer(issuer)
-    objects = _objects(filename)
-    document = inputs.read_policy(current) if current is not None else None
+    role = arguments.role(role_arn)
+    where = arguments.issuer(issuer)
+    objects = arguments.objects(filename)
+    document = inputs.read_policy(current, role) if current is not None else None
     planned = preview.preview_trust(objects, role, where, document, limit)
-    if not any(role in {b.role, b.source.role if b.source else None} for b in objects.bindings):
-        note(f"no RoleBinding in the files names {role}")
+    about = [b for b in objects.bindings if role in verdicts.roles_of(b)]
+    not_ours = [s for s in (*map(verdicts.by_agent, about), verdicts.unnamed(objects, role)) if s]
+    for warning in verdicts.dangers(about):
+        note(f"warning: {warning}")
     if diff:
-        printing.show_plan(planned)
+        printing.show_plan(planned, refused=bool(not_ours))
     else:
         document_out = planned.document.to_json_object()
         print(printing.to_json(document_out) if output is TrustOutput.JSON else printing.to_yaml(document_out).rstrip())
-    if planned.refusals:
-        if not diff:
-            _tell_refusals(planned.refusals)
+    if planned.refusals and not diff:
+        _tell_refusals(planned.refusals)
+    for sentence in not_ours:
+        note(f"trustbind: {sentence}")
+    if planned.refusals or not_ours:
         raise typer.Exit(REFUSED)
 
 
@@ -256,6 +266,9 @@ def evaluate(
 ) -> None:
     """Print Allow or Deny, and why. Exit code 0 for Allow, 1 for Deny.
 
+    The keys aws:PrincipalArn and aws:PrincipalAccount come from the principal, unless --context gives them; the ARN
+    of a role's session does not tell aws:PrincipalArn.
+
     Example: trustbind evaluate --policy trust.json --action sts:AssumeRoleWithWebIdentity
     --principal arn:aws:iam::444455556666:oidc-provider/oidc.example.com --token token.jwt
     """
@@ -264,7 +277,8 @@ def evaluate(
 
     document = inputs.read_policy(policy)
     claims = inputs.read_token(token) if token is not None else None
-    request = evaluation.request_of(principal, action, evaluation.context_of(context or (), claims))
+    given = evaluation.context_of(context or (), claims)
+    request = evaluation.request_of(principal, action, given)
     decision = decide(document.to_json_object(), request)
     if output is TextOutput.JSON:
         print(printing.to_json(evaluation.as_json(decision)))
@@ -272,8 +286,8 @@ def evaluate(
         print(evaluation.explain(decision))
     if claims is not None:
         note("note: the token's signature and expiry were not verified; only its claims were read")
-    elif not request.context and not decision.allowed:
-        note("note: the request was evaluated with no condition keys at all; give --token, or --context KEY=VALUE")
+    for text in evaluation.notes(document, request, decision, given):
+        note(text)
     if not decision.allowed:
         raise typer.Exit(1)
 
@@ -298,38 +312,41 @@ def apply(
     files wants are removed, all others are kept. AWSAccounts in the files say how to reach other accounts. With
     RoleGrants in the files, only what they cover is written.
 
+    A binding with a selector needs the ServiceAccounts among the files, and a RoleGrant with a selector the Namespace.
+    Without them, the roles of that binding are not written at all, and the exit code is 3.
+
+    A chain is opened from its far end: a source role lets nobody in before the target role lets the source role in.
+
     Example: trustbind apply -f bindings.yaml -f accounts.yaml --issuer https://oidc.example.com --dry-run
     """
     from trustbind_cli import apply as applying  # noqa: PLC0415 - boto3 takes long to load
     from trustbind_cli import outcomes  # noqa: PLC0415
     from trustbind_operator.iam import AwsAccess  # noqa: PLC0415
 
-    where = _issuer(issuer)
-    also = [_role(text) for text in role_arn or ()]
-    objects = _objects(filename)
+    where = arguments.issuer(issuer)
+    also = [arguments.role(text) for text in role_arn or ()]
+    objects = arguments.objects(filename)
     if not objects.bindings and not also:
         raise ManifestError(filename[0], 0, "there is no RoleBinding in the files, and no --role-arn is given")
     prepared = applying.steps(objects, where, AwsAccess("trustbind-apply"), also)
     if output is TextOutput.TEXT:
         for step in prepared:
             outcomes.show(step)
-    todo = [s for s in prepared if isinstance(s, applying.Step) and not s.is_empty and not s.is_stopped]
+    todo = applying.to_do(prepared)
     if not dry_run and todo and not yes:
         if output is TextOutput.JSON:
             raise InvalidValueError("-o json cannot ask; add --yes or --dry-run")
         typer.confirm(f"Write {len(todo)} trust polic{'y' if len(todo) == 1 else 'ies'}?", abort=True, err=True)
     results = {r.role: r for r in prepared if isinstance(r, applying.Result)}
     if not dry_run:
-        results |= {step.role: applying.carry_out(step) for step in todo}
+        results |= applying.carry_out(prepared)
     if output is TextOutput.JSON:
         print(printing.to_json([outcomes.as_json(s, results) for s in prepared]))
     elif not dry_run:
-        for result in results.values():
-            if result.problem is None:
-                note(f"{result.role}: written and read back" if result.written else f"{result.role}: done")
+        outcomes.tell_done(results.values())
     if outcomes.tell_problems(results.values()):
         raise typer.Exit(1)
-    if any(outcomes.refusals_of(step) for step in prepared):
+    if any(outcomes.refusals_of(step) for step in prepared) or any(r.waiting for r in results.values()):
         raise typer.Exit(REFUSED)
 
 
@@ -374,48 +391,6 @@ def demo(
             f"the demo needs the extra 'localaws' ({error}); install trustbind[localaws], or run 'make demo'"
         ) from None
     raise typer.Exit(show.run(keep=keep))
-
-
-def _objects(files: list[str]) -> inputs.Objects:
-    if files.count("-") > 1:
-        raise InvalidValueError("standard input can be read only once", field="-f")
-    objects = inputs.sort_out(inputs.read_manifests(files))
-    for described, hint in objects.ignored:
-        note(f"{described} is ignored: {hint}")
-    return objects
-
-
-def _role(text: str) -> RoleArn:
-    try:
-        return RoleArn.parse(text)
-    except InvalidValueError as error:
-        raise error.within("--role-arn") from None
-
-
-def _issuer(text: str) -> Issuer:
-    try:
-        return Issuer.parse(text)
-    except InvalidValueError as error:
-        raise error.within("--issuer") from None
-
-
-def _prefix(text: str) -> str:
-    if not text or text.endswith("/") or any(c.isspace() for c in text):
-        raise InvalidValueError(f"{text!r} is not a prefix, such as {DEFAULT_PREFIX}", field="--annotation-prefix")
-    return text
-
-
-def _mount_path(text: str) -> str:
-    if not text.startswith("/") or ":" in text:
-        raise InvalidValueError(f"{text!r} is not an absolute path in a container", field="--token-mount-path")
-    return text
-
-
-def _expiration(seconds: int) -> int:
-    clamped = clamp_expiration(seconds)
-    if clamped != seconds:
-        note(f"--token-expiration: {seconds} is out of range, so {clamped} is used")
-    return clamped
 
 
 def _tell_refusals(refusals: tuple[Refusal, ...]) -> None:

@@ -6,25 +6,32 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from trustbind.arns import RoleArn
-from trustbind.errors import AwsError
+from trustbind.bindings import BindingRef
+from trustbind.errors import AwsError, TrustbindError
 from trustbind.plan import Refusal
+from trustbind.reasons import TrustReason
 from trustbind_cli import printing
 from trustbind_cli.apply import Result, Step
-from trustbind_operator.failures import account_failure
+from trustbind_cli.failures import is_of_the_caller, sentence
 
-__all__ = ["as_json", "refusals_of", "show", "tell_problems"]
+__all__ = ["as_json", "refusals_of", "show", "tell_done", "tell_problems"]
 
 
 def refusals_of(step: Step | Result) -> tuple[Refusal, ...]:
     """Return what is refused in one role, by the plan or before it, and what is of no use yet."""
-    return (*step.plan.refusals, *step.refusals, *step.hindrances) if isinstance(step, Step) else ()
+    if isinstance(step, Result):
+        return step.refusals
+    waiting = (Refusal(ref, TrustReason.PENDING, _waits(ref, target)) for ref, target in step.waiting.items())
+    return (*step.plan.refusals, *step.refusals, *step.hindrances, *waiting)
 
 
 def show(step: Step | Result) -> None:
-    """Print what will be done in one role; nothing for a role that could not be read."""
-    if not isinstance(step, Step):
+    """Print what will be done in one role; of a role that was not read, what the files alone refuse."""
+    if isinstance(step, Result):
+        if step.refusals:
+            printing.show_refused(step.role, step.refusals)
         return
-    printing.show_plan(step.plan, refused=bool(step.refusals))
+    printing.show_plan(step.plan, refused=bool(step.refusals or step.waiting))
     provider = step.provider
     if provider is not None and not provider.is_empty and step.account.manage_provider:
         verb = "create the OIDC provider" if provider.create else "add to the OIDC provider"
@@ -36,6 +43,8 @@ def show(step: Step | Result) -> None:
         printing.out.print(f"  refused ({refusal.reason}): {refusal.message}")
     for hindrance in step.hindrances:
         printing.out.print(f"  not yet ({hindrance.reason}): {hindrance.message}")
+    for ref, target in step.waiting.items():
+        printing.out.print(f"  not yet: {_waits(ref, target)}")
 
 
 def as_json(step: Step | Result, results: Mapping[RoleArn, Result]) -> dict[str, Any]:
@@ -51,27 +60,47 @@ def as_json(step: Step | Result, results: Mapping[RoleArn, Result]) -> dict[str,
             "document": planned.document.to_json_object(),
             "size": planned.size,
             "limit": planned.limit,
-            "refusals": [
-                {"binding": str(r.binding) if r.binding else None, "reason": r.reason.value, "message": r.message}
-                for r in refusals_of(step)
-            ],
         }
+    shown["refusals"] = [
+        {"binding": str(r.binding) if r.binding else None, "reason": r.reason.value, "message": r.message}
+        for r in refusals_of(step)
+    ]
+    if result is not None and result.waiting:
+        shown["notYet"] = [_waits(ref, target) for ref, target in result.waiting.items()]
     shown["written"] = result.written if result is not None else 0
     if result is not None and result.problem is not None:
-        shown["problem"] = _sentence(result)
+        shown["problem"] = _sentence(result.problem)
     return shown
+
+
+def tell_done(results: Iterable[Result]) -> None:
+    """Say what was written, and which chains were not opened after all."""
+    for result in results:
+        if result.is_done:
+            printing.note(f"{result.role}: written and read back" if result.written else f"{result.role}: done")
+        for ref, target in result.waiting.items():
+            printing.note(f"{result.role}: not yet: {_waits(ref, target)}")
 
 
 def tell_problems(results: Iterable[Result]) -> bool:
     """Say what went wrong, and return whether anything did."""
     failed = [result for result in results if result.problem is not None]
-    for result in failed:
-        printing.note(f"trustbind: {result.role}: {_sentence(result)}")
+    told = [
+        _sentence(result.problem)
+        if isinstance(result.problem, AwsError) and is_of_the_caller(result.problem)
+        else f"{result.role}: {_sentence(result.problem)}"
+        for result in failed
+    ]
+    for text in dict.fromkeys(told):  # what is true of the caller is said once, whatever the number of roles
+        printing.note(f"trustbind: {text}")
     return bool(failed)
 
 
-def _sentence(result: Result) -> str:
-    problem = result.problem
-    if isinstance(problem, AwsError) and problem.operation.startswith("sts:"):
-        return account_failure(problem)[1]  # with what to check
+def _waits(ref: BindingRef, target: RoleArn) -> str:
+    return f"{ref} waits for {target}"
+
+
+def _sentence(problem: TrustbindError | Refusal | None) -> str:
+    if isinstance(problem, AwsError):
+        return sentence(problem)
     return problem.message if isinstance(problem, Refusal) else str(problem)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -10,14 +10,16 @@ import msgspec
 
 from trustbind.annotations import AnnotationKeys
 from trustbind.arns import RoleArn
+from trustbind.bindings import RoleBinding
 from trustbind.claims import Claim, claims_on
 from trustbind.documents import EMPTY, TrustDocument
 from trustbind.errors import InvalidValueError, ManifestError
 from trustbind.identities import Issuer
 from trustbind.manifests import Manifest
-from trustbind.plan import Desired, Plan, plan
+from trustbind.plan import Desired, Plan, plan, withheld
 from trustbind.reasons import SkipReason
 from trustbind_cli.inputs import DEFAULT_NAMESPACE, Objects, read_manifests, texts
+from trustbind_cli.verdicts import judge
 from trustbind_webhook.compatibility import Compatibility, Entry, Key, read_config
 from trustbind_webhook.decision import Account, Inject, InjectionSettings, Skip, decide
 from trustbind_webhook.patch import Operation, applied, patch
@@ -43,6 +45,11 @@ class PodPreview:
     outcome: Inject | Skip
     operations: list[Operation]
     pod: dict[str, Any]
+
+    @property
+    def is_injected(self) -> bool:
+        """Whether the pod has, or will have, all that it should; one that has it already lacks nothing."""
+        return isinstance(self.outcome, Inject) or self.outcome.reason is SkipReason.ALREADY_INJECTED
 
 
 def read_config_map(name: str) -> Mapping[Key, Entry]:
@@ -101,14 +108,20 @@ def preview_pods(objects: Objects, settings: InjectionSettings, further: Compati
 
 
 def preview_trust(objects: Objects, role: RoleArn, issuer: Issuer, current: TrustDocument | None, limit: int) -> Plan:
-    """Return how the role's trust policy would change."""
-    return plan(current or EMPTY, desired_for(objects, role, issuer), limit)
+    """Return how the role's trust policy would change, with what the files refuse, or do not tell."""
+    verdicts = judge(objects)
+    desired = desired_for(verdicts.allowed, objects, role, issuer)
+    planned = plan(current or EMPTY, desired, limit)
+    planned = replace(planned, refusals=(*verdicts.refused.get(role, ()), *planned.refusals))
+    for refusal in verdicts.unclear.get(role, ()):
+        planned = withheld(planned, desired, refusal)
+    return planned
 
 
-def desired_for(objects: Objects, role: RoleArn, issuer: Issuer) -> Desired:
-    """Return everything that the bindings of the files want in the trust policy of ``role``."""
+def desired_for(bindings: Iterable[RoleBinding], objects: Objects, role: RoleArn, issuer: Issuer) -> Desired:
+    """Return everything that these bindings of the files want in the trust policy of ``role``."""
     claims: list[Claim] = []
-    for binding in objects.bindings:
+    for binding in bindings:
         claims += claims_on(role, binding, objects.labels_in(binding.ref.namespace))
     return Desired(role, issuer, tuple(claims))
 

@@ -13,12 +13,24 @@ import yaml
 from rich.console import Console
 from rich.text import Text
 
-from trustbind.plan import Change, ChangeKind, Plan
+from trustbind.arns import RoleArn
+from trustbind.plan import Change, ChangeKind, Plan, Refusal
 
-__all__ = ["difference", "leave_unread", "note", "out", "print_difference", "show_plan", "to_json", "to_yaml"]
+__all__ = [
+    "difference",
+    "leave_unread",
+    "note",
+    "out",
+    "print_difference",
+    "show_plan",
+    "show_refused",
+    "to_json",
+    "to_yaml",
+]
 
-out = Console(soft_wrap=True, highlight=False, markup=False)
-err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+# No emoji: ":fire:" in an ARN or a subject is no picture.
+out = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
 def note(message: str) -> None:
@@ -89,6 +101,14 @@ def show_plan(planned: Plan, console: Console = out, *, refused: bool = False) -
         console.print(Text("  near the limit: use another role, or raise the quota", style="yellow"))
     for refusal in planned.refusals:
         console.print(Text(f"  refused ({refusal.reason}): {refusal.message}", style="red"))
+
+
+def show_refused(role: RoleArn, refusals: Iterable[Refusal]) -> None:
+    """Print what is refused about a role that was not looked at."""
+    out.print(Text(str(role), style="bold"))
+    out.print("  nothing is written")
+    for refusal in refusals:
+        out.print(Text(f"  refused ({refusal.reason}): {refusal.message}", style="red"))
 
 
 _STYLES = {ChangeKind.ADDED: "green", ChangeKind.CHANGED: "yellow", ChangeKind.REMOVED: "red"}

@@ -42,8 +42,10 @@ def claims_on(role: RoleArn, binding: RoleBinding, accounts: Mapping[str, Mappin
 
     Returns:
         One claim for the accounts or the source role, and after it one for each other issuer and audience. None when
-        the binding is about other roles, or names nobody.
+        the binding is about other roles, or names nobody, or uses EKS Pod Identity, which does without.
     """
+    if binding.method is Method.POD_IDENTITY:
+        return ()
     claims: list[Claim] = []
     source = binding.source.role if binding.method is Method.ASSUME_ROLE and binding.source else None
     subjects = binding.subjects(accounts)

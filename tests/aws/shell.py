@@ -76,11 +76,11 @@ class Shell:
         Args:
             arguments: besides the file and the issuer.
             objects: of the file.
-            how: ``stdin`` as text; ``anonymous`` for nobody's credentials.
+            how: ``stdin`` as text; ``anonymous`` for nobody's credentials; ``env`` for further variables.
         """
         done = subprocess.run(
             self._command(objects, *arguments),
-            env=self._environment({} if how.get("anonymous") else self._identity),
+            env=self._environment({} if how.get("anonymous") else self._identity) | how.get("env", {}),
             input=how.get("stdin", ""),
             capture_output=True,
             text=True,

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
 from aws.shell import Shell, account, binding, document, grant, is_ours
-from trustbind_cli.demo.world import ACCOUNT_A, ACCOUNT_B, ISSUER, MANAGER_ROLE, TARGET_ROLE, world
-from trustbind_localaws import LocalAws, TokenIssuer
+from trustbind_cli.demo.world import ACCOUNT_A, ACCOUNT_B, ISSUER, MANAGER_ROLE, TARGET_ROLE
 
 ACCOUNT_C: Final = "777788889999"
 OWN_ROLE: Final = f"arn:aws:iam::{ACCOUNT_A}:role/own"
@@ -20,26 +17,6 @@ PROVIDER: Final = f"arn:aws:iam::{ACCOUNT_B}:oidc-provider/{ISSUER.removeprefix(
 GITHUB: Final = "https://token.actions.githubusercontent.com"
 
 DONE, FAILED, WRONG, REFUSED, STOPPED = 0, 1, 2, 3, 130
-
-
-@pytest.fixture(scope="module")
-def jwks() -> dict[str, Any]:
-    """Return the issuer's keys; made once, since that takes time."""
-    return TokenIssuer(ISSUER).jwks()
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[LocalAws]:
-    """Return the module's local AWS."""
-    with LocalAws() as running:
-        yield running
-
-
-@pytest.fixture
-def shell(server: LocalAws, jwks: dict[str, Any], tmp_path: Path) -> Shell:
-    """Return a shell in the beginning's world."""
-    server.reset()
-    return Shell(server, world(jwks), tmp_path)
 
 
 def test_dry_run(shell: Shell) -> None:
@@ -304,33 +281,3 @@ def test_unreachable_account(shell: Shell) -> None:
     assert done.code == FAILED
     assert f"trustbind: arn:aws:iam::{ACCOUNT_C}:role/far: " in done.err
     assert shell.subjects() == ["system:serviceaccount:team-a:reader"]
-
-
-def test_no_credentials(shell: Shell) -> None:
-    """Without credentials there is one sentence, and no trace."""
-    done = shell.apply("--yes", objects=(binding("b"), account()), anonymous=True)
-
-    assert done.code == FAILED
-    assert len(done.err.splitlines()) == 1
-    assert "credentials" in done.err
-
-
-def test_chain(shell: Shell) -> None:
-    """A chain is written from its far end, with the source role's permission; without it both ends are closed."""
-    shell.role(OWN_ROLE)
-    over: dict[str, Any] = {"method": "AssumeRole", "source": {"roleArn": OWN_ROLE}, "externalId": "a-1"}
-
-    planned = shell.apply("--dry-run", objects=(binding("b", **over), account()))
-    assert f"allow it to assume (inline policy): {TARGET_ROLE}" in planned.out
-    done = shell.apply("--yes", objects=(binding("b", **over), account()))
-
-    assert done.code == DONE, done.err
-    roles = [call.resource for call in shell.aws.calls(operation="UpdateAssumeRolePolicy")]
-    assert roles == ["s3-reader", OWN_ROLE.rpartition("/")[2]]
-    assert shell.subjects(OWN_ROLE) == ["system:serviceaccount:team-a:reader"]
-    again = shell.apply("--dry-run", objects=(binding("b", **over), account()))
-    assert again.out.count("nothing to do") == 2
-
-    shell.apply("--yes", "--role-arn", OWN_ROLE, "--role-arn", TARGET_ROLE, objects=(account(),))
-    assert shell.subjects(OWN_ROLE) == []
-    assert not any(is_ours(s) for s in shell.statements())

@@ -165,3 +165,78 @@ def test_policy_from_standard_input_or_the_aws_cli(cli: Cli) -> None:
     assert cli(*arguments, *GOOD, stdin=json.dumps(POLICY).encode()).code == 0
     role = {"Role": {"AssumeRolePolicyDocument": POLICY}}
     assert cli(*arguments, *GOOD, stdin=json.dumps(role).encode()).code == 0
+
+
+SOURCE = "arn:aws:iam::111122223333:role/base/feed"
+ROOT = {"AWS": "arn:aws:iam::111122223333:root"}
+ASSUME = ("evaluate", "--policy", "root.json", "--action", "sts:AssumeRole")
+
+
+def via_root(key: str = "aws:PrincipalArn", value: str = SOURCE, **statement: Any) -> None:
+    """Write what ``trustedAs: AccountRoot`` becomes: trust in an account, with a condition on who it is."""
+    allow = {"Effect": "Allow", "Principal": ROOT, "Action": "sts:AssumeRole"} | statement
+    allow["Condition"] = {"StringEquals": {key: value}}
+    Path("root.json").write_text(json.dumps({"Version": "2012-10-17", "Statement": [allow]}), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("principal", "key", "value", "code"),
+    [
+        (SOURCE, "aws:PrincipalArn", SOURCE, 0),
+        (SOURCE, "aws:principalarn", SOURCE, 0),
+        (f"{SOURCE}-2", "aws:PrincipalArn", SOURCE, 1),
+        ("arn:aws:iam::111122223333:user/ann", "aws:PrincipalArn", "arn:aws:iam::111122223333:user/ann", 0),
+        (SOURCE, "aws:PrincipalAccount", "111122223333", 0),
+        ("111122223333", "aws:PrincipalAccount", "111122223333", 0),
+        ("111122223333", "aws:PrincipalArn", SOURCE, 1),
+        ("arn:aws:sts::111122223333:assumed-role/feed/s", "aws:PrincipalAccount", "111122223333", 0),
+    ],
+)
+def test_keys_of_the_caller(cli: Cli, principal: str, key: str, value: str, code: int) -> None:
+    """AWS fills these keys from who calls, and so does this."""
+    via_root(key, value)
+
+    done = cli(*ASSUME, "--principal", principal)
+
+    assert (done.code, done.out.splitlines()[0]) == (code, "Deny" if code else "Allow")
+
+
+def test_keys_that_are_given_count(cli: Cli) -> None:
+    """What is given by hand beats what the principal tells, whatever the case of the key."""
+    via_root()
+
+    assert cli(*ASSUME, "--principal", f"{SOURCE}-2", "--context", f"AWS:principalARN={SOURCE}").code == 0
+    assert cli(*ASSUME, "--principal", SOURCE, "--context", "aws:PrincipalArn=other").code == 1
+
+
+def test_path_of_a_session(cli: Cli) -> None:
+    """The ARN of a session has lost the path of its role, so that has to be given."""
+    via_root()
+    session = ("--principal", "arn:aws:sts::111122223333:assumed-role/feed/s")
+
+    without, given = cli(*ASSUME, *session), cli(*ASSUME, *session, "--context", f"aws:PrincipalArn={SOURCE}")
+
+    assert without.code == 1
+    assert "note: aws:PrincipalArn is the ARN of the session's role with its path, which arn:aws:sts::" in without.err
+    assert (given.code, given.err) == (0, "")
+
+
+def test_note_on_keys_only_where_they_decide(cli: Cli) -> None:
+    """Who is refused for what they are, or what they do, is not told to give keys."""
+    via_root()
+    other = cli(*ASSUME, "--principal", "arn:aws:iam::444455556666:role/x")
+    action = cli("evaluate", "--policy", "root.json", "--action", "sts:TagSession", "--principal", SOURCE)
+    key = cli(*ASSUME, "--principal", f"{SOURCE}-2")
+
+    assert (other.code, other.err) == (1, "")
+    assert (action.code, action.err) == (1, "")
+    assert "with no condition keys but the caller's" in key.err
+
+
+def test_note_on_keys_of_a_deny(cli: Cli) -> None:
+    """A condition of a statement that denies has decided, too."""
+    via_root("aws:PrincipalAccount", "111122223333", Effect="Deny")
+
+    done = cli(*ASSUME, "--principal", SOURCE)
+
+    assert "no condition keys but the caller's" in done.err

@@ -317,3 +317,28 @@ def test_what_was_looked_for_in_vain(cli: Cli) -> None:
             "checkout, but a binding is for accounts of its own namespace"
         )
     ]
+
+
+@pytest.mark.parametrize("output", ["yaml", "json", "patch"])
+def test_require_injected(cli: Cli, output: str) -> None:
+    """In a pipeline, a pod that gets no role can be a failure; what is printed stays the same."""
+    written("good.yaml", account(), pod())
+    written("bad.yaml", account(), pod(), pod("other", serviceAccountName="other"))
+
+    arguments = ("preview", "pod", "-o", output, "-f")
+
+    assert cli(*arguments, "good.yaml", "--require-injected").code == 0
+    required, plain = cli(*arguments, "bad.yaml", "--require-injected"), cli(*arguments, "bad.yaml")
+    assert (required.code, plain.code) == (1, 0)
+    assert (required.out, required.err) == (plain.out, plain.err)
+
+
+def test_require_injected_is_met_by_what_is_there(cli: Cli) -> None:
+    """A pod that has everything already lacks nothing."""
+    written("once.yaml", account(), pod())
+    Path("twice.yaml").write_text(cli("preview", "pod", "-f", "once.yaml").out, encoding="utf-8")
+
+    done = cli("preview", "pod", "-f", "twice.yaml", "-f", written("account.yaml", account()), "--require-injected")
+
+    assert "AlreadyInjected" in done.err
+    assert done.code == 0

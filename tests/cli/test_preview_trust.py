@@ -126,8 +126,8 @@ def test_role_that_no_binding_names(cli: Cli) -> None:
 
     done = cli(*ARGUMENTS, "--current", current(OPS))
 
-    assert done.code == 0
-    assert done.err == f"no RoleBinding in the files names {ROLE}\n"
+    assert done.code == 3
+    assert f"no RoleBinding in the files names {ROLE}" in done.err
     assert json.loads(done.out)["Statement"] == [OPS]
 
 
@@ -186,3 +186,27 @@ def test_stale_principal(cli: Cli) -> None:
 
     assert done.code == 3
     assert "refused (StalePrincipal): statement 1 (Sid 'Ops')" in done.err
+
+
+def test_no_emoji(cli: Cli) -> None:
+    """What stands between two colons stays what it is."""
+    entry = {"issuer": "https://token.actions.githubusercontent.com", "subjects": ["repo:fire:x", "*:bank:y"]}
+    written("b.yaml", binding(federatedSubjects=[entry]))
+
+    done = cli(*ARGUMENTS, "--diff")
+
+    assert "repo:fire:x" in done.out
+    assert "*:bank:y" in done.out
+
+
+@pytest.mark.parametrize(("arn", "code"), [(ROLE, 0), (f"{ROLE}-2", 2)])
+def test_current_of_another_role(cli: Cli, arn: str, code: int) -> None:
+    """What ``aws iam get-role`` printed of another role is refused."""
+    role = {"Arn": arn, "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [OPS]}}
+    Path("role.json").write_text(json.dumps({"Role": role}), encoding="utf-8")
+    written("b.yaml", binding())
+
+    done = cli(*ARGUMENTS, "--current", "role.json")
+
+    assert done.code == code
+    assert done.err == (f"trustbind: role.json: it holds the role {arn}, and --role-arn is {ROLE}\n" if code else "")

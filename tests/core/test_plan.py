@@ -334,6 +334,13 @@ def test_claims_of_web_identity() -> None:
     assert claims_on(SOURCE, binding, {}) == ()
 
 
+def test_claims_of_pod_identity() -> None:
+    """A binding by EKS Pod Identity claims nothing in a trust policy; associations are all that it gets."""
+    binding = dataclasses.replace(BINDING, method=Method.POD_IDENTITY)
+
+    assert claims_on(ROLE, binding, {}) == ()
+
+
 def test_claims_of_a_chain() -> None:
     """A chain lets the subjects into the source role and the source role into the target, which has the conditions."""
     binding = dataclasses.replace(

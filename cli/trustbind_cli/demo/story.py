@@ -96,7 +96,7 @@ def run(*, keep: bool = False) -> int:
     Raises:
         DemoError: a process did not start.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, emoji=False)
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="trustbind-demo-"))
     started: list[Process] = []

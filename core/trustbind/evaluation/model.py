@@ -73,6 +73,25 @@ class Caller:
             "a 12-digit account id, or a service such as ec2.amazonaws.com."
         )
 
+    @property
+    def is_session(self) -> bool:
+        """Whether this is a session of a role, whose ARN does not tell the role's path."""
+        return ":assumed-role/" in self.identifier
+
+    def keys(self) -> Mapping[str, Sequence[str]]:
+        """Return the condition keys that AWS fills from who calls, as far as the identifier tells them.
+
+        Of a session, ``aws:PrincipalArn`` is the role's ARN with its path, which is not known; of an account that is
+        given by its id alone, it is nothing (IAM User Guide, "AWS global condition context keys", Properties of the
+        principal).
+        """
+        if self.kind is not PrincipalKind.AWS:
+            return {}
+        if _ACCOUNT.fullmatch(self.identifier):
+            return {"aws:PrincipalAccount": (self.identifier,)}
+        known = {"aws:PrincipalAccount": (self.identifier.split(":")[4],)}
+        return known if self.is_session else {"aws:PrincipalArn": (self.identifier,)} | known
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
