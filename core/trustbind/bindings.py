@@ -21,7 +21,7 @@ from trustbind.arns import RoleArn
 from trustbind.errors import InvalidValueError
 from trustbind.federation import FederatedSubjects, RawFederatedSubjects, federated_of
 from trustbind.identities import DEFAULT_AUDIENCE, Subject, audience_of
-from trustbind.schema import Metadata, Strict, converted, region_of
+from trustbind.schema import Metadata, Strict, converted, nearest, region_of
 from trustbind.selectors import LabelSelector, RawSelector, selector_of
 
 __all__ = [
@@ -329,12 +329,7 @@ def _conditions(raw: list[_Condition] | None, method: Method) -> tuple[ExtraCond
     for index, condition in enumerate(raw or ()):
         field = f"spec.conditions[{index}]"
         if not _OPERATOR.fullmatch(condition.operator):
-            problem = (
-                "ForAllValues is true when the key is absent, so it protects nothing; use ForAnyValue"
-                if condition.operator.startswith("ForAllValues")
-                else f"{condition.operator!r} is not a condition operator of IAM"
-            )
-            raise InvalidValueError(problem, field=f"{field}.operator")
+            raise InvalidValueError(_no_operator(condition.operator), field=f"{field}.operator")
         if not _CONDITION_KEY.fullmatch(condition.key) or ":" not in condition.key:
             raise InvalidValueError(
                 f"{condition.key!r} is not a condition key, such as aws:SourceIp", field=f"{field}.key"
@@ -348,6 +343,19 @@ def _conditions(raw: list[_Condition] | None, method: Method) -> tuple[ExtraCond
             )
         result.append(ExtraCondition(condition.operator, condition.key, tuple(dict.fromkeys(condition.values))))
     return tuple(sorted(result))
+
+
+def _no_operator(text: str) -> str:
+    """Return the sentence about a condition operator that is none of those that can be had."""
+    from trustbind.evaluation.operators import OPERATORS  # noqa: PLC0415 - only a mistake needs it
+
+    if text.startswith("ForAllValues"):
+        return "ForAllValues is true when the key is absent, so it protects nothing; use ForAnyValue"
+    base = text.removeprefix("ForAnyValue:").removesuffix("IfExists")
+    near = nearest(base, OPERATORS)
+    if meant := text.replace(base, near) if near and near != base else near:
+        return f"{text!r} is not a condition operator of IAM; did you mean {meant}?"
+    return f"{text!r} is not a condition operator of IAM"
 
 
 def _is_ready(status: _Status | None, generation: int) -> bool:

@@ -28,6 +28,7 @@ _MAX_ISSUER: Final = 255  # IAM API reference, CreateOpenIDConnectProvider, Url
 _MAX_AUDIENCE: Final = 255  # IAM API reference, CreateOpenIDConnectProvider, ClientIDList
 _AUDIENCE = re.compile(rf"[!-~]{{1,{_MAX_AUDIENCE}}}")
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?", re.ASCII)
+_OF_THE_CLUSTER: Final = "read the cluster's with 'kubectl get --raw /.well-known/openid-configuration'"
 _DUAL_STACK = re.compile(r"oidc-eks\.([a-z0-9-]+)\.api\.aws", re.ASCII)
 
 
@@ -84,8 +85,12 @@ class Issuer:
     url: str
 
     @classmethod
-    def parse(cls, text: str) -> Issuer:
+    def parse(cls, text: str, *, advice: str = _OF_THE_CLUSTER) -> Issuer:
         """Return the issuer with this URL.
+
+        Args:
+            text: the URL.
+            advice: where it is to be found, told when ``text`` is no URL of the kind.
 
         Raises:
             InvalidValueError: IAM would not take it as an OIDC provider (IAM API reference,
@@ -93,10 +98,7 @@ class Issuer:
                 dual-stack host, which never appears in a token.
         """
         if not text.startswith("https://"):
-            raise InvalidValueError(
-                f"{text!r} is not an issuer URL: IAM takes only https:// URLs; read the cluster's with "
-                "'kubectl get --raw /.well-known/openid-configuration'"
-            )
+            raise InvalidValueError(f"{text!r} is not an issuer URL: IAM takes only https:// URLs; {advice}")
         if len(text) > _MAX_ISSUER:
             raise InvalidValueError(f"the issuer URL has {len(text)} characters; IAM takes at most {_MAX_ISSUER}")
         if not text.isascii() or any(c.isspace() for c in text):
