@@ -297,11 +297,20 @@ def _check_accounts(namespace: str, spec: _Spec) -> None:
 def _check_method(spec: _Spec, role: RoleArn) -> None:
     if spec.federated_subjects and Method(spec.method) is not Method.WEB_IDENTITY:
         raise InvalidValueError("goes only with method WebIdentity", field="spec.federatedSubjects")
+    if spec.conditions and Method(spec.method) is Method.POD_IDENTITY:
+        raise InvalidValueError("goes not with method PodIdentity: no trust policy is written", field="spec.conditions")
     if Method(spec.method) is Method.ASSUME_ROLE:
         if spec.source is None:
             raise InvalidValueError("required with method AssumeRole: the role to start from", field="spec.source")
         if spec.source.role_arn == str(role):
             raise InvalidValueError("is the target role itself", field="spec.source.roleArn")
+        source = _role(spec.source.role_arn, "spec.source.roleArn")
+        if source.partition != role.partition:
+            raise InvalidValueError(
+                f"is in partition {source.partition} and the target in {role.partition}; "
+                "no role can be assumed across partitions",
+                field="spec.source.roleArn",
+            )
         if spec.session and (spec.session.duration_seconds or 0) > MAX_CHAINED_SESSION_SECONDS:
             raise InvalidValueError(
                 f"AWS caps a chained session at {MAX_CHAINED_SESSION_SECONDS} seconds",
