@@ -382,6 +382,8 @@ def _objects(files: list[str]) -> inputs.Objects:
     objects = inputs.sort_out(inputs.read_manifests(files))
     for described, hint in objects.ignored:
         note(f"{described} is ignored: {hint}")
+    if objects.unplaced:
+        note(f"no metadata.namespace, so {inputs.DEFAULT_NAMESPACE} is taken: {', '.join(objects.unplaced)}")
     return objects
 
 

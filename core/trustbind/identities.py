@@ -10,7 +10,15 @@ from urllib.parse import urlsplit
 from trustbind.arns import ProviderArn, RoleArn
 from trustbind.errors import InvalidValueError
 
-__all__ = ["DEFAULT_AUDIENCE", "DEFAULT_SERVICE_ACCOUNT", "Issuer", "Subject", "audience_of"]
+__all__ = [
+    "DEFAULT_AUDIENCE",
+    "DEFAULT_SERVICE_ACCOUNT",
+    "Issuer",
+    "Subject",
+    "audience_of",
+    "is_namespace",
+    "is_object_name",
+]
 
 DEFAULT_AUDIENCE: Final = "sts.amazonaws.com"
 """What AWS's SDKs and the EKS webhook use, in every partition including China."""
@@ -46,11 +54,11 @@ class Subject:
         Raises:
             InvalidValueError: a name that Kubernetes would not allow.
         """
-        if not _LABEL.fullmatch(namespace):
+        if not is_namespace(namespace):
             raise InvalidValueError(
                 f"{namespace!r} is not a namespace name (lower-case letters, digits and '-', at most 63)"
             )
-        if len(name) > _MAX_SUBDOMAIN or not _SUBDOMAIN.fullmatch(name):
+        if not is_object_name(name):
             raise InvalidValueError(
                 f"{name!r} is not a service account name (lower-case letters, digits, '-' and '.', at most 253)"
             )
@@ -139,6 +147,16 @@ class Issuer:
 
     def __str__(self) -> str:
         return self.url
+
+
+def is_namespace(text: str) -> bool:
+    """Return whether a namespace can have this name (RFC 1123 label)."""
+    return _LABEL.fullmatch(text) is not None
+
+
+def is_object_name(text: str) -> bool:
+    """Return whether a service account, a pod or an object of ours can have this name (RFC 1123 subdomain)."""
+    return len(text) <= _MAX_SUBDOMAIN and _SUBDOMAIN.fullmatch(text) is not None
 
 
 def audience_of(text: str, *, field: str = "") -> str:

@@ -311,9 +311,10 @@ def test_what_was_looked_for_in_vain(cli: Cli) -> None:
 
     assert done.code == 0
     assert done.err.splitlines() == [
+        "no metadata.namespace, so default is taken: ServiceAccount checkout, Pod web-0",
         (
             "Pod default/web-0 is not injected (NotBound): ServiceAccount default/checkout has no annotation "
             "eks.amazonaws.com/role-arn, and no RoleBinding of namespace default in the files is for it; prod/b names "
             "checkout, but a binding is for accounts of its own namespace"
-        )
+        ),
     ]

@@ -127,7 +127,10 @@ def test_role_that_no_binding_names(cli: Cli) -> None:
     done = cli(*ARGUMENTS, "--current", current(OPS))
 
     assert done.code == 0
-    assert done.err == f"no RoleBinding in the files names {ROLE}\n"
+    assert done.err.splitlines() == [
+        "no metadata.namespace, so default is taken: RoleBinding b",
+        f"no RoleBinding in the files names {ROLE}",
+    ]
     assert json.loads(done.out)["Statement"] == [OPS]
 
 
