@@ -18,7 +18,7 @@ from trustbind.manifests import Manifest
 from trustbind.plan import Desired, Plan, plan
 from trustbind.reasons import SkipReason
 from trustbind_cli.inputs import DEFAULT_NAMESPACE, Objects, read_manifests, texts
-from trustbind_webhook.compatibility import Compatibility, Entry, Key, read_config
+from trustbind_webhook.compatibility import Compatibility, Entry, Key, config_of, read_config
 from trustbind_webhook.decision import Account, Inject, InjectionSettings, Skip, decide
 from trustbind_webhook.patch import Operation, applied, patch
 from trustbind_webhook.pods import Pod, pod_of
@@ -54,9 +54,8 @@ def read_config_map(name: str) -> Mapping[Key, Entry]:
     found = [m for m in read_manifests([name]) if (m.api_version, m.kind) == ("v1", "ConfigMap")]
     if len(found) != 1:
         raise ManifestError(name, 0, f"it has to hold one ConfigMap, and holds {len(found) or 'none'}")
-    data = found[0].body.get("data")
     try:
-        return read_config(str(data.get("config", "")) if isinstance(data, Mapping) else "")
+        return read_config(config_of(found[0].body.get("data")))
     except InvalidValueError as error:
         raise found[0].error(error) from None
 

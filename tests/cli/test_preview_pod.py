@@ -237,6 +237,7 @@ def test_roles_of_the_config_map(cli: Cli) -> None:
         ([{"data": {"config": "{"}}], "not what the EKS pod identity webhook reads"),
         ([{"data": {"config": '{"checkout": {}}'}}], "'checkout' is not namespace/name"),
         ([{}, {}], "it has to hold one ConfigMap, and holds 2"),
+        ([{"data": {"Config": "{}"}}], "ConfigMap m: data: has no key config"),
     ],
 )
 def test_config_map_of_no_use(cli: Cli, documents: list[dict[str, Any]], sentence: str) -> None:

@@ -6,7 +6,7 @@ deliberately different, docs/decisions/0003-compatibility.md says how and why.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from trustbind import annotations, sessions
@@ -96,6 +96,8 @@ class Account:
         annotations: of the families that are read.
         labels: all of them.
         pod_identity: whether EKS Pod Identity is set up for it (the file of identities).
+        role_from: where the annotation with the role came from, when it is not the account's own.
+        findings: sentences about what was ignored on the way to these values.
     """
 
     namespace: str
@@ -103,6 +105,8 @@ class Account:
     annotations: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     pod_identity: bool = False
+    role_from: str = ""
+    findings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,10 +193,10 @@ def decide(
             SkipReason.OPTED_OUT,
             f"the service account {namespace}/{account.name} is annotated trustbind.dev/inject: false",
         )
-    findings: list[str] = []
+    findings: list[str] = [*account.findings]
     choices = _choices(account, bindings, settings, findings)
     if isinstance(choices, Skip):
-        return choices
+        return replace(choices, findings=tuple(findings))
     delivery, role = _delivery(pod, account, choices, settings, findings, namespace=namespace, unique=unique)
     volume = own_volume(pod, delivery)
     if volume is not None and (problem := foreign_volume(volume, delivery)):
@@ -257,7 +261,7 @@ def _choices(
         try:
             role = RoleArn.parse(annotated)
         except InvalidValueError as error:
-            where = f"service account {account.namespace}/{account.name}, annotation {key}"
+            where = account.role_from or f"service account {account.namespace}/{account.name}, annotation {key}"
             return Skip(SkipReason.INVALID_ROLE_ARN, f"{where}: {error}")
         same = sorted((b for b in own if b.role == role), key=lambda b: b.profile != DEFAULT_PROFILE)
         chosen.annotated = role
