@@ -319,3 +319,57 @@ def test_what_was_looked_for_in_vain(cli: Cli) -> None:
             "checkout, but a binding is for accounts of its own namespace"
         ),
     ]
+
+
+@pytest.mark.parametrize(
+    ("selector", "labels", "sentence"),
+    [
+        (
+            {"matchExpressions": [{"key": "tier", "operator": "In", "values": ["batch", "cron"]}]},
+            {},
+            "; default/b selects tier In [batch, cron], and the account has no label tier",
+        ),
+        (
+            {"matchLabels": {"app": "x", "tier": "batch"}},
+            {"app": "x", "tier": "web"},
+            "; default/b selects tier=batch, and the account's label tier is 'web'",
+        ),
+        (
+            {"matchExpressions": [{"key": "legacy", "operator": "DoesNotExist"}]},
+            {"legacy": ""},
+            "; default/b selects legacy DoesNotExist, and the account's label legacy is ''",
+        ),
+    ],
+)
+def test_selector_that_misses(cli: Cli, selector: dict[str, Any], labels: dict[str, str], sentence: str) -> None:
+    """What the account lacks of a selector of its namespace is said."""
+    plain = account()
+    plain["metadata"] |= {"annotations": {}, "labels": labels}
+    bound = binding(serviceAccountSelector=selector)
+    del bound["spec"]["serviceAccountNames"]
+    written("all.yaml", plain, pod(), bound)
+
+    said = cli("preview", "pod", "-f", "all.yaml").err
+
+    assert said.rstrip("\n").endswith(sentence), said
+
+
+def test_name_that_misses(cli: Cli) -> None:
+    """A binding that names nearly this account is said."""
+    plain = account()
+    plain["metadata"]["annotations"] = {}
+    written("all.yaml", plain, pod(), binding(serviceAccountNames=["checkuot", "z"]))
+
+    assert "; default/b names checkuot\n" in cli("preview", "pod", "-f", "all.yaml").err
+
+
+def test_findings_of_a_pod_whose_account_is_missing(cli: Cli) -> None:
+    """They are told beside the reason."""
+    body = pod()
+    body["metadata"]["annotations"] = {"trustbind.dev/inject": "no"}
+    written("all.yaml", body)
+
+    said = cli("preview", "pod", "-f", "all.yaml").err
+
+    assert "(AccountNotFound)" in said
+    assert "annotation trustbind.dev/inject is 'no'" in said

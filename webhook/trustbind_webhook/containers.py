@@ -130,7 +130,10 @@ def _identity_problem(container: Container, delivery: Delivery) -> str:
     if not foreign:
         return ""
     told = f"container {container.name} sets {', '.join(foreign)} itself{_cause(foreign)}"
-    return f"{told}, so the profiles of its account's bindings are not given to it"
+    told += ", so the profiles of its account's bindings are not given to it"
+    if PROFILE in foreign:
+        told += f"; a container may choose one of them in {PROFILE}: {', '.join(sorted(delivery.selectable))}"
+    return told
 
 
 def _other_identity(container: Container, delivery: Delivery) -> str:
