@@ -209,7 +209,7 @@ def decide(
         problem = f"the pod has an annotation {CONFIG_ANNOTATION} of its own; leave it out and let it be added"
         return Skip(SkipReason.VOLUME_CONFLICT, problem, tuple(findings))
     skipped = annotations.skip_containers(pod.annotations, settings.keys.skip_containers)
-    if absent := sorted(skipped - pod.container_names):
+    if skipped and (absent := sorted(skipped - pod.container_names)):
         findings.append(
             f"annotation {settings.keys.skip_containers} names no container of the pod: {', '.join(absent)}"
         )

@@ -168,12 +168,16 @@ def _without_effect(binding: RoleBinding) -> Iterator[str]:
     fields = (
         ("spec.audience", binding.audience != DEFAULT_AUDIENCE),
         ("spec.session.name", bool(binding.session_name)),
-        ("spec.session.durationSeconds", binding.session_duration_seconds is not None),
         ("spec.profile", binding.profile != DEFAULT_PROFILE),
     )
     if said := [name for name, is_said in fields if is_said]:
         verb = "has" if len(said) == 1 else "have"
         yield f"{', '.join(said)} {verb} no effect with method PodIdentity: EKS's agent asks for the credentials"
+    if binding.session_duration_seconds is not None:
+        yield (
+            "spec.session.durationSeconds only counts against a grant's bound with method PodIdentity: EKS decides how "
+            "long a session lasts"
+        )
 
 
 def _check_statements(binding: RoleBinding, issuer: Issuer) -> None:
