@@ -24,6 +24,8 @@ def objects(files: list[str]) -> inputs.Objects:
     found = inputs.sort_out(inputs.read_manifests(files))
     for described, hint in found.ignored:
         note(f"{described} is ignored: {hint}")
+    if found.unplaced:
+        note(f"no metadata.namespace, so {inputs.DEFAULT_NAMESPACE} is taken: {', '.join(found.unplaced)}")
     return found
 
 

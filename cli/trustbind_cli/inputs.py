@@ -20,12 +20,15 @@ from trustbind.documents import TrustDocument
 from trustbind.errors import InvalidValueError, ManifestError
 from trustbind.grants import RoleGrant
 from trustbind.identities import Subject
-from trustbind.manifests import Manifest, read
+from trustbind.manifests import Manifest, check_metadata, read
 from trustbind.schema import API_VERSION
 
 __all__ = ["Objects", "read_manifests", "read_policy", "read_token", "sort_out"]
 
 DEFAULT_NAMESPACE: Final = "default"
+_GROUP: Final = API_VERSION.partition("/")[0]
+_NATIVE: Final = {("v1", "Pod"), ("v1", "ServiceAccount"), ("v1", "Namespace")}
+_NAMESPACED: Final = {("v1", "Pod"), ("v1", "ServiceAccount"), (_GROUP, bindings.KIND)}
 _MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 _JWT_PARTS: Final = 3
 
@@ -41,6 +44,8 @@ class Objects:
         aws_accounts: account id to object.
         grants: all of them.
         ignored: what the files hold besides, described, each with the reason.
+        unplaced: objects without the namespace that a cluster would need to know, described, where it matters: bindings
+            always, since a trust policy names it; others beside objects that have another.
     """
 
     pods: list[Manifest] = field(default_factory=list)
@@ -50,6 +55,7 @@ class Objects:
     grants: list[RoleGrant] = field(default_factory=list)
     namespaces: dict[str, dict[str, str]] = field(default_factory=dict)
     ignored: list[tuple[str, str]] = field(default_factory=list)
+    unplaced: list[str] = field(default_factory=list)
 
     def labels_in(self, namespace: str) -> dict[str, dict[str, str]]:
         """Return name to labels of the namespace's accounts."""
@@ -78,8 +84,13 @@ def sort_out(manifests: Iterable[Manifest]) -> Objects:
     """
     objects = Objects()
     seen: dict[tuple[str, str, str], Manifest] = {}
+    placed: list[Manifest] = []
     for manifest in manifests:
         group = manifest.api_version.partition("/")[0]
+        if group == _GROUP or (group, manifest.kind) in _NATIVE:
+            check_metadata(manifest)
+        if (group, manifest.kind) in _NAMESPACED:
+            placed.append(manifest)
         match (group, manifest.kind):
             case ("v1", "Pod"):
                 objects.pods.append(manifest)
@@ -104,6 +115,8 @@ def sort_out(manifests: Iterable[Manifest]) -> Objects:
                 raise manifest.error(f"kind: there is no {kind} in trustbind.dev")
             case _:
                 objects.ignored.append((manifest.describe(), _why_ignored(group, manifest)))
+    some = any(manifest.namespace not in {"", DEFAULT_NAMESPACE} for manifest in placed)
+    objects.unplaced = [m.describe() for m in placed if not m.namespace and (some or m.api_version == API_VERSION)]
     return objects
 
 

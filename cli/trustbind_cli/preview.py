@@ -18,9 +18,10 @@ from trustbind.identities import Issuer
 from trustbind.manifests import Manifest
 from trustbind.plan import Desired, Plan, plan, withheld
 from trustbind.reasons import SkipReason
+from trustbind.schema import nearest
 from trustbind_cli.inputs import DEFAULT_NAMESPACE, Objects, read_manifests, texts
 from trustbind_cli.verdicts import judge
-from trustbind_webhook.compatibility import Compatibility, Entry, Key, read_config
+from trustbind_webhook.compatibility import Compatibility, Entry, Key, config_of, read_config
 from trustbind_webhook.decision import Account, Inject, InjectionSettings, Skip, decide
 from trustbind_webhook.patch import Operation, applied, patch
 from trustbind_webhook.pods import Pod, pod_of
@@ -61,9 +62,8 @@ def read_config_map(name: str) -> Mapping[Key, Entry]:
     found = [m for m in read_manifests([name]) if (m.api_version, m.kind) == ("v1", "ConfigMap")]
     if len(found) != 1:
         raise ManifestError(name, 0, f"it has to hold one ConfigMap, and holds {len(found) or 'none'}")
-    data = found[0].body.get("data")
     try:
-        return read_config(str(data.get("config", "")) if isinstance(data, Mapping) else "")
+        return read_config(config_of(found[0].body.get("data")))
     except InvalidValueError as error:
         raise found[0].error(error) from None
 
@@ -94,9 +94,9 @@ def preview_pods(objects: Objects, settings: InjectionSettings, further: Compati
         )
         operations = patch(outcome) if isinstance(outcome, Inject) else []
         if isinstance(outcome, Skip) and outcome.reason is SkipReason.ACCOUNT_NOT_FOUND:
-            outcome = Skip(
-                outcome.reason,
-                f"ServiceAccount {namespace}/{pod.account} is not in the files; "
+            outcome = replace(
+                outcome,
+                message=f"ServiceAccount {namespace}/{pod.account} is not in the files; "
                 "add it with -f, so that its annotations can be read",
             )
         if isinstance(outcome, Skip) and outcome.reason is SkipReason.NOT_BOUND and not outcome.message:
@@ -157,7 +157,25 @@ def _not_bound(objects: Objects, namespace: str, name: str, settings: InjectionS
     )
     if elsewhere:
         said += f"; {elsewhere[0]} names {name}, but a binding is for accounts of its own namespace"
-    return said
+    return said + _near_miss(objects, namespace, name)
+
+
+def _near_miss(objects: Objects, namespace: str, name: str) -> str:
+    """Return what keeps the account from the nearest binding of its namespace; empty when there is none near."""
+    own = sorted((b for b in objects.bindings if b.ref.namespace == namespace), key=lambda b: b.ref)
+    named = {other: binding for binding in own for other in binding.service_account_names}
+    if near := nearest(name, named):
+        return f"; {named[near].ref} names {near}"
+    account = _account(objects, namespace, name)
+    labels = account.labels if account else {}
+    for binding in own:
+        if binding.selector is not None:
+            wanted, key = binding.selector.unmet(labels)
+            has = (
+                f"the account's label {key} is {labels[key]!r}" if key in labels else f"the account has no label {key}"
+            )
+            return f"; {binding.ref} selects {wanted}, and {has}"
+    return ""
 
 
 def _described(manifest: Manifest, namespace: str) -> str:

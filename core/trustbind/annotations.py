@@ -24,6 +24,7 @@ __all__ = [
     "AnnotationKeys",
     "audience",
     "clamp_expiration",
+    "inject",
     "is_opted_out",
     "skip_containers",
     "sts_regional_endpoints",
@@ -75,6 +76,14 @@ class AnnotationKeys:
 def is_opted_out(annotations: Mapping[str, str]) -> bool:
     """Return whether ``trustbind.dev/inject`` says false."""
     return annotations.get(INJECT, "").strip() in _FALSE
+
+
+def inject(annotations: Mapping[str, str]) -> str:
+    """Return the finding about a ``trustbind.dev/inject`` that says nothing; empty when it is absent or plain."""
+    text = annotations.get(INJECT)
+    if text is None or text.strip() in _TRUE | _FALSE:
+        return ""
+    return f'annotation {INJECT} is {text[:40]!r}, which is neither "true" nor "false"; it is ignored'
 
 
 def clamp_expiration(seconds: int) -> int:

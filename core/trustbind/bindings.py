@@ -21,7 +21,7 @@ from trustbind.arns import RoleArn
 from trustbind.errors import InvalidValueError
 from trustbind.federation import FederatedSubjects, RawFederatedSubjects, federated_of
 from trustbind.identities import DEFAULT_AUDIENCE, Subject, audience_of
-from trustbind.schema import Metadata, Strict, converted, region_of
+from trustbind.schema import Metadata, Strict, converted, nearest, region_of
 from trustbind.selectors import LabelSelector, RawSelector, selector_of
 
 __all__ = [
@@ -297,11 +297,20 @@ def _check_accounts(namespace: str, spec: _Spec) -> None:
 def _check_method(spec: _Spec, role: RoleArn) -> None:
     if spec.federated_subjects and Method(spec.method) is not Method.WEB_IDENTITY:
         raise InvalidValueError("goes only with method WebIdentity", field="spec.federatedSubjects")
+    if spec.conditions and Method(spec.method) is Method.POD_IDENTITY:
+        raise InvalidValueError("goes not with method PodIdentity: no trust policy is written", field="spec.conditions")
     if Method(spec.method) is Method.ASSUME_ROLE:
         if spec.source is None:
             raise InvalidValueError("required with method AssumeRole: the role to start from", field="spec.source")
         if spec.source.role_arn == str(role):
             raise InvalidValueError("is the target role itself", field="spec.source.roleArn")
+        source = _role(spec.source.role_arn, "spec.source.roleArn")
+        if source.partition != role.partition:
+            raise InvalidValueError(
+                f"is in partition {source.partition} and the target in {role.partition}; "
+                "no role can be assumed across partitions",
+                field="spec.source.roleArn",
+            )
         if spec.session and (spec.session.duration_seconds or 0) > MAX_CHAINED_SESSION_SECONDS:
             raise InvalidValueError(
                 f"AWS caps a chained session at {MAX_CHAINED_SESSION_SECONDS} seconds",
@@ -329,12 +338,7 @@ def _conditions(raw: list[_Condition] | None, method: Method) -> tuple[ExtraCond
     for index, condition in enumerate(raw or ()):
         field = f"spec.conditions[{index}]"
         if not _OPERATOR.fullmatch(condition.operator):
-            problem = (
-                "ForAllValues is true when the key is absent, so it protects nothing; use ForAnyValue"
-                if condition.operator.startswith("ForAllValues")
-                else f"{condition.operator!r} is not a condition operator of IAM"
-            )
-            raise InvalidValueError(problem, field=f"{field}.operator")
+            raise InvalidValueError(_no_operator(condition.operator), field=f"{field}.operator")
         if not _CONDITION_KEY.fullmatch(condition.key) or ":" not in condition.key:
             raise InvalidValueError(
                 f"{condition.key!r} is not a condition key, such as aws:SourceIp", field=f"{field}.key"
@@ -348,6 +352,19 @@ def _conditions(raw: list[_Condition] | None, method: Method) -> tuple[ExtraCond
             )
         result.append(ExtraCondition(condition.operator, condition.key, tuple(sorted(set(condition.values)))))
     return tuple(sorted(result))
+
+
+def _no_operator(text: str) -> str:
+    """Return the sentence about a condition operator that is none of those that can be had."""
+    from trustbind.evaluation.operators import OPERATORS  # noqa: PLC0415 - only a mistake needs it
+
+    if text.startswith("ForAllValues"):
+        return "ForAllValues is true when the key is absent, so it protects nothing; use ForAnyValue"
+    base = text.removeprefix("ForAnyValue:").removesuffix("IfExists")
+    near = nearest(base, OPERATORS)
+    if meant := text.replace(base, near) if near and near != base else near:
+        return f"{text!r} is not a condition operator of IAM; did you mean {meant}?"
+    return f"{text!r} is not a condition operator of IAM"
 
 
 def _is_ready(status: _Status | None, generation: int) -> bool:

@@ -123,7 +123,8 @@ def too_wide(entries: Iterable[FederatedSubjects]) -> list[str]:
 
 def _issuer(text: str, field: str) -> Issuer:
     try:
-        issuer = Issuer.parse(text)
+        what = "the URL" if "://" in text else "https:// in front"
+        issuer = Issuer.parse(text, advice=f"write {what}, as the token's iss has it")
     except InvalidValueError as error:
         raise error.within(field) from None
     if not _LOWER_CASE_HOST.fullmatch(text):

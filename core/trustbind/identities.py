@@ -10,7 +10,15 @@ from urllib.parse import urlsplit
 from trustbind.arns import ProviderArn, RoleArn
 from trustbind.errors import InvalidValueError
 
-__all__ = ["DEFAULT_AUDIENCE", "DEFAULT_SERVICE_ACCOUNT", "Issuer", "Subject", "audience_of"]
+__all__ = [
+    "DEFAULT_AUDIENCE",
+    "DEFAULT_SERVICE_ACCOUNT",
+    "Issuer",
+    "Subject",
+    "audience_of",
+    "is_namespace",
+    "is_object_name",
+]
 
 DEFAULT_AUDIENCE: Final = "sts.amazonaws.com"
 """What AWS's SDKs and the EKS webhook use, in every partition including China."""
@@ -28,6 +36,7 @@ _MAX_ISSUER: Final = 255  # IAM API reference, CreateOpenIDConnectProvider, Url
 _MAX_AUDIENCE: Final = 255  # IAM API reference, CreateOpenIDConnectProvider, ClientIDList
 _AUDIENCE = re.compile(rf"[!-~]{{1,{_MAX_AUDIENCE}}}")
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?", re.ASCII)
+_OF_THE_CLUSTER: Final = "read the cluster's with 'kubectl get --raw /.well-known/openid-configuration'"
 _DUAL_STACK = re.compile(r"oidc-eks\.([a-z0-9-]+)\.api\.aws", re.ASCII)
 
 
@@ -45,11 +54,11 @@ class Subject:
         Raises:
             InvalidValueError: a name that Kubernetes would not allow.
         """
-        if not _LABEL.fullmatch(namespace):
+        if not is_namespace(namespace):
             raise InvalidValueError(
                 f"{namespace!r} is not a namespace name (lower-case letters, digits and '-', at most 63)"
             )
-        if len(name) > _MAX_SUBDOMAIN or not _SUBDOMAIN.fullmatch(name):
+        if not is_object_name(name):
             raise InvalidValueError(
                 f"{name!r} is not a service account name (lower-case letters, digits, '-' and '.', at most 253)"
             )
@@ -84,8 +93,12 @@ class Issuer:
     url: str
 
     @classmethod
-    def parse(cls, text: str) -> Issuer:
+    def parse(cls, text: str, *, advice: str = _OF_THE_CLUSTER) -> Issuer:
         """Return the issuer with this URL.
+
+        Args:
+            text: the URL.
+            advice: where it is to be found, told when ``text`` is no URL of the kind.
 
         Raises:
             InvalidValueError: IAM would not take it as an OIDC provider (IAM API reference,
@@ -93,10 +106,7 @@ class Issuer:
                 dual-stack host, which never appears in a token.
         """
         if not text.startswith("https://"):
-            raise InvalidValueError(
-                f"{text!r} is not an issuer URL: IAM takes only https:// URLs; read the cluster's with "
-                "'kubectl get --raw /.well-known/openid-configuration'"
-            )
+            raise InvalidValueError(f"{text!r} is not an issuer URL: IAM takes only https:// URLs; {advice}")
         if len(text) > _MAX_ISSUER:
             raise InvalidValueError(f"the issuer URL has {len(text)} characters; IAM takes at most {_MAX_ISSUER}")
         if not text.isascii() or any(c.isspace() for c in text):
@@ -137,6 +147,16 @@ class Issuer:
 
     def __str__(self) -> str:
         return self.url
+
+
+def is_namespace(text: str) -> bool:
+    """Return whether a namespace can have this name (RFC 1123 label)."""
+    return _LABEL.fullmatch(text) is not None
+
+
+def is_object_name(text: str) -> bool:
+    """Return whether a service account, a pod or an object of ours can have this name (RFC 1123 subdomain)."""
+    return len(text) <= _MAX_SUBDOMAIN and _SUBDOMAIN.fullmatch(text) is not None
 
 
 def audience_of(text: str, *, field: str = "") -> str:

@@ -13,8 +13,10 @@ from typing import Any, Final
 import yaml
 
 from trustbind.errors import ManifestError
+from trustbind.identities import is_namespace, is_object_name
+from trustbind.schema import nearest
 
-__all__ = ["Manifest", "documents", "read"]
+__all__ = ["Manifest", "check_metadata", "documents", "read"]
 
 _MAX_DEPTH: Final = 100
 """Levels of nesting; Kubernetes objects have a dozen, and an alias within itself has no end."""
@@ -22,6 +24,27 @@ _MAX_DEPTH: Final = 100
 _MAX_NODES: Final = 1_000_000
 """Values in one document after its aliases are followed: far more than any manifest has, far fewer than it takes to
 fill the memory by aliases of aliases."""
+
+_METADATA: Final = frozenset(
+    {
+        "annotations",
+        "creationTimestamp",
+        "deletionGracePeriodSeconds",
+        "deletionTimestamp",
+        "finalizers",
+        "generateName",
+        "generation",
+        "labels",
+        "managedFields",
+        "name",
+        "namespace",
+        "ownerReferences",
+        "resourceVersion",
+        "selfLink",
+        "uid",
+    }
+)
+"""Fields of ``metadata`` (Kubernetes API reference, "ObjectMeta")."""
 
 _TAG: Final = "tag:yaml.org,2002:"
 _KINDS: Final = {
@@ -102,6 +125,29 @@ def read(text: str, source: str) -> list[Manifest]:
     return manifests
 
 
+def check_metadata(manifest: Manifest) -> None:
+    """Check what the API server would drop in silence, or refuse, of an object's metadata.
+
+    It is for files alone: a later API server may give objects fields that are not known here.
+
+    Raises:
+        ManifestError: there is no such field, or a name is none that Kubernetes allows.
+    """
+    for name in manifest.body.get("metadata") or {}:
+        if name not in _METADATA:
+            near = nearest(name, _METADATA)
+            raise manifest.error(f"metadata: there is no field `{name}`{f'; did you mean {near}?' if near else ''}")
+    if manifest.name and not is_object_name(manifest.name):
+        raise manifest.error(
+            f"metadata.name: {manifest.name!r} is not a name (lower-case letters, digits, '-' and '.', at most 253)"
+        )
+    if manifest.namespace and not is_namespace(manifest.namespace):
+        raise manifest.error(
+            f"metadata.namespace: {manifest.namespace!r} is not a namespace name "
+            "(lower-case letters, digits and '-', at most 63)"
+        )
+
+
 class _ValueError(Exception):
     """A value that a manifest cannot have; its argument is the sentence."""
 
@@ -125,11 +171,18 @@ def documents(text: str, source: str) -> Iterator[tuple[int, Any]]:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         problem = error.problem or error.context or "it cannot be read"
+        if mark and _is_indented_by_tab(text, mark.line):
+            problem = "a tab; indent with spaces"
         raise ManifestError(source, max(number, 1), f"{where}not YAML: {problem}") from None
     except yaml.YAMLError as error:
         raise ManifestError(source, max(number, 1), f"not YAML: {' '.join(str(error).split())}") from None
     except _ValueError as error:
         raise ManifestError(source, number, str(error)) from None
+
+
+def _is_indented_by_tab(text: str, number: int) -> bool:
+    line = (text.splitlines()[number:] or [""])[0]
+    return "\t" in line[: len(line) - len(line.lstrip())]
 
 
 def _shallow_events(text: str) -> Iterator[yaml.Event]:

@@ -35,6 +35,10 @@ class SelectorRequirement:
             case _:
                 return value is None
 
+    def __str__(self) -> str:
+        listed = f" [{', '.join(self.values)}]" if self.values else ""
+        return f"{self.key} {self.operator}{listed}"
+
 
 @dataclass(frozen=True, slots=True)
 class LabelSelector:
@@ -46,6 +50,16 @@ class LabelSelector:
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Return whether ``labels`` are selected."""
         return all(labels.get(k) == v for k, v in self.labels) and all(r.matches(labels) for r in self.requirements)
+
+    def unmet(self, labels: Mapping[str, str]) -> tuple[str, str]:
+        """Return the first thing that ``labels`` do not meet, as it is written, and its key; empty when they do."""
+        for key, value in self.labels:
+            if labels.get(key) != value:
+                return f"{key}={value}", key
+        for requirement in self.requirements:
+            if not requirement.matches(labels):
+                return str(requirement), requirement.key
+        return "", ""
 
 
 class _Expression(Strict, frozen=True):

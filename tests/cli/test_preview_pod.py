@@ -237,6 +237,7 @@ def test_roles_of_the_config_map(cli: Cli) -> None:
         ([{"data": {"config": "{"}}], "not what the EKS pod identity webhook reads"),
         ([{"data": {"config": '{"checkout": {}}'}}], "'checkout' is not namespace/name"),
         ([{}, {}], "it has to hold one ConfigMap, and holds 2"),
+        ([{"data": {"Config": "{}"}}], "ConfigMap m: data: has no key config"),
     ],
 )
 def test_config_map_of_no_use(cli: Cli, documents: list[dict[str, Any]], sentence: str) -> None:
@@ -311,11 +312,12 @@ def test_what_was_looked_for_in_vain(cli: Cli) -> None:
 
     assert done.code == 0
     assert done.err.splitlines() == [
+        "no metadata.namespace, so default is taken: ServiceAccount checkout, Pod web-0",
         (
             "Pod default/web-0 is not injected (NotBound): ServiceAccount default/checkout has no annotation "
             "eks.amazonaws.com/role-arn, and no RoleBinding of namespace default in the files is for it; prod/b names "
             "checkout, but a binding is for accounts of its own namespace"
-        )
+        ),
     ]
 
 
@@ -342,3 +344,57 @@ def test_require_injected_is_met_by_what_is_there(cli: Cli) -> None:
 
     assert "AlreadyInjected" in done.err
     assert done.code == 0
+
+
+@pytest.mark.parametrize(
+    ("selector", "labels", "sentence"),
+    [
+        (
+            {"matchExpressions": [{"key": "tier", "operator": "In", "values": ["batch", "cron"]}]},
+            {},
+            "; default/b selects tier In [batch, cron], and the account has no label tier",
+        ),
+        (
+            {"matchLabels": {"app": "x", "tier": "batch"}},
+            {"app": "x", "tier": "web"},
+            "; default/b selects tier=batch, and the account's label tier is 'web'",
+        ),
+        (
+            {"matchExpressions": [{"key": "legacy", "operator": "DoesNotExist"}]},
+            {"legacy": ""},
+            "; default/b selects legacy DoesNotExist, and the account's label legacy is ''",
+        ),
+    ],
+)
+def test_selector_that_misses(cli: Cli, selector: dict[str, Any], labels: dict[str, str], sentence: str) -> None:
+    """What the account lacks of a selector of its namespace is said."""
+    plain = account()
+    plain["metadata"] |= {"annotations": {}, "labels": labels}
+    bound = binding(serviceAccountSelector=selector)
+    del bound["spec"]["serviceAccountNames"]
+    written("all.yaml", plain, pod(), bound)
+
+    said = cli("preview", "pod", "-f", "all.yaml").err
+
+    assert said.rstrip("\n").endswith(sentence), said
+
+
+def test_name_that_misses(cli: Cli) -> None:
+    """A binding that names nearly this account is said."""
+    plain = account()
+    plain["metadata"]["annotations"] = {}
+    written("all.yaml", plain, pod(), binding(serviceAccountNames=["checkuot", "z"]))
+
+    assert "; default/b names checkuot\n" in cli("preview", "pod", "-f", "all.yaml").err
+
+
+def test_findings_of_a_pod_whose_account_is_missing(cli: Cli) -> None:
+    """They are told beside the reason."""
+    body = pod()
+    body["metadata"]["annotations"] = {"trustbind.dev/inject": "no"}
+    written("all.yaml", body)
+
+    said = cli("preview", "pod", "-f", "all.yaml").err
+
+    assert "(AccountNotFound)" in said
+    assert "annotation trustbind.dev/inject is 'no'" in said

@@ -68,7 +68,7 @@ def test_current_from_the_aws_cli(cli: Cli, encoded: bool) -> None:
     document: Any = {"Version": "2012-10-17", "Statement": [OPS]}
     role = {"RoleName": "checkout", "AssumeRolePolicyDocument": quote(json.dumps(document)) if encoded else document}
     Path("role.json").write_text(json.dumps({"Role": role}), encoding="utf-8")
-    written("b.yaml", binding())
+    written("b.yaml", binding("b", "shop"))
 
     done = cli(*ARGUMENTS, "--current", "role.json")
 
@@ -128,6 +128,7 @@ def test_role_that_no_binding_names(cli: Cli) -> None:
 
     assert done.code == 3
     assert f"no RoleBinding in the files names {ROLE}" in done.err
+    assert "no metadata.namespace, so default is taken: RoleBinding b" in done.err
     assert json.loads(done.out)["Statement"] == [OPS]
 
 

@@ -70,7 +70,7 @@ def test_selector_without_accounts(cli: Cli, others: list[Any], diff: list[str])
 
 def test_selector_of_another_role(cli: Cli) -> None:
     """A binding that is not about the role holds nobody up."""
-    written("b.yaml", selecting(roleArn=f"{ROLE}-2"), binding())
+    written("b.yaml", selecting(roleArn=f"{ROLE}-2"), binding("b", "shop"))
 
     assert (cli(*ARGUMENTS).code, cli(*ARGUMENTS).err) == (0, "")
 
@@ -172,7 +172,7 @@ def test_namespace_that_is_missing_takes_nothing_back(cli: Cli) -> None:
 @pytest.mark.parametrize(("count", "more"), [(1, ""), (3, ""), (5, " and 2 more")])
 def test_role_that_no_binding_names(cli: Cli, count: int, more: str) -> None:
     """The roles that the files do name are listed, up to three."""
-    written("b.yaml", *(binding(f"b{i}", roleArn=f"{ROLE}-{i}") for i in range(count)))
+    written("b.yaml", *(binding(f"b{i}", "shop", roleArn=f"{ROLE}-{i}") for i in range(count)))
 
     done = cli(*ARGUMENTS)
 

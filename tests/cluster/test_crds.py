@@ -175,6 +175,16 @@ def test_defaults_of_a_grant(api_server: ApiServer, namespace: str) -> None:
         {"session": {"name": "{cluster}@{namespace}={serviceAccount}+{pod}", "durationSeconds": 43200}},
         {"token": {"expirationSeconds": 600}},
         {"region": "us-gov-west-1"},
+        {
+            "roleArn": "arn:aws-cn:iam::444455556666:role/reader",
+            "method": "AssumeRole",
+            "source": {
+                "roleArn": "arn:aws-cn:iam::111122223333:role/base",
+                "managePermission": True,
+                "trustedAs": "Role",
+            },
+        },
+        {"method": "PodIdentity", "conditions": []},
         {"conditions": [{"operator": "ForAnyValue:StringLikeIfExists", "key": "aws:TagKeys", "values": ["a*", ""]}]},
         {"conditions": [{"operator": "Null", "key": "oidc.example.com/id/0:repository", "values": ["false"]}]},
     ],

@@ -243,3 +243,20 @@ def test_any_manifest(spec: dict[str, Any], member: str, value: Any) -> None:
     except InvalidValueError:
         return
     assert binding.ref.name
+
+
+def test_chain_within_a_partition_other_than_the_usual_one() -> None:
+    """Only from one partition into another there is no way."""
+    spec = FULL["spec"] | {
+        "roleArn": "arn:aws-cn:iam::444455556666:role/reader",
+        "source": {"roleArn": "arn:aws-cn:iam::111122223333:role/base"},
+    }
+    binding = RoleBinding.parse(FULL | {"spec": spec})
+    assert binding.source is not None
+    assert binding.source.role.partition == binding.role.partition == "aws-cn"
+
+
+def test_no_conditions_go_with_every_method() -> None:
+    """An empty list of conditions says nothing, so it goes with EKS Pod Identity too."""
+    spec = {"roleArn": FULL["spec"]["roleArn"], "serviceAccountNames": ["a"], "method": "PodIdentity", "conditions": []}
+    assert RoleBinding.parse(FULL | {"spec": spec}).conditions == ()

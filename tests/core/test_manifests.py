@@ -7,7 +7,7 @@ import json
 import pytest
 
 from trustbind.errors import ManifestError
-from trustbind.manifests import Manifest, documents, read
+from trustbind.manifests import Manifest, check_metadata, documents, read
 
 HEAD = "apiVersion: v1\nkind: ConfigMap\n"
 
@@ -116,7 +116,9 @@ BAD = {
     "alias in itself": ("a: &a [*a]", "nested deeper than 100 levels, or an alias within itself"),
     "depth": ("[" * 100_000, "nested deeper than 100 levels"),
     "aliases of aliases": (BOMB, "grows too large"),
-    "tabulator": ("a:\n\tb: 1", "line 2, column 1: not YAML"),
+    "tabulator": ("a:\n\tb: 1", "line 2, column 1: not YAML: a tab; indent with spaces"),
+    "tabulator behind spaces": ("a:\n  b: 1\n  \tc: 2", "line 3, column 3: not YAML: a tab; indent with spaces"),
+    "no tabulator": ("a:\n  b: @x", "line 2, column 6: not YAML: found character that cannot start any token"),
     "control character": ("a: \x00", "not YAML: unacceptable character"),
     "long number": ("a: " + "1" * 5000, "line 1: "),
 }
@@ -144,3 +146,38 @@ def test_an_error_can_be_made_from_an_object() -> None:
 def test_documents_may_hold_anything() -> None:
     """The level below gives values without asking for objects."""
     assert list(documents("1\n---\n- a\n---\n", "f")) == [(1, 1), (2, ["a"]), (3, None)]
+
+
+def test_metadata_as_an_api_server_gives_it_is_right() -> None:
+    """What kubectl prints of an object can be read back from a file."""
+    metadata = (
+        "{name: a.b, generateName: a, namespace: n, selfLink: /x, uid: u, resourceVersion: '1', generation: 1, "
+        "creationTimestamp: null, deletionTimestamp: null, deletionGracePeriodSeconds: 1, labels: {}, annotations: {}, "
+        "ownerReferences: [], finalizers: [], managedFields: []}"
+    )
+    for text in (f"{HEAD}metadata: {metadata}", f"{HEAD}metadata: {{generateName: web-}}", HEAD):
+        (manifest,) = read(text, "f.yaml")
+        check_metadata(manifest)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "sentence"),
+    [
+        ("{name: a, namepace: b}", "ConfigMap a: metadata: there is no field `namepace`; did you mean namespace?"),
+        ("{name: a, Namespace: b}", "metadata: there is no field `Namespace`; did you mean namespace?"),
+        ("{name: a, spec: {}}", "metadata: there is no field `spec`"),
+        ("{name: A}", "metadata.name: 'A' is not a name (lower-case letters, digits, '-' and '.', at most 253)"),
+        ("{name: a/b}", "metadata.name: 'a/b' is not a name"),
+        ("{name: a, namespace: b.c}", "metadata.namespace: 'b.c' is not a namespace name"),
+        (
+            f"{{name: a, namespace: {'b' * 64}}}",
+            "is not a namespace name (lower-case letters, digits and '-', at most 63)",
+        ),
+    ],
+)
+def test_metadata_that_kubernetes_would_not_take(metadata: str, sentence: str) -> None:
+    """A misspelt field, which would be dropped in silence, and a name that cannot be are told."""
+    (manifest,) = read(f"{HEAD}metadata: {metadata}", "f.yaml")
+    with pytest.raises(ManifestError) as caught:
+        check_metadata(manifest)
+    assert sentence in str(caught.value)

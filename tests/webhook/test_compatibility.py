@@ -15,7 +15,7 @@ from trustbind.errors import InvalidValueError
 from trustbind.reasons import SkipReason
 from trustbind_runtime.logs import logger
 from trustbind_runtime.settings import Log
-from trustbind_webhook.compatibility import Compatibility, Entry, composed, read_config, read_identities
+from trustbind_webhook.compatibility import Compatibility, Entry, composed, config_of, read_config, read_identities
 from trustbind_webhook.compatible import CompatibleLookup, ConfigMapStore
 from trustbind_webhook.decision import Account, Inject, InjectionSettings, Skip, decide
 from trustbind_webhook.files import FileLookup
@@ -59,11 +59,15 @@ def test_config_map_gives_roles_to_accounts_without_annotation() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("[]", "Expected `object`, got `array`"),
+        ("[]", "not what the EKS pod identity webhook reads: expected an object, got []"),
         ("{", "not what the EKS pod identity webhook reads"),
         ('{"checkout": {}}', "'checkout' is not namespace/name"),
         ('{"a/b/c": {}}', "'a/b/c' is not namespace/name"),
-        ('{"a/b": {"TokenExpiration": "x"}}', "TokenExpiration"),
+        ('{"a/b": []}', "data.config: a/b: expected an object, got []"),
+        ('{"a/b": {"TokenExpiration": "1h"}}', 'a/b: TokenExpiration: expected a whole number of seconds, got "1h"'),
+        ('{"a/b": {"tokenexpiration": true}}', "a/b: tokenexpiration: expected a whole number of seconds, got true"),
+        ('{"a/b": {"UseRegionalSTS": "yes"}}', 'a/b: UseRegionalSTS: expected true or false, got "yes"'),
+        ('{"a/b": {}, "c/d": {"RoleARN": 5}}', "c/d: RoleARN: expected a text, got 5"),
     ],
 )
 def test_unreadable_config_map(text: str, sentence: str) -> None:
@@ -71,6 +75,59 @@ def test_unreadable_config_map(text: str, sentence: str) -> None:
     with pytest.raises(InvalidValueError, match=r"data\.config") as caught:
         read_config(text)
     assert sentence in str(caught.value)
+
+
+def test_config_map_is_read_as_go_reads_it() -> None:
+    """The case of a key does not matter, null says nothing, and a key that is not known is passed over."""
+    entries = read_config(
+        '{"a/b": {"roleArn": "x", "AUDIENCE": "y", "useRegionalSts": true, "tokenExpiration": 600, "more": 1},'
+        ' "c/d": {"RoleARN": null}, "e/f": null}'
+    )
+
+    assert entries == {("a", "b"): Entry("x", "y", use_regional_sts=True, token_expiration=600)} | {
+        ("c", "d"): Entry(),
+        ("e", "f"): Entry(),
+    }
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (None, "data: has no key config"),
+        ({"Config": "{}"}, "data: has no key config"),
+        ({"config": {"a/b": {}}}, "data.config: not what the EKS pod identity webhook reads: a text of JSON is needed"),
+    ],
+)
+def test_config_map_without_entries(data: object, sentence: str) -> None:
+    """What should hold the entries is named."""
+    with pytest.raises(InvalidValueError) as caught:
+        config_of(data)
+    assert str(caught.value).startswith(sentence)
+    assert config_of({"config": "{}"}) == "{}"
+
+
+def test_entry_without_a_role_is_told() -> None:
+    """Whoever wrote the entry finds out why it has no effect; the entry of any namespace does not stand in for it."""
+    said = Compatibility(read_config(json.dumps({"shop/checkout": {"Audience": "a"}, "*/checkout": {"RoleARN": ROLE}})))
+
+    outcome = outcome_of(said.applied("shop", "checkout", Account("shop", "checkout"), KEYS))
+
+    assert isinstance(outcome, Skip)
+    assert outcome.reason is SkipReason.NOT_BOUND
+    assert outcome.findings == ("the ConfigMap's entry shop/checkout has no RoleARN, so it gives no role",)
+    assert said.applied("shop", "checkout", None, KEYS) is None
+
+
+@pytest.mark.parametrize("key", ["shop/checkout", "*/checkout"])
+def test_role_of_the_config_map_that_is_none(key: str) -> None:
+    """The entry is meant, and not an annotation that nobody wrote."""
+    said = Compatibility(read_config(json.dumps({key: {"RoleARN": "arn:aws:iam::4:user/x"}})))
+
+    outcome = outcome_of(said.applied("shop", "checkout", Account("shop", "checkout"), KEYS))
+
+    assert isinstance(outcome, Skip)
+    assert outcome.reason is SkipReason.INVALID_ROLE_ARN
+    assert outcome.message.startswith(f"the ConfigMap's entry {key}, RoleARN: ")
 
 
 def test_config_map_that_breaks_keeps_what_it_said() -> None:
@@ -88,9 +145,11 @@ def test_config_map_that_breaks_keeps_what_it_said() -> None:
     store.put(("kube-system", "other"), store.read(("kube-system", "other"), raw("{}")))
     store.drop(key)
     store.replace({})
+    store.put(key, store.read(key, b'{"data": {"conf": "{}"}}'))
 
-    assert seen == [{("a", "b"): Entry(ROLE)}, {}, {}]
+    assert seen == [{("a", "b"): Entry(ROLE)}, {}, {}, {}]
     assert "what it said before stays" in stream.getvalue()
+    assert "has no key config, so it gives no roles" in stream.getvalue()
 
 
 def test_identities_get_container_credentials() -> None:

@@ -152,6 +152,10 @@ def test_changes_are_seen_and_mistakes_leave_what_was(tmp_path: Path) -> None:
         (ACCOUNT.replace("{tier: back}", "[x]"), "metadata.labels: a mapping is needed"),
         ("apiVersion: v1\nkind: ServiceAccount", "metadata.name: a name is required"),
         (BINDING.replace("444455556666", "4444"), "RoleBinding team/b: spec.roleArn: "),
+        (
+            BINDING.replace("metadata: {", "metadata: {label: {}, "),
+            "RoleBinding team/b: metadata: there is no field `label`",
+        ),
         (FURTHER.replace("role/*", "user/*"), "RoleGrant g: spec.roleArns[0]: "),
         (FURTHER.replace('"444455556666"', "4"), "AWSAccount production: spec.accountId: "),
         (f"{FURTHER}---\n{FURTHER}", "document 3: RoleGrant g: it stands twice"),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -19,7 +19,7 @@ from trustbind.annotations import AnnotationKeys
 from trustbind.errors import InvalidValueError
 from trustbind_webhook.decision import Account
 
-__all__ = ["ANY_NAMESPACE", "Compatibility", "Entry", "Key", "composed", "read_config", "read_identities"]
+__all__ = ["ANY_NAMESPACE", "Compatibility", "Entry", "Key", "composed", "config_of", "read_config", "read_identities"]
 
 Key = tuple[str, str]
 """Namespace and name of a service account."""
@@ -27,16 +27,7 @@ Key = tuple[str, str]
 ANY_NAMESPACE: Final = "*"
 
 
-class Entry(
-    msgspec.Struct,
-    frozen=True,
-    rename={
-        "role_arn": "RoleARN",
-        "audience": "Audience",
-        "use_regional_sts": "UseRegionalSTS",
-        "token_expiration": "TokenExpiration",
-    },
-):
+class Entry(msgspec.Struct, frozen=True):
     """What the ConfigMap says of one account."""
 
     role_arn: str = ""
@@ -54,6 +45,15 @@ class Entry(
         if self.token_expiration:
             said[keys.token_expiration] = str(self.token_expiration)
         return said
+
+
+_FIELDS: Final = {field.name.replace("_", ""): field for field in msgspec.structs.fields(Entry)}
+"""Key, such as ``RoleARN``, in lower case to field."""
+
+_WORDS: Final[Mapping[type, str]] = {str: "a text", bool: "true or false", int: "a whole number of seconds"}
+_EXPECTED: Final = "not what the EKS pod identity webhook reads"
+_MAX_SHOWN: Final = 60
+"""Characters of a value that a message shows."""
 
 
 class _Identity(msgspec.Struct, frozen=True, rename="camel"):
@@ -87,10 +87,7 @@ class Compatibility:
         An annotation beats the ConfigMap. An account that only the ConfigMap or the file names counts as there.
         """
         if not account or not account.annotations.get(keys.role_arn, "").strip():
-            entry = self.entries.get((namespace, name)) or self.entries.get((ANY_NAMESPACE, name))
-            if entry is not None and entry.role_arn:
-                account = account or Account(namespace, name)
-                account = replace(account, annotations={**account.annotations, **entry.annotations(keys)})
+            account = self._from_config_map(namespace, name, account, keys)
         if (namespace, name) in self.identities:
             account = replace(account or Account(namespace, name), pod_identity=True)
         if account is not None and self.account_id:
@@ -100,29 +97,89 @@ class Compatibility:
                 account = replace(account, annotations={**account.annotations, keys.role_arn: full})
         return account
 
+    def _from_config_map(
+        self, namespace: str, name: str, account: Account | None, keys: AnnotationKeys
+    ) -> Account | None:
+        """Return the account with what the ConfigMap says of it: the entry of its namespace, or of any."""
+        for key in ((namespace, name), (ANY_NAMESPACE, name)):
+            entry = self.entries.get(key)
+            if entry is None:
+                continue
+            where = f"the ConfigMap's entry {'/'.join(key)}"
+            if entry.role_arn:
+                account = account or Account(namespace, name)
+                said = {**account.annotations, **entry.annotations(keys)}
+                return replace(account, annotations=said, role_from=f"{where}, RoleARN")
+            return account and replace(account, findings=(f"{where} has no RoleARN, so it gives no role",))
+        return account
+
 
 def composed(role: str, account_id: str, partition: str) -> str:
     """Return the ARN of a role that is given by its name, with or without a path."""
     return f"arn:{partition}:iam::{account_id}:role/{role.lstrip('/')}"
 
 
+def config_of(data: object) -> str:
+    """Return the text of the ConfigMap's entries: the key ``config`` of its ``data``.
+
+    Raises:
+        InvalidValueError: there is none, or it is no text.
+    """
+    if not isinstance(data, Mapping) or "config" not in data:
+        raise InvalidValueError("has no key config, where the entries are", field="data")
+    text = data["config"]
+    if not isinstance(text, str):
+        raise InvalidValueError(f"{_EXPECTED}: a text of JSON is needed, as after 'config: |'", field="data.config")
+    return text
+
+
 def read_config(text: str) -> dict[Key, Entry]:
     """Return the entries in the ConfigMap's ``config``: a JSON object keyed by ``namespace/name``.
 
     Raises:
-        InvalidValueError: it is not that; says what is wrong.
+        InvalidValueError: it is not that; says what is wrong, and in which entry.
     """
     try:
-        raw = msgspec.json.decode(text or "{}", type=dict[str, Entry])
+        raw = msgspec.json.decode(text or "{}")
     except msgspec.DecodeError as error:
-        raise InvalidValueError(f"not what the EKS pod identity webhook reads: {error}", field="data.config") from None
+        raise InvalidValueError(f"{_EXPECTED}: {error}", field="data.config") from None
+    if not isinstance(raw, dict):
+        raise InvalidValueError(f"{_EXPECTED}: expected an object, got {_shown(raw)}", field="data.config")
     entries: dict[Key, Entry] = {}
-    for key, entry in raw.items():
+    for key, value in raw.items():
         namespace, slash, name = key.partition("/")
         if not slash or not namespace or not name or "/" in name:
             raise InvalidValueError(f"{key!r} is not namespace/name", field="data.config")
-        entries[namespace, name] = entry
+        try:
+            entries[namespace, name] = _entry(value)
+        except InvalidValueError as error:
+            raise InvalidValueError(f"{key}: {error}", field="data.config") from None
     return entries
+
+
+def _entry(value: object) -> Entry:
+    """Return one entry; as in Go, the case of a key does not matter, null says nothing, and unknown keys are dropped.
+
+    See the documentation of Go's package encoding/json, Unmarshal.
+    """
+    if value is None:
+        return Entry()
+    if not isinstance(value, dict):
+        raise InvalidValueError(f"expected an object, got {_shown(value)}")
+    found: dict[str, Any] = {}
+    for key, inner in value.items():
+        field = _FIELDS.get(key.casefold())
+        if field is None or inner is None:
+            continue
+        if type(inner) is not type(field.default):
+            raise InvalidValueError(f"expected {_WORDS[type(field.default)]}, got {_shown(inner)}", field=key)
+        found[field.name] = inner
+    return Entry(**found)
+
+
+def _shown(value: object) -> str:
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
 def read_identities(text: str) -> frozenset[Key]:

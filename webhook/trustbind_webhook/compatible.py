@@ -52,8 +52,11 @@ class ConfigMapStore:
         if key[1] != self._name:
             return None
         data = msgspec.json.decode(raw, type=_Data).data or {}
+        if "config" not in data:
+            self._log.warning("ConfigMap has no key config, so it gives no roles", name=self._name)
+            return {}
         try:
-            return read_config(data.get("config", ""))
+            return read_config(data["config"])
         except InvalidValueError as error:
             self._log.warning(
                 "ConfigMap cannot be read, what it said before stays", name=self._name, problem=str(error)

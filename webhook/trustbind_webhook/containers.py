@@ -91,6 +91,8 @@ def additions(pod: Pod, delivery: Delivery, skipped: frozenset[str]) -> tuple[tu
             if problem := _mount_problem(container, delivery) or _identity_problem(container, delivery):
                 findings.append(problem)
                 continue
+            if problem := _other_identity(container, delivery):
+                findings.append(problem)
             addition = _addition(container, f"/spec/{kind}/{index}", delivery)
             if addition is not None:
                 result.append(addition)
@@ -127,15 +129,29 @@ def _identity_problem(container: Container, delivery: Delivery) -> str:
         foreign = [name for name in foreign if name != PROFILE]
     if not foreign:
         return ""
-    cause = (
-        " (on EKS perhaps by AWS's own webhook; annotate the account with another prefix, or not at all)"
-        if {ROLE, TOKEN} <= set(foreign)
-        else ""
-    )
-    return (
-        f"container {container.name} sets {', '.join(foreign)} itself{cause}, so the profiles of its account's "
-        "bindings are not given to it"
-    )
+    told = f"container {container.name} sets {', '.join(foreign)} itself{_cause(foreign)}"
+    told += ", so the profiles of its account's bindings are not given to it"
+    if PROFILE in foreign:
+        told += f"; a container may choose one of them in {PROFILE}: {', '.join(sorted(delivery.selectable))}"
+    return told
+
+
+def _other_identity(container: Container, delivery: Delivery) -> str:
+    """Return why a container does not get the one role; empty when it does, or has it, or there is no such role."""
+    if ROLE not in delivery.names or not container.env:
+        return ""
+    values = {variable.name: variable.value for variable in container.env}
+    foreign = sorted(delivery.names & values.keys())
+    if not foreign or all(values.get(name) == value for name, value in delivery.identity):
+        return ""
+    told = f"container {container.name} sets {', '.join(foreign)} itself{_cause(foreign)}"
+    return f"{told}, so its account's role is not given to it"
+
+
+def _cause(foreign: list[str]) -> str:
+    if not {ROLE, TOKEN} <= set(foreign):
+        return ""
+    return " (on EKS perhaps by AWS's own webhook; annotate the account with another prefix, or not at all)"
 
 
 def _addition(container: Container, path: str, delivery: Delivery) -> Addition | None:

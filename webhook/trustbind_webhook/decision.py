@@ -6,7 +6,7 @@ deliberately different, docs/decisions/0003-compatibility.md says how and why.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from trustbind import annotations, sessions
@@ -96,6 +96,8 @@ class Account:
         annotations: of the families that are read.
         labels: all of them.
         pod_identity: whether EKS Pod Identity is set up for it (the file of identities).
+        role_from: where the annotation with the role came from, when it is not the account's own.
+        findings: sentences about what was ignored on the way to these values.
     """
 
     namespace: str
@@ -103,6 +105,8 @@ class Account:
     annotations: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     pod_identity: bool = False
+    role_from: str = ""
+    findings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,20 +183,24 @@ def decide(
         return Skip(SkipReason.MIRROR_POD)
     if annotations.is_opted_out(pod.annotations):
         return Skip(SkipReason.OPTED_OUT, "the pod is annotated trustbind.dev/inject: false")
+    findings: list[str] = []
+    _tell(findings, "pod", annotations.inject(pod.annotations))
     if account is None:
         return Skip(
             SkipReason.ACCOUNT_NOT_FOUND,
             f"the service account {namespace}/{pod.account} does not exist, so it has no role",
+            tuple(findings),
         )
     if annotations.is_opted_out(account.annotations):
         return Skip(
             SkipReason.OPTED_OUT,
             f"the service account {namespace}/{account.name} is annotated trustbind.dev/inject: false",
         )
-    findings: list[str] = []
+    _tell(findings, f"service account {namespace}/{account.name}", annotations.inject(account.annotations))
+    findings += account.findings
     choices = _choices(account, bindings, settings, findings)
     if isinstance(choices, Skip):
-        return choices
+        return replace(choices, findings=tuple(findings))
     delivery, role = _delivery(pod, account, choices, settings, findings, namespace=namespace, unique=unique)
     volume = own_volume(pod, delivery)
     if volume is not None and (problem := foreign_volume(volume, delivery)):
@@ -201,10 +209,19 @@ def decide(
         problem = f"the pod has an annotation {CONFIG_ANNOTATION} of its own; leave it out and let it be added"
         return Skip(SkipReason.VOLUME_CONFLICT, problem, tuple(findings))
     skipped = annotations.skip_containers(pod.annotations, settings.keys.skip_containers)
+    if skipped and (absent := sorted(skipped - pod.container_names)):
+        findings.append(
+            f"annotation {settings.keys.skip_containers} names no container of the pod: {', '.join(absent)}"
+        )
     added, left_alone = additions(pod, delivery, skipped)
     findings += left_alone
     waiting = settings.wait_for_bindings and any(b.wait_until_ready and not b.is_ready for b in choices.values() if b)
     # A gate can only be set at creation, and not on a pod that has its node already.
+    if waiting and pod.spec.node_name:
+        findings.append(
+            "the pod has its node already (spec.nodeName), so it does not wait for its bindings; its first calls may "
+            "be denied"
+        )
     gate = waiting and not pod.spec.node_name and all(g.name != GATE for g in pod.spec.scheduling_gates or ())
     annotate = bool(delivery.config) and CONFIG_ANNOTATION not in pod.annotations
     label = delivery.label is not None and delivery.label[0] not in (pod.metadata.labels or {})
@@ -249,27 +266,39 @@ def _choices(
         # Container credentials come before everything else, as in the EKS webhook.
         chosen = _Choices({b.profile: b for b in by_agent[:1]})
         chosen.by_agent = True
+        findings += [
+            f"RoleBinding {b.ref} is not used: the account has EKS Pod Identity, which gives it one role and comes "
+            f"before all others{f' (RoleBinding {by_agent[0].ref})' if by_agent else ''}"
+            for b in own
+            if b not in by_agent[:1]
+        ]
         return chosen
     key = settings.keys.role_arn
     annotated = account.annotations.get(key, "").strip()
     chosen = _Choices()
+    overruled: list[RoleBinding] = []
     if annotated:
         try:
             role = RoleArn.parse(annotated)
         except InvalidValueError as error:
-            where = f"service account {account.namespace}/{account.name}, annotation {key}"
+            where = account.role_from or f"service account {account.namespace}/{account.name}, annotation {key}"
             return Skip(SkipReason.INVALID_ROLE_ARN, f"{where}: {error}")
         same = sorted((b for b in own if b.role == role), key=lambda b: b.profile != DEFAULT_PROFILE)
         chosen.annotated = role
         chosen[DEFAULT_PROFILE] = same[0] if same else None
-        other = next((b for b in own if b.profile == DEFAULT_PROFILE and b.role != role), None)
-        if other is not None:
-            findings.append(
-                f"RoleBinding {other.ref} has profile {DEFAULT_PROFILE}, but the annotation {key} decides that "
-                "profile; give the binding another spec.profile, or take the annotation off"
-            )
+        overruled = [b for b in own if b.profile == DEFAULT_PROFILE and b.role != role]
+        findings += [
+            f"RoleBinding {binding.ref} has profile {DEFAULT_PROFILE}, but the annotation {key} decides that "
+            "profile; give the binding another spec.profile, or take the annotation off"
+            for binding in overruled
+        ]
     for binding in own:
-        chosen.setdefault(binding.profile, binding)
+        holder = chosen.setdefault(binding.profile, binding)
+        if holder and holder is not binding and holder.profile == binding.profile and binding not in overruled:
+            findings.append(
+                f"RoleBinding {binding.ref} is not used: RoleBinding {holder.ref} has profile {binding.profile} for "
+                "the account already; give one of them another spec.profile"
+            )
     return chosen or Skip(SkipReason.NOT_BOUND)
 
 

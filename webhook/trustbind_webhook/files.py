@@ -186,6 +186,8 @@ class FileLookup:
             except UnicodeDecodeError:
                 raise ManifestError(str(path), 0, "it is not UTF-8 text") from None
             for manifest in manifests.read(text, str(path)):
+                if manifest.api_version.startswith(_GROUP):
+                    manifests.check_metadata(manifest)
                 key = (manifest.namespace or _DEFAULT_NAMESPACE, manifest.name)
                 if (manifest.api_version, manifest.kind) == ("v1", "ServiceAccount"):
                     _once(accounts, key, manifest)

@@ -138,6 +138,11 @@ class Pod(msgspec.Struct, frozen=True):
         return self.metadata.annotations or {}
 
     @property
+    def container_names(self) -> frozenset[str]:
+        """The names of the pod's containers of all kinds."""
+        return frozenset(c.name for c in (*(self.spec.init_containers or ()), *(self.spec.containers or ())))
+
+    @property
     def is_windows(self) -> bool:
         """Whether the pod asks for a Windows node: by ``spec.os`` or by either spelling of the node selector."""
         if self.spec.os is not None and self.spec.os.name:

@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from trustbind import accounts, bindings, grants
 from trustbind.accounts import AwsAccount
-from trustbind.bindings import Method, RoleBinding
+from trustbind.bindings import DEFAULT_PROFILE, Method, RoleBinding
 from trustbind.errors import InvalidValueError
 from trustbind.federation import FederatedSubjects, too_wide
 from trustbind.grants import RoleGrant, authorize
-from trustbind.identities import Issuer
+from trustbind.identities import DEFAULT_AUDIENCE, Issuer
 from trustbind.rules import NO_SUBJECTS, duplicate_account, profile_conflict, unknown_account
 from trustbind.schema import API_VERSION
 from trustbind.selectors import LabelSelector
@@ -152,12 +152,32 @@ def _binding(request: Request, knowledge: Knowledge) -> Iterator[str]:
     yield from _ungranted(binding, [s.name for s in binding.subjects(known)], knowledge)
     yield from _undescribed(binding, knowledge)
     yield from _wide_subjects(binding.federated)
+    yield from _without_effect(binding)
     if knowledge.accounts is None:
         return
     if binding.selector is not None and not binding.subjects(known):
         yield NO_SUBJECTS
     if missing := [name for name in binding.service_account_names if name not in known]:
         yield f"spec.serviceAccountNames: not in namespace {binding.ref.namespace} yet: {', '.join(missing)}"
+
+
+def _without_effect(binding: RoleBinding) -> Iterator[str]:
+    """Say which fields mean nothing where EKS's agent, and not the pod, asks for the credentials."""
+    if binding.method is not Method.POD_IDENTITY:
+        return
+    fields = (
+        ("spec.audience", binding.audience != DEFAULT_AUDIENCE),
+        ("spec.session.name", bool(binding.session_name)),
+        ("spec.profile", binding.profile != DEFAULT_PROFILE),
+    )
+    if said := [name for name, is_said in fields if is_said]:
+        verb = "has" if len(said) == 1 else "have"
+        yield f"{', '.join(said)} {verb} no effect with method PodIdentity: EKS's agent asks for the credentials"
+    if binding.session_duration_seconds is not None:
+        yield (
+            "spec.session.durationSeconds only counts against a grant's bound with method PodIdentity: EKS decides how "
+            "long a session lasts"
+        )
 
 
 def _check_statements(binding: RoleBinding, issuer: Issuer) -> None:
