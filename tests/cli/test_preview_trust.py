@@ -205,7 +205,7 @@ def test_current_of_another_role(cli: Cli, arn: str, code: int) -> None:
     """What ``aws iam get-role`` printed of another role is refused."""
     role = {"Arn": arn, "AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": [OPS]}}
     Path("role.json").write_text(json.dumps({"Role": role}), encoding="utf-8")
-    written("b.yaml", binding())
+    written("b.yaml", binding("b", "shop"))
 
     done = cli(*ARGUMENTS, "--current", "role.json")
 
