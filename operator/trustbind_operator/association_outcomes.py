@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,7 +19,17 @@ from trustbind_operator.desired import Verdict
 from trustbind_operator.registry import BindingEntry
 from trustbind_operator.status import BindingOutcome, is_in_step, ready_condition
 
-__all__ = ["INJECTED_ONLY", "Result", "Seen", "Teller", "Wish", "accounts_of", "is_by_agent", "is_left_in_step"]
+__all__ = [
+    "INJECTED_ONLY",
+    "Result",
+    "Seen",
+    "Teller",
+    "Wish",
+    "accounts_of",
+    "is_by_agent",
+    "is_left_in_step",
+    "observed",
+]
 
 INJECTED_ONLY: Final = "pods get container credentials; the association with the role is EKS's"
 """What a binding is told of which only the pods are seen to."""
@@ -68,7 +78,7 @@ class Result:
         taken: see `AssociationPlan`.
         lent: see `AssociationPlan`.
         written: calls that changed something.
-        error: what stopped the rest.
+        errors: by namespace, what stopped the rest there.
     """
 
     undone: set[Subject]
@@ -77,7 +87,7 @@ class Result:
     taken: dict[Subject, Association] = field(default_factory=dict)
     lent: set[Subject] = field(default_factory=set)
     written: int = 0
-    error: AwsError | None = None
+    errors: dict[str, AwsError] = field(default_factory=dict)
 
     def planned(self, looked_at: set[Subject], plan: AssociationPlan, *, overruled: Collection[Subject]) -> None:
         """Take note of a plan for some accounts, which may not be the first one."""
@@ -89,7 +99,11 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Teller:
-    """What came of each binding of one run. Pure."""
+    """What came of each binding of one run. Pure.
+
+    Attributes:
+        troubles: by namespace, what is in the way of what is not as it should be there.
+    """
 
     role: RoleArn
     account: AwsAccount
@@ -98,7 +112,7 @@ class Teller:
     seen: Seen
     wish: Wish
     result: Result
-    trouble: tuple[TrustReason, str] | None
+    troubles: Mapping[str, tuple[TrustReason, str]]
 
     def outcome(self, verdict: Verdict) -> BindingOutcome:
         """Return what came of one binding."""
@@ -130,14 +144,15 @@ class Teller:
     def _held_up(self, verdict: Verdict) -> tuple[TrustReason, str] | None:
         """Return why the binding's associations are not as they should be; None when they are."""
         concerned = set(accounts_of(verdict)) if verdict.entry.guarded or verdict.cluster is not None else set()
-        return self.trouble if concerned & (self.result.undone | self.result.differs.keys()) else None
+        undone = concerned & (self.result.undone | self.result.differs.keys())
+        return self.troubles.get(verdict.entry.ref.namespace) if undone else None
 
     def _problem(self, verdict: Verdict, held_up: tuple[TrustReason, str] | None) -> tuple[TrustReason, str] | None:
         document = self.seen.document
         if document is None:
             return self.seen.reason, self.seen.message
         closed = untrusted(document, self.role, self.cluster, verdict.subjects)
-        error = self.result.error
+        error = self.result.errors.get(verdict.entry.ref.namespace)
         # EKS looks at the trust policy, too, and says less about it.
         if closed and (held_up is None or (error is not None and error.code == "InvalidParameterException")):
             held_up = (TrustReason.UNTRUSTED, closed)
@@ -176,6 +191,15 @@ def is_left_in_step(entry: BindingEntry, verdict: Verdict, issuer: Issuer) -> bo
     told = (TrustReason.APPLIED.value, INJECTED_ONLY) if verdict.reason is None else (verdict.reason, verdict.message)
     return (ready.get("reason"), ready.get("message")) == told and (
         entry.status.get("observedGeneration") == entry.generation
+    )
+
+
+def observed(account: AwsAccount, cluster: EksCluster, steps: Iterable[Step]) -> str:
+    """Return the sentence about steps that are not taken where nothing is written."""
+    what = ", ".join(str(step) for step in steps)
+    return (
+        f"AWSAccount {account.name} has driftPolicy Observe, so no association is written in EKS cluster "
+        f"{cluster.name}; it differs: {what}"
     )
 
 

@@ -17,12 +17,12 @@ from typing import Final
 from trustbind.accounts import AwsAccount, DriftPolicy, EksCluster
 from trustbind.arns import RoleArn
 from trustbind.bindings import BindingRef, Method
-from trustbind.errors import AwsError, InvalidValueError
+from trustbind.errors import AwsError, InvalidValueError, UnreachableError
 from trustbind.identities import Subject
 from trustbind.pod_identity import BINDING_TAG, OWNER_TAG, owner_of
 from trustbind.reasons import TrustReason
 from trustbind_operator.accounts import MismatchError
-from trustbind_operator.association_outcomes import INJECTED_ONLY, Result, Seen, Teller, Wish, accounts_of
+from trustbind_operator.association_outcomes import INJECTED_ONLY, Result, Seen, Teller, Wish, accounts_of, observed
 from trustbind_operator.associations import Act, Association, Step, is_ours, plan_associations
 from trustbind_operator.desired import Verdict, judge, with_consent
 from trustbind_operator.eks import AssociationStore
@@ -105,15 +105,15 @@ class AssociationWork:
                 account.account_id, lambda: self._bring_about(role, account, cluster, wish)
             )
         self._remember(role, wish, result)
-        trouble = self._trouble(role, account, cluster, result)
+        troubles = self._troubles(role, account, cluster, result)
         if verdicts or wish.looked_at:
             self._context.observer.associated(role, cluster.name, result.written, len(wish.wanted))
-        teller = Teller(role, account, cluster, self._context.issuer, seen, wish, result, trouble)
-        if result.error is not None or seen.document is None:
+        teller = Teller(role, account, cluster, self._context.issuer, seen, wish, result, troubles)
+        if result.errors or seen.document is None:
             self._failures[role] = self._failures.get(role, 0) + 1
         else:
             self._failures.pop(role, None)
-        in_order = trouble is None and seen.document is not None
+        in_order = not troubles and seen.document is not None
         told = [(verdict, teller.outcome(verdict)) for verdict in verdicts]
         # Of an account that another role has claimed since, that role's turn is still to come, and then this one's.
         await asyncio.gather(
@@ -159,15 +159,21 @@ class AssociationWork:
     # --- in threads -----------------------------------------------------------------------------------------------
 
     def _bring_about(self, role: RoleArn, account: AwsAccount, cluster: EksCluster, wish: Wish) -> Result:
+        """Do what can be done in each namespace: what fails in one must not keep what has to go in another."""
         context = self._context
         result = Result(set(wish.looked_at))
-        try:
-            store = context.open_cluster(context.accounts.enter(account), cluster)
-            for namespace in sorted({subject.namespace for subject in wish.looked_at}):
+        unreachable: AwsError | None = None
+        for namespace in sorted({subject.namespace for subject in wish.looked_at}):
+            if unreachable is not None:  # each call would take its whole time to fail in the same way
+                result.errors[namespace] = unreachable
+                continue
+            try:
+                store = context.open_cluster(context.accounts.enter(account), cluster)
                 with self._lock(account.account_id, namespace):
                     self._in_namespace(store, namespace, role, account, wish, result)
-        except AwsError as error:
-            result.error = error
+            except AwsError as error:
+                result.errors[namespace] = error
+                unreachable = error if isinstance(error, UnreachableError) else None
         return result
 
     def _in_namespace(
@@ -249,33 +255,29 @@ class AssociationWork:
         else:
             self._known.pop(role, None)
 
-    def _trouble(
+    def _troubles(
         self, role: RoleArn, account: AwsAccount, cluster: EksCluster, result: Result
-    ) -> tuple[TrustReason, str] | None:
-        """Return what is in the way of everything that is not as it should be."""
-        context, error = self._context, result.error
-        if error is not None:
+    ) -> dict[str, tuple[TrustReason, str]]:
+        """Return, by namespace, what is in the way of everything that is not as it should be."""
+        context = self._context
+        troubles: dict[str, tuple[TrustReason, str]] = {}
+        for namespace, error in result.errors.items():
             context.accounts.refused(account, error)
-            reason, message = (
+            troubles[namespace] = (
                 (TrustReason.ACCOUNT_MISMATCH, error.problem)
                 if isinstance(error, MismatchError)
                 else association_failure(account, cluster, role, error)
             )
-            if reason in OF_THE_ACCOUNT:
+            if troubles[namespace][0] in OF_THE_ACCOUNT:
                 self._doubted.add(account.name)
-        elif result.differs:
-            what = ", ".join(str(step) for _, step in sorted(result.differs.items()))
-            reason, message = (
-                TrustReason.OBSERVED,
-                (
-                    f"AWSAccount {account.name} has driftPolicy Observe, so no association is written in EKS cluster "
-                    f"{cluster.name}; it differs: {what}"
-                ),
-            )
-        else:
-            return None
-        context.observer.failed(role, reason, message)
-        return reason, message
+        differing: dict[str, list[Step]] = {}
+        for subject, step in sorted(result.differs.items()):
+            differing.setdefault(subject.namespace, []).append(step)
+        for namespace, steps in differing.items():
+            troubles.setdefault(namespace, (TrustReason.OBSERVED, observed(account, cluster, steps)))
+        for reason, message in sorted(set(troubles.values())):
+            context.observer.failed(role, reason, message)
+        return troubles
 
     async def _conclude(self, role: RoleArn, verdict: Verdict, outcome: BindingOutcome) -> None:
         """Tell one binding what came of it."""

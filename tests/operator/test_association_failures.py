@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -244,3 +245,26 @@ def test_role_without_bindings_is_looked_at_until_it_is_clean(scene: AgentScene)
     assert scene.run(OTHER_ROLE) is Next.RETRY
     assert scene.run(OTHER_ROLE) is Next.NEVER
     assert scene.eks.roles() == {}
+
+
+def test_what_fails_in_one_namespace_stops_no_other(scene: AgentScene) -> None:
+    """What has to go goes in every namespace, and each binding is told what came of its own."""
+    scene.settled(agent_body("zed", "team-z"))
+    scene.registry.grants["all"] = replace(scene.registry.grants["all"], selector=None, namespaces=("team-a",))
+    scene.has_binding(agent_body())
+    scene.eks.errors["create"] = [DENIED]
+    assert scene.run() is Next.RETRY
+    assert scene.eks.roles() == {}
+    assert scene.ready()[:2] == ("False", "AccessDenied")
+    assert scene.ready("zed", "team-z")[:2] == ("False", "NotGranted")
+
+
+def test_no_answer_is_not_waited_for_in_each_namespace(scene: AgentScene) -> None:
+    """The bindings of all of them are told."""
+    for namespace in ("team-a", "team-b", "team-c"):
+        scene.has_binding(agent_body(namespace=namespace))
+    scene.eks.errors["listed"] = [UNREACHABLE]
+    assert scene.run() is Next.RETRY
+    assert scene.eks.calls == {"listed": 1}
+    assert [r for _, r, _ in scene.notes.failures] == ["AccountUnreachable"]
+    assert {scene.ready(namespace=n)[1] for n in ("team-a", "team-b", "team-c")} == {"AccountUnreachable"}
