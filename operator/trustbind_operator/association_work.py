@@ -10,9 +10,9 @@ is that role's, and one namespace of a cluster is worked on by one role at a tim
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 from trustbind.accounts import AwsAccount, DriftPolicy, EksCluster
 from trustbind.arns import RoleArn
@@ -34,6 +34,7 @@ from trustbind_operator.work import Context, Next
 __all__ = ["AssociationWork"]
 
 Store = Callable[[BindingEntry, RoleArn, BindingOutcome], Awaitable[None]]
+T = TypeVar("T")
 Release = Callable[[BindingEntry, TrustReason, str], Awaitable[None]]
 
 _ROUNDS: Final = 3
@@ -68,8 +69,8 @@ class AssociationWork:
         self._strangers: dict[str, set[str]] = {}
         """Ids of associations that were seen not to be ours, by account id; a search need not ask again."""
         self._failures: dict[RoleArn, int] = {}
-        self._locks: dict[tuple[str, str], threading.Lock] = {}
-        self._locks_lock = threading.Lock()
+        self._locks: dict[tuple[str, str], asyncio.Lock] = {}
+        """By account id and namespace."""
 
     def claim(self, role: RoleArn, verdicts: Iterable[Verdict]) -> None:
         """Take note of what the role's bindings want now; to be called right after they were judged."""
@@ -99,11 +100,7 @@ class AssociationWork:
         if seen.document is not None:
             verdicts = with_consent(verdicts, account, seen.tags)
         wish = self._wish(role, verdicts, readable=seen.document is not None)
-        result = Result(set())
-        if wish.looked_at:
-            result = await self._context.accounts.within(
-                account.account_id, lambda: self._bring_about(role, account, cluster, wish)
-            )
+        result = await self._bring_about(role, account, cluster, wish)
         self._remember(role, wish, result)
         troubles = self._troubles(role, account, cluster, result)
         if verdicts or wish.looked_at:
@@ -156,35 +153,33 @@ class AssociationWork:
                 roles.add(role)
         return roles
 
-    # --- in threads -----------------------------------------------------------------------------------------------
+    # --- the work in EKS ------------------------------------------------------------------------------------------
 
-    def _bring_about(self, role: RoleArn, account: AwsAccount, cluster: EksCluster, wish: Wish) -> Result:
+    async def _bring_about(self, role: RoleArn, account: AwsAccount, cluster: EksCluster, wish: Wish) -> Result:
         """Do what can be done in each namespace: what fails in one must not keep what has to go in another."""
-        context = self._context
         result = Result(set(wish.looked_at))
         unreachable: AwsError | None = None
         for namespace in sorted({subject.namespace for subject in wish.looked_at}):
             if unreachable is not None:  # each call would take its whole time to fail in the same way
                 result.errors[namespace] = unreachable
                 continue
+            work = partial(self._in_namespace, namespace, role, account, cluster, wish, result)
             try:
-                store = context.open_cluster(context.accounts.enter(account), cluster)
-                with self._lock(account.account_id, namespace):
-                    self._in_namespace(store, namespace, role, account, wish, result)
+                await self._alone(account.account_id, namespace, work)
             except AwsError as error:
                 result.errors[namespace] = error
                 unreachable = error if isinstance(error, UnreachableError) else None
         return result
 
+    async def _alone(self, account_id: str, namespace: str, work: Callable[[], T]) -> T:
+        """Do blocking work on a namespace's associations, one at a time; who waits holds no thread of the account."""
+        async with self._locks.setdefault((account_id, namespace), asyncio.Lock()):
+            return await self._context.accounts.within(account_id, work)
+
     def _in_namespace(
-        self,
-        store: AssociationStore,
-        namespace: str,
-        role: RoleArn,
-        account: AwsAccount,
-        wish: Wish,
-        result: Result,
+        self, namespace: str, role: RoleArn, account: AwsAccount, cluster: EksCluster, wish: Wish, result: Result
     ) -> None:
+        store = self._store_of(account, cluster)
         issuer = self._context.issuer
         wanted = {s: ref for s, ref in wish.wanted.items() if s.namespace == namespace}
         looked_at = {s for s in wish.looked_at if s.namespace == namespace}
@@ -211,7 +206,7 @@ class AssociationWork:
             return
 
     def _search(self, account: AwsAccount, cluster: EksCluster, wanted: set[Subject]) -> list[Association]:
-        store = self._context.open_cluster(self._context.accounts.enter(account), cluster)
+        store = self._store_of(account, cluster)
         listed = store.listed()
         strangers = self._strangers.get(account.account_id, set()) & {each.id for each in listed}
         found: list[Association] = []
@@ -228,9 +223,8 @@ class AssociationWork:
         self._strangers[account.account_id] = strangers
         return found
 
-    def _lock(self, account_id: str, namespace: str) -> threading.Lock:
-        with self._locks_lock:
-            return self._locks.setdefault((account_id, namespace), threading.Lock())
+    def _store_of(self, account: AwsAccount, cluster: EksCluster) -> AssociationStore:
+        return self._context.open_cluster(self._context.accounts.enter(account), cluster)
 
     # --- before and after -----------------------------------------------------------------------------------------
 

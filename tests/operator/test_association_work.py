@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -11,10 +12,13 @@ import pytest
 
 from support.agent_scene import APP, EKS, AgentScene, agent_body
 from support.operator_world import ACCOUNT, OPS, OTHER_ROLE, ROLE, account_body, binding_body
+from trustbind.accounts import AwsAccount
+from trustbind.arns import RoleArn
 from trustbind.documents import TrustDocument
 from trustbind.errors import AwsError, NotFoundError
 from trustbind.identities import Subject
 from trustbind.pod_identity import BINDING_TAG, OWNER_TAG, STATEMENT
+from trustbind_operator.accounts import THREADS_PER_ACCOUNT
 from trustbind_operator.work import Next
 
 WRITER = Subject("team-a", "writer")
@@ -400,3 +404,30 @@ def test_not_in_step(scene: AgentScene, change: Callable[[AgentScene], Any]) -> 
     change(scene)
     scene.restart()
     assert not scene.work.is_in_step(ROLE)
+
+
+def test_namespace_that_is_slow_holds_no_threads(scene: AgentScene) -> None:
+    """More roles than the account has threads wait for one namespace, and the account's other work goes on."""
+    roles = [RoleArn.parse(f"arn:aws:iam::{ACCOUNT}:role/r{n}") for n in range(THREADS_PER_ACCOUNT + 1)]
+    for n, role in enumerate(roles):
+        scene.aws.roles[role] = scene.aws.roles[ROLE]
+        scene.has_binding(agent_body(f"b{n}", serviceAccountNames=[f"a{n}"], roleArn=str(role)))
+    scene.has_binding(binding_body("web", "team-b"))
+    answers = threading.Event()
+    scene.eks.meanwhile["listed"] = [lambda: answers.wait(30)]
+
+    async def guard(_account: AwsAccount) -> None:
+        pass
+
+    async def main() -> None:
+        waiting = [asyncio.create_task(scene.work.run(role, guard)) for role in roles]
+        while scene.aws.calls["read"] < len(roles):  # noqa: ASYNC110 - what threads count sets no event
+            await asyncio.sleep(0.01)
+        await asyncio.wait_for(scene.work.run(ROLE, guard), 10)
+        assert not any(task.done() for task in waiting)
+        answers.set()
+        await asyncio.gather(*waiting)
+
+    asyncio.run(main())
+    assert scene.ready("web", "team-b")[0] == "True"
+    assert len(scene.eks.roles()) == len(roles)
