@@ -28,6 +28,7 @@ __all__ = [
     "accounts_of",
     "is_by_agent",
     "is_left_in_step",
+    "kept_for",
     "observed",
 ]
 
@@ -60,11 +61,13 @@ class Wish:
         wanted: accounts and the binding of each.
         retained: accounts whose association is left.
         looked_at: all accounts that may have an association of ours with the role, or should.
+        named: accounts that the role's bindings name, or named by their statuses.
     """
 
     wanted: dict[Subject, BindingRef]
     retained: set[Subject]
     looked_at: set[Subject]
+    named: set[Subject]
 
 
 @dataclass(slots=True)
@@ -78,6 +81,7 @@ class Result:
         taken: see `AssociationPlan`.
         lent: see `AssociationPlan`.
         written: calls that changed something.
+        unknown: namespaces of which nobody could see what of ours is there.
         errors: by namespace, what stopped the rest there.
     """
 
@@ -87,14 +91,15 @@ class Result:
     taken: dict[Subject, Association] = field(default_factory=dict)
     lent: set[Subject] = field(default_factory=set)
     written: int = 0
+    unknown: set[str] = field(default_factory=set)
     errors: dict[str, AwsError] = field(default_factory=dict)
 
-    def planned(self, looked_at: set[Subject], plan: AssociationPlan, *, overruled: Collection[Subject]) -> None:
-        """Take note of a plan for some accounts, which may not be the first one."""
-        self.undone = (self.undone - looked_at) | {step.subject for step in plan.steps}
-        self.overruled = (self.overruled - looked_at) | set(overruled)
-        self.lent = (self.lent - looked_at) | plan.lent
-        self.taken = {s: a for s, a in self.taken.items() if s not in looked_at} | dict(plan.taken)
+    def planned(self, namespace: str, plan: AssociationPlan, *, overruled: Collection[Subject]) -> None:
+        """Take note of a plan for a namespace, which may not be the first one."""
+        self.undone = _elsewhere(self.undone, namespace) | {step.subject for step in plan.steps}
+        self.overruled = _elsewhere(self.overruled, namespace) | set(overruled)
+        self.lent = _elsewhere(self.lent, namespace) | plan.lent
+        self.taken = {s: a for s, a in self.taken.items() if s.namespace != namespace} | dict(plan.taken)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +125,7 @@ class Teller:
         held_up = self._held_up(verdict)
         if verdict.entry.deleting:
             if held_up is not None:
-                reason, message = held_up
-                text = f"its associations could not be deleted, so it is kept: {message}"
-                return BindingOutcome(None, "", reason, text, accounts_of(verdict), may_linger=True)
+                return kept_for(verdict, *held_up)
             reason = TrustReason.RETAINED if verdict.retains else TrustReason.REVOKED
             text = f"the associations of {self.role} in EKS cluster {self.cluster.name} are as they should be"
             return BindingOutcome(None, "", reason, text)
@@ -144,8 +147,22 @@ class Teller:
     def _held_up(self, verdict: Verdict) -> tuple[TrustReason, str] | None:
         """Return why the binding's associations are not as they should be; None when they are."""
         concerned = set(accounts_of(verdict)) if verdict.entry.guarded or verdict.cluster is not None else set()
-        undone = concerned & (self.result.undone | self.result.differs.keys())
-        return self.troubles.get(verdict.entry.ref.namespace) if undone else None
+        undone = self.result.undone | self.result.differs.keys()
+        if concerned & undone or (self._is_going(verdict) and self._has_strays(verdict.entry.ref.namespace)):
+            return self.troubles.get(verdict.entry.ref.namespace)
+        return None
+
+    def _has_strays(self, namespace: str) -> bool:
+        """Return whether something in a namespace should have gone, or may have to, and nobody knows for which binding.
+
+        It may have been for any binding that goes; one that is let go early would leave it.
+        """
+        left = (self.result.undone | self.result.differs.keys()) - self.wish.wanted.keys() - self.wish.named
+        return namespace in self.result.unknown or any(subject.namespace == namespace for subject in left)
+
+    @staticmethod
+    def _is_going(verdict: Verdict) -> bool:
+        return verdict.entry.guarded and (verdict.entry.deleting or verdict.reason is not None)
 
     def _problem(self, verdict: Verdict, held_up: tuple[TrustReason, str] | None) -> tuple[TrustReason, str] | None:
         document = self.seen.document
@@ -172,6 +189,12 @@ class Teller:
         )
 
 
+def kept_for(verdict: Verdict, reason: TrustReason, message: str) -> BindingOutcome:
+    """Return the outcome of a binding that cannot be let go because of its associations."""
+    text = f"its associations could not be deleted, so it is kept: {message}"
+    return BindingOutcome(None, "", reason, text, accounts_of(verdict), may_linger=True)
+
+
 def is_by_agent(verdict: Verdict) -> bool:
     """Return whether EKS's agent gives the credentials; then nothing of the binding is in a trust policy."""
     binding = verdict.entry.binding
@@ -192,6 +215,10 @@ def is_left_in_step(entry: BindingEntry, verdict: Verdict, issuer: Issuer) -> bo
     return (ready.get("reason"), ready.get("message")) == told and (
         entry.status.get("observedGeneration") == entry.generation
     )
+
+
+def _elsewhere(subjects: Collection[Subject], namespace: str) -> set[Subject]:
+    return {subject for subject in subjects if subject.namespace != namespace}
 
 
 def observed(account: AwsAccount, cluster: EksCluster, steps: Iterable[Step]) -> str:

@@ -10,31 +10,39 @@ is that role's, and one namespace of a cluster is worked on by one role at a tim
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from functools import partial
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Final
 
 from trustbind.accounts import AwsAccount, DriftPolicy, EksCluster
 from trustbind.arns import RoleArn
 from trustbind.bindings import BindingRef, Method
-from trustbind.errors import AwsError, InvalidValueError, UnreachableError
+from trustbind.errors import AwsError, InvalidValueError
 from trustbind.identities import Subject
 from trustbind.pod_identity import BINDING_TAG, OWNER_TAG, owner_of
 from trustbind.reasons import TrustReason
 from trustbind_operator.accounts import MismatchError
-from trustbind_operator.association_outcomes import INJECTED_ONLY, Result, Seen, Teller, Wish, accounts_of, observed
-from trustbind_operator.associations import Act, Association, Step, is_ours, plan_associations
+from trustbind_operator.association_outcomes import (
+    INJECTED_ONLY,
+    Result,
+    Seen,
+    Teller,
+    Wish,
+    accounts_of,
+    kept_for,
+    observed,
+)
+from trustbind_operator.association_survey import AssociationSurvey
+from trustbind_operator.associations import Act, Association, Step, plan_associations
 from trustbind_operator.desired import Verdict, judge, with_consent
 from trustbind_operator.eks import AssociationStore
 from trustbind_operator.failures import BELIEVED_FAILURES, OF_THE_ACCOUNT, TRANSIENT, association_failure
 from trustbind_operator.registry import BindingEntry
-from trustbind_operator.status import BindingOutcome, ready_condition
+from trustbind_operator.status import SHOWN_SUBJECTS, BindingOutcome, ready_condition
 from trustbind_operator.work import Context, Next
 
 __all__ = ["AssociationWork"]
 
 Store = Callable[[BindingEntry, RoleArn, BindingOutcome], Awaitable[None]]
-T = TypeVar("T")
 Release = Callable[[BindingEntry, TrustReason, str], Awaitable[None]]
 
 _ROUNDS: Final = 3
@@ -66,11 +74,10 @@ class AssociationWork:
         """The same from the other side, roles without a claim left out."""
         self._known: dict[RoleArn, set[Subject]] = {}
         """Accounts that have, or may have, an association of ours with the role."""
-        self._strangers: dict[str, set[str]] = {}
-        """Ids of associations that were seen not to be ours, by account id; a search need not ask again."""
+        self.kept: dict[BindingRef, tuple[RoleArn, BindingOutcome]] = {}
+        """Bindings by other methods that must not be let go, since associations of theirs may be there."""
         self._failures: dict[RoleArn, int] = {}
-        self._locks: dict[tuple[str, str], asyncio.Lock] = {}
-        """By account id and namespace."""
+        self._survey = AssociationSurvey(context)
 
     def claim(self, role: RoleArn, verdicts: Iterable[Verdict]) -> None:
         """Take note of what the role's bindings want now; to be called right after they were judged."""
@@ -81,6 +88,42 @@ class AssociationWork:
         if wanted:
             self._claimed[role] = wanted
             self._claims.update({(role.account_id, subject): role for subject in wanted})
+
+    async def clear(
+        self, role: RoleArn, account: AwsAccount | None, others: list[Verdict], by_agent: list[Verdict]
+    ) -> Next:
+        """Delete what bindings left that were by EKS Pod Identity before; to be called before any of them is let go.
+
+        Args:
+            role: which.
+            account: that it belongs to.
+            others: verdicts on its bindings by other methods, and on unreadable ones.
+            by_agent: verdicts on those by EKS Pod Identity; what is theirs is left to `run`.
+        """
+        for ref in (verdict.entry.ref for verdict in (*others, *by_agent)):
+            if ref in self.kept and self.kept[ref][0] == role:
+                del self.kept[ref]
+        if account is None or account.eks is None:
+            return Next.NEVER
+        former = [v for v in others if v.entry.guarded and (v.entry.binding is None or v.entry.binding.role == role)]
+        # A statement of its own says that another method was through with it after EKS Pod Identity was.
+        doubted = {v.entry.ref for v in former if _has_changed(v.entry) and not v.entry.status.get("statementId")}
+        unknown = await self._look_around(account, account.eks, {ref.namespace for ref in doubted})
+        namespaces = {v.entry.ref.namespace for v in former}
+        spared = self._claimed.get(role, set()) | {s for v in by_agent for s in accounts_of(v)}
+        going = {s for s in self._known.get(role, set()) - spared if s.namespace in namespaces}
+        if not going and not unknown:
+            return Next.NEVER
+        wish = Wish({}, set(), going, set())
+        result = await self._bring_about(role, account, account.eks, wish, unknown)
+        self._remember(role, wish, result)
+        troubles = self._troubles(role, account, account.eks, result)
+        undone = {subject.namespace for subject in result.undone}
+        for verdict in former:
+            ref = verdict.entry.ref
+            if ref.namespace in undone or (ref in doubted and ref.namespace in unknown):
+                self.kept[ref] = role, kept_for(verdict, *troubles[ref.namespace])
+        return Next.RETRY if undone or unknown else Next.NEVER
 
     async def run(self, role: RoleArn, account: AwsAccount | None, verdicts: list[Verdict], seen: Seen) -> Next:
         """Bring the associations of one role in order.
@@ -94,13 +137,16 @@ class AssociationWork:
         cluster = account.eks if account is not None else None
         if account is None or cluster is None:
             self._known.pop(role, None)
+            self._survey.forget(role.account_id)
             for verdict in verdicts:
                 await self._untended(role, account, verdict)
             return Next.RESYNC if verdicts else Next.NEVER
         if seen.document is not None:
             verdicts = with_consent(verdicts, account, seen.tags)
+        doubted = {v.entry.ref.namespace for v in verdicts if _is_doubtful(v)}
+        unknown = await self._look_around(account, cluster, doubted)
         wish = self._wish(role, verdicts, readable=seen.document is not None)
-        result = await self._bring_about(role, account, cluster, wish)
+        result = await self._bring_about(role, account, cluster, wish, unknown)
         self._remember(role, wish, result)
         troubles = self._troubles(role, account, cluster, result)
         if verdicts or wish.looked_at:
@@ -141,9 +187,35 @@ class AssociationWork:
                 and (verdict := judge(entry, registry, binding.role)).cluster is not None
             ):
                 wanted.update(verdict.subjects)
-        found = await self._context.accounts.within(account_id, lambda: self._search(account, cluster, wanted))
+        found = await self._survey.unwanted(account, cluster, wanted)
+        return self._found(account_id, found)
+
+    # --- the work in EKS ------------------------------------------------------------------------------------------
+
+    async def _bring_about(
+        self, role: RoleArn, account: AwsAccount, cluster: EksCluster, wish: Wish, unknown: Mapping[str, AwsError]
+    ) -> Result:
+        """Do what can be done, except in namespaces of which nobody knows what is there."""
+        result = Result(set(wish.looked_at), unknown=set(unknown), errors=dict(unknown))
+        namespaces = {subject.namespace for subject in wish.looked_at} - result.unknown
+        _, errors = await self._survey.in_each(
+            account, namespaces, lambda namespace: self._in_namespace(namespace, role, account, cluster, wish, result)
+        )
+        result.errors.update(errors)
+        return result
+
+    async def _look_around(
+        self, account: AwsAccount, cluster: EksCluster, namespaces: Iterable[str]
+    ) -> Mapping[str, AwsError]:
+        """Remember every association of ours in some namespaces; return where and why that failed."""
+        found, errors = await self._survey.survey(account, cluster, namespaces)
+        self._found(account.account_id, found)
+        return errors
+
+    def _found(self, account_id: str, associations: Iterable[Association]) -> set[RoleArn]:
+        """Remember associations of ours; return their roles."""
         roles: set[RoleArn] = set()
-        for association in found:
+        for association in associations:
             try:
                 role = RoleArn.parse(association.role)
             except InvalidValueError:
@@ -153,33 +225,10 @@ class AssociationWork:
                 roles.add(role)
         return roles
 
-    # --- the work in EKS ------------------------------------------------------------------------------------------
-
-    async def _bring_about(self, role: RoleArn, account: AwsAccount, cluster: EksCluster, wish: Wish) -> Result:
-        """Do what can be done in each namespace: what fails in one must not keep what has to go in another."""
-        result = Result(set(wish.looked_at))
-        unreachable: AwsError | None = None
-        for namespace in sorted({subject.namespace for subject in wish.looked_at}):
-            if unreachable is not None:  # each call would take its whole time to fail in the same way
-                result.errors[namespace] = unreachable
-                continue
-            work = partial(self._in_namespace, namespace, role, account, cluster, wish, result)
-            try:
-                await self._alone(account.account_id, namespace, work)
-            except AwsError as error:
-                result.errors[namespace] = error
-                unreachable = error if isinstance(error, UnreachableError) else None
-        return result
-
-    async def _alone(self, account_id: str, namespace: str, work: Callable[[], T]) -> T:
-        """Do blocking work on a namespace's associations, one at a time; who waits holds no thread of the account."""
-        async with self._locks.setdefault((account_id, namespace), asyncio.Lock()):
-            return await self._context.accounts.within(account_id, work)
-
     def _in_namespace(
         self, namespace: str, role: RoleArn, account: AwsAccount, cluster: EksCluster, wish: Wish, result: Result
     ) -> None:
-        store = self._store_of(account, cluster)
+        store = self._survey.store(account, cluster)
         issuer = self._context.issuer
         wanted = {s: ref for s, ref in wish.wanted.items() if s.namespace == namespace}
         looked_at = {s for s in wish.looked_at if s.namespace == namespace}
@@ -189,7 +238,7 @@ class AssociationWork:
             planned = plan_associations(str(role), issuer, wanted, present, wish.retained)
             steps = {step.subject: step for step in planned.steps}
             ours = {s for s in steps if s not in wanted or self._claims.get((role.account_id, s)) == role}
-            result.planned(looked_at, planned, overruled=steps.keys() - ours)
+            result.planned(namespace, planned, overruled=steps.keys() - ours)
             if account.drift_policy is DriftPolicy.OBSERVE:
                 result.differs |= {subject: steps[subject] for subject in ours}
                 return
@@ -205,27 +254,6 @@ class AssociationWork:
                 continue
             return
 
-    def _search(self, account: AwsAccount, cluster: EksCluster, wanted: set[Subject]) -> list[Association]:
-        store = self._store_of(account, cluster)
-        listed = store.listed()
-        strangers = self._strangers.get(account.account_id, set()) & {each.id for each in listed}
-        found: list[Association] = []
-        for each in listed:
-            if each.subject in wanted or each.id in strangers:
-                continue
-            association = store.described(each)
-            if association is None:
-                continue
-            if is_ours(association, self._context.issuer):
-                found.append(association)
-            else:
-                strangers.add(each.id)
-        self._strangers[account.account_id] = strangers
-        return found
-
-    def _store_of(self, account: AwsAccount, cluster: EksCluster) -> AssociationStore:
-        return self._context.open_cluster(self._context.accounts.enter(account), cluster)
-
     # --- before and after -----------------------------------------------------------------------------------------
 
     def _wish(self, role: RoleArn, verdicts: list[Verdict], *, readable: bool) -> Wish:
@@ -236,10 +264,11 @@ class AssociationWork:
                 for subject in verdict.subjects:
                     wanted.setdefault(subject, verdict.entry.ref)
         retained = {s for v in verdicts if v.retains for s in accounts_of(v)}
-        looked_at = self._known.get(role, set()) | {s for v in verdicts if v.entry.guarded for s in accounts_of(v)}
+        named = {s for v in verdicts if v.entry.guarded for s in accounts_of(v)}
+        looked_at = self._known.get(role, set()) | named
         if not readable:
-            return Wish({}, retained, looked_at - wanted.keys())
-        return Wish(wanted, retained, looked_at | wanted.keys())
+            return Wish({}, retained, looked_at - wanted.keys(), named)
+        return Wish(wanted, retained, looked_at | wanted.keys(), named)
 
     def _remember(self, role: RoleArn, wish: Wish, result: Result) -> None:
         untouched = self._known.get(role, set()) - wish.looked_at
@@ -327,6 +356,18 @@ def _carry_out(store: AssociationStore, role: str, step: Step) -> None:
             store.move(association, role)
         if step.tags:
             store.tag(association, step.tags)
+
+
+def _has_changed(entry: BindingEntry) -> bool:
+    """Return whether the binding's status is about another spec than its own; one that is new has none."""
+    return entry.deleting or entry.binding is None or entry.status.get("observedGeneration", 1) != entry.generation
+
+
+def _is_doubtful(verdict: Verdict) -> bool:
+    """Return whether more may be there for a binding than it names, and its status says that it named."""
+    entry = verdict.entry
+    listed = len(entry.status.get("subjects") or ())
+    return entry.guarded and (verdict.reason is not None or listed >= SHOWN_SUBJECTS or _has_changed(entry))
 
 
 def _is_settled(verdict: Verdict, outcome: BindingOutcome) -> bool:

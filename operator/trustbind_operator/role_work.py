@@ -132,12 +132,13 @@ class RoleWork:
         by_agent = [v for v in verdicts if is_by_agent(v)]
         verdicts = [v for v in verdicts if not is_by_agent(v)]
         self.associations.claim(role, by_agent)
+        cleared = await self.associations.clear(role, account, verdicts, by_agent)
         if account is None:
             await self.associations.run(role, account, by_agent, Seen(None))
             await self._without_account(role, verdicts)
             return Next.RESYNC if verdicts else Next.NEVER
         due, seen = await self._trust(role, account, verdicts)
-        return sooner(due, await self.associations.run(role, account, by_agent, seen))
+        return sooner(sooner(cleared, due), await self.associations.run(role, account, by_agent, seen))
 
     async def _trust(self, role: RoleArn, account: AwsAccount, verdicts: list[Verdict]) -> tuple[Next, Seen]:
         """Bring the role's trust policy in order; return when that is due again, and the role as it was found."""
@@ -366,6 +367,9 @@ class RoleWork:
     async def _release(self, entry: BindingEntry, reason: TrustReason, message: str) -> None:
         """Let a binding go whose trust is as it should be."""
         if not entry.guarded:
+            return
+        if (kept := self.associations.kept.get(entry.ref)) is not None:
+            await self._store(entry, *kept)
             return
         self.released.add(entry.uid)
         await self._context.cluster.release(entry)
