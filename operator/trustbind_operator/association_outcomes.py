@@ -236,11 +236,16 @@ def _applied(role: RoleArn, cluster: EksCluster, count: int) -> str:
 
 
 def accounts_of(verdict: Verdict) -> tuple[Subject, ...]:
-    """Return the accounts that a binding names, and those that its status says it named."""
-    stored: list[Subject] = []
+    """Return the accounts that a binding names, and those of its namespace that its status says it named.
+
+    Whoever may write a status must not reach the accounts of others by it.
+    """
+    named = set(verdict.subjects)
     for text in verdict.entry.status.get("subjects") or ():
         try:
-            stored.append(Subject.parse(str(text)))
+            subject = Subject.parse(str(text))
         except InvalidValueError:
             continue
-    return tuple(sorted({*verdict.subjects, *stored}))
+        if subject.namespace == verdict.entry.ref.namespace:
+            named.add(subject)
+    return tuple(sorted(named))

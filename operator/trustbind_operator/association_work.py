@@ -263,7 +263,7 @@ class AssociationWork:
             if verdict.cluster is not None:
                 for subject in verdict.subjects:
                     wanted.setdefault(subject, verdict.entry.ref)
-        retained = {s for v in verdicts if v.retains for s in accounts_of(v)}
+        retained = {s for v in verdicts if v.retains for s in v.subjects}
         named = {s for v in verdicts if v.entry.guarded for s in accounts_of(v)}
         looked_at = self._known.get(role, set()) | named
         if not readable:

@@ -87,6 +87,25 @@ def test_retained_only_while_granted(scene: AgentScene) -> None:
     assert scene.eks.roles() == {}
 
 
+def _forge(scene: AgentScene, name: str, *subjects: Subject) -> None:
+    scene.cluster.objects[("RoleBinding", f"team-a/{name}")]["status"]["subjects"] = [str(s) for s in subjects]
+
+
+def test_status_reaches_no_other_namespace(scene: AgentScene) -> None:
+    """Nor is anything retained for which only a status says that it was the binding's."""
+    victim, former = Subject("team-b", "victim"), Subject("team-a", "former")
+    scene.has_binding(agent_body("former", serviceAccountNames=["former"]))
+    scene.settled(agent_body("victim", "team-b", serviceAccountNames=["victim"]))
+    scene.has_binding(agent_body("forged", deletionPolicy="Retain"))
+    scene.run()
+    _forge(scene, "forged", victim, former)
+    scene.delete("forged")
+    scene.registry.grants["all"] = replace(scene.registry.grants["all"], service_account_names=("app",))
+    scene.run()
+    assert scene.eks.roles() == {"team-a/app": str(ROLE)}
+    assert scene.eks.there[APP].tags == {}
+
+
 def test_another_binding_wants_the_same(scene: AgentScene) -> None:
     """The association passes to it, by its tag, when the older one of the same role goes."""
     scene.settled()
