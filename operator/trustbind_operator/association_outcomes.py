@@ -133,7 +133,7 @@ class Teller:
             if held_up is not None:
                 reason, message = held_up
                 text = f"{sentence}; its associations could not be deleted: {message}"
-                return BindingOutcome(verdict.authorized, sentence, reason, text, accounts_of(verdict))
+                return BindingOutcome(verdict.authorized, sentence, reason, text, accounts_of(verdict), may_linger=True)
             return BindingOutcome(verdict.authorized, sentence, verdict.reason, sentence, verdict.subjects)
         problem = self._problem(verdict, held_up)
         if problem is not None:

@@ -87,6 +87,20 @@ def test_retained_only_while_granted(scene: AgentScene) -> None:
     assert scene.eks.roles() == {}
 
 
+def test_lost_grant_is_not_forgotten(scene: AgentScene) -> None:
+    """Nor when something else is in the way meanwhile, before which nobody asks for grants."""
+    scene.settled(agent_body(deletionPolicy="Retain", created="2026-01-05T00:00:00Z"))
+    scene.registry.grants.clear()
+    scene.eks.errors["delete"] = [DENIED] * 2
+    scene.run()
+    scene.has_binding(agent_body("older"))
+    scene.run()
+    assert scene.ready()[2].startswith("the older RoleBinding team-a/older has")
+    scene.delete()
+    scene.run()
+    assert scene.eks.roles() == {}
+
+
 def _forge(scene: AgentScene, name: str, *subjects: Subject) -> None:
     scene.cluster.objects[("RoleBinding", f"team-a/{name}")]["status"]["subjects"] = [str(s) for s in subjects]
 
