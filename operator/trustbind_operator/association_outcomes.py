@@ -30,6 +30,7 @@ __all__ = [
     "is_left_in_step",
     "kept_for",
     "observed",
+    "trust_left",
 ]
 
 INJECTED_ONLY: Final = "pods get container credentials; the association with the role is EKS's"
@@ -45,12 +46,20 @@ class Seen:
         tags: its tags.
         reason: why it could not be read.
         message: the sentence about that.
+        problem: why its trust policy is not as it should be, though it could be read; None when it is.
     """
 
     document: TrustDocument | None
     tags: Mapping[str, str] = field(default_factory=dict)
     reason: TrustReason = TrustReason.AWS_FAILED
     message: str = ""
+    problem: tuple[TrustReason, str] | None = None
+
+    def left(self, entry: BindingEntry) -> tuple[TrustReason, str] | None:
+        """Return why a statement that a binding had by another method may stand still; None when none does."""
+        if not entry.status.get("statementId") or (self.document is None and self.reason is TrustReason.ROLE_NOT_FOUND):
+            return None
+        return self.problem if self.document is not None else (self.reason, self.message)
 
 
 @dataclass(slots=True)
@@ -123,9 +132,12 @@ class Teller:
         """Return what came of one binding."""
         sentence = verdict.message
         held_up = self._held_up(verdict)
+        left = trust_left(verdict, self.seen)
         if verdict.entry.deleting:
             if held_up is not None:
                 return kept_for(verdict, *held_up)
+            if left is not None:
+                return left
             reason = TrustReason.RETAINED if verdict.retains else TrustReason.REVOKED
             text = f"the associations of {self.role} in EKS cluster {self.cluster.name} are as they should be"
             return BindingOutcome(None, "", reason, text)
@@ -134,7 +146,11 @@ class Teller:
                 reason, message = held_up
                 text = f"{sentence}; its associations could not be deleted: {message}"
                 return BindingOutcome(verdict.authorized, sentence, reason, text, accounts_of(verdict), may_linger=True)
+            if left is not None:
+                return left
             return BindingOutcome(verdict.authorized, sentence, verdict.reason, sentence, verdict.subjects)
+        if left is not None:
+            return left
         problem = self._problem(verdict, held_up)
         if problem is not None:
             return BindingOutcome(verdict.authorized, sentence, *problem, accounts_of(verdict))
@@ -195,6 +211,21 @@ def kept_for(verdict: Verdict, reason: TrustReason, message: str) -> BindingOutc
     return BindingOutcome(None, "", reason, text, accounts_of(verdict), may_linger=True)
 
 
+def trust_left(verdict: Verdict, seen: Seen) -> BindingOutcome | None:
+    """Return the outcome of a binding whose statement from another method may stand still; None when none does."""
+    left = seen.left(verdict.entry)
+    if left is None:
+        return None
+    reason, message = left
+    if verdict.entry.deleting:
+        text = f"its trust could not be revoked, so it is kept: {message}"
+        return BindingOutcome(None, "", reason, text, accounts_of(verdict), may_linger=True)
+    text = f"the trust that it had by another method could not be revoked: {message}"
+    if verdict.reason is not None:
+        text = f"{verdict.message}; its trust could not be revoked: {message}"
+    return BindingOutcome(verdict.authorized, verdict.message, reason, text, accounts_of(verdict), may_linger=True)
+
+
 def is_by_agent(verdict: Verdict) -> bool:
     """Return whether EKS's agent gives the credentials; then nothing of the binding is in a trust policy."""
     binding = verdict.entry.binding
@@ -212,8 +243,10 @@ def is_left_in_step(entry: BindingEntry, verdict: Verdict, issuer: Issuer) -> bo
             and str(ready.get("message")).startswith(expected)
         )
     told = (TrustReason.APPLIED.value, INJECTED_ONLY) if verdict.reason is None else (verdict.reason, verdict.message)
-    return (ready.get("reason"), ready.get("message")) == told and (
-        entry.status.get("observedGeneration") == entry.generation
+    return (
+        (ready.get("reason"), ready.get("message")) == told
+        and entry.status.get("observedGeneration") == entry.generation
+        and "statementId" not in entry.status
     )
 
 

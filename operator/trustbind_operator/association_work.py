@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from trustbind.accounts import AwsAccount, DriftPolicy, EksCluster
@@ -30,6 +31,7 @@ from trustbind_operator.association_outcomes import (
     accounts_of,
     kept_for,
     observed,
+    trust_left,
 )
 from trustbind_operator.association_survey import AssociationSurvey
 from trustbind_operator.associations import Act, Association, Step, plan_associations
@@ -139,7 +141,7 @@ class AssociationWork:
             self._known.pop(role, None)
             self._survey.forget(role.account_id)
             for verdict in verdicts:
-                await self._untended(role, account, verdict)
+                await self._untended(role, account, verdict, seen)
             return Next.RESYNC if verdicts else Next.NEVER
         if seen.document is not None:
             verdicts = with_consent(verdicts, account, seen.tags)
@@ -319,9 +321,14 @@ class AssociationWork:
             and entry.status.get("observedGeneration") == entry.generation
         )
 
-    async def _untended(self, role: RoleArn, account: AwsAccount | None, verdict: Verdict) -> None:
+    async def _untended(self, role: RoleArn, account: AwsAccount | None, verdict: Verdict, seen: Seen) -> None:
         """Deal with a binding whose associations nobody keeps, or keeps any more."""
-        if verdict.entry.deleting:
+        entry = verdict.entry
+        if account is not None and (lingering := trust_left(verdict, seen)) is not None:
+            await self._store(entry, role, lingering)
+            return
+        statement = entry.status.get("statementId")
+        if entry.deleting:
             where = (
                 f"no AWSAccount describes {role.account_id} any more"
                 if account is None
@@ -331,14 +338,14 @@ class AssociationWork:
                 f"{where}, so associations of this binding may be left there; they have the tag "
                 f"{OWNER_TAG}={owner_of(self._context.issuer)}"
             )
-            await self._release(verdict.entry, TrustReason.ACCOUNT_UNKNOWN, left)
+            if account is None and statement:
+                left += f"; so may its statement {statement} in the trust policy of {role}"
+            await self._release(entry, TrustReason.ACCOUNT_UNKNOWN, left)
             return
         message = verdict.message if verdict.reason is not None else INJECTED_ONLY
-        await self._store(
-            verdict.entry,
-            role,
-            BindingOutcome(verdict.authorized, verdict.message, verdict.reason, message, verdict.subjects),
-        )
+        outcome = BindingOutcome(verdict.authorized, verdict.message, verdict.reason, message, verdict.subjects)
+        # A statement from another method is not forgotten while nobody can take it back.
+        await self._store(entry, role, replace(outcome, may_linger=account is None))
 
 
 def _carry_out(store: AssociationStore, role: str, step: Step) -> None:

@@ -148,8 +148,9 @@ class RoleWork:
         except AwsError as error:
             return await self._failed(role, account, verdicts, error), Seen(None, {}, *_failure(role, error))
         done = whole.commit
-        seen = Seen(done.plan.document, done.state.tags)
         problem = done.problem or done.plan.blocked
+        told = (problem.reason, problem.message) if problem is not None else None
+        seen = Seen(done.plan.document, done.state.tags, problem=told)
         outcome = str(problem.reason) if problem else ("written" if done.written else "unchanged")
         context.observer.committed(role, outcome, done.written, len(verdicts))
         await asyncio.gather(*(self._conclude(role, v, whole) for v in whole.verdicts if v not in whole.held))
