@@ -154,7 +154,8 @@ class AssociationWork:
         if verdicts or wish.looked_at:
             self._context.observer.associated(role, cluster.name, result.written, len(wish.wanted))
         teller = Teller(role, account, cluster, self._context.issuer, seen, wish, result, troubles)
-        if result.errors or seen.document is None:
+        busy = {reason for reason, _ in troubles.values()} | ({seen.reason} if seen.document is None else set())
+        if not busy.isdisjoint(TRANSIENT):
             self._failures[role] = self._failures.get(role, 0) + 1
         else:
             self._failures.pop(role, None)
@@ -312,13 +313,15 @@ class AssociationWork:
             await self._store(verdict.entry, role, outcome)
 
     def _is_believed(self, role: RoleArn, verdict: Verdict, outcome: BindingOutcome) -> bool:
-        """Return whether a binding that was in order keeps its status although nobody could look."""
+        """Return whether a binding keeps its status although nobody could look; one that is newly refused does not."""
         entry = verdict.entry
+        ready = ready_condition(entry.status)
         return (
             outcome.reason in TRANSIENT
             and self._failures.get(role, 0) < BELIEVED_FAILURES
-            and (ready_condition(entry.status) or {}).get("status") == "True"
+            and ready is not None
             and entry.status.get("observedGeneration") == entry.generation
+            and (verdict.reason is None or ready.get("status") != "True")
         )
 
     async def _untended(self, role: RoleArn, account: AwsAccount | None, verdict: Verdict, seen: Seen) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -204,6 +204,58 @@ def test_one_that_was_in_order_is_believed(scene: AgentScene) -> None:
         assert scene.ready()[0] == "True"
     scene.run()
     assert scene.ready()[:2] == ("False", "Throttled")
+
+
+def _withdraw(scene: AgentScene) -> None:
+    scene.registry.grants.clear()
+
+
+def _take(scene: AgentScene) -> None:
+    scene.eks.there[APP] = replace(scene.eks.there[APP], role=str(OTHER_ROLE), tags={})
+
+
+def _keep(scene: AgentScene) -> None:
+    scene.delete()
+    scene.eks.errors["listed"] = [DENIED]
+
+
+@pytest.mark.parametrize("change", [_withdraw, _take, _keep])
+def test_one_that_is_not_in_order_keeps_its_reason(scene: AgentScene, change: Callable[[AgentScene], None]) -> None:
+    """A moment says nothing about what is in the way, and is told to nobody."""
+    scene.settled()
+    change(scene)
+    scene.run()
+    before = scene.stored()
+    scene.cluster.events.clear()
+    scene.eks.errors["listed"] = [THROTTLED] * 3
+    for _ in range(2):
+        assert scene.run() is Next.RETRY
+        assert scene.stored() == before
+    assert scene.cluster.events == []
+    scene.run()
+    assert scene.ready()[:2] == ("False", "Throttled")
+
+
+def test_refusal_is_told_whatever_else_fails(scene: AgentScene) -> None:
+    """Or it would not be known when the binding is deleted."""
+    scene.settled()
+    scene.registry.grants.clear()
+    scene.eks.errors["listed"] = [THROTTLED]
+    scene.run()
+    assert scene.ready()[:2] == ("False", "Throttled")
+    assert scene.ready()[2].startswith("no RoleGrant")
+
+
+def test_lasting_failure_does_not_count_as_a_busy_moment(scene: AgentScene) -> None:
+    """Of two bindings in two namespaces, the one that is in order is believed as long as ever."""
+    scene.settled()
+    scene.has_binding(agent_body("denied", "team-b"))
+    for _ in range(3):
+        scene.eks.errors["create"] = [DENIED]
+        scene.run()
+    scene.eks.errors["listed"] = [THROTTLED]
+    scene.run()
+    assert scene.ready()[0] == "True"
 
 
 def test_unreadable_role_is_believed_no_longer(scene: AgentScene) -> None:
