@@ -265,7 +265,8 @@ def observed(account: AwsAccount, cluster: EksCluster, steps: Iterable[Step]) ->
 
 def _applied(role: RoleArn, cluster: EksCluster, count: int) -> str:
     plural = "" if count == 1 else "s"
-    return f"EKS cluster {cluster.name} associates {count} service account{plural} of this binding with {role}"
+    where = f"EKS cluster {cluster.name} in {cluster.region}"
+    return f"{where} associates {count} service account{plural} of this binding with {role}"
 
 
 def accounts_of(verdict: Verdict) -> tuple[Subject, ...]:

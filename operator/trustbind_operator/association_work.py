@@ -294,7 +294,7 @@ class AssociationWork:
                 if isinstance(error, MismatchError)
                 else association_failure(account, cluster, role, error)
             )
-            if troubles[namespace][0] in OF_THE_ACCOUNT:
+            if troubles[namespace][0] in OF_THE_ACCOUNT and not error.operation.startswith("eks:"):
                 self._doubted.add(account.name)
         differing: dict[str, list[Step]] = {}
         for subject, step in sorted(result.differs.items()):

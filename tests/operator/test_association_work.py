@@ -41,7 +41,7 @@ def test_first_association(scene: AgentScene) -> None:
     assert set(scene.eks.there[APP].tags) == {OWNER_TAG, BINDING_TAG}
     assert scene.cluster.writes == [("guard", "team-a/b"), ("status", "team-a/b")]
     assert scene.guarded == ["prod"]
-    message = f"EKS cluster blue associates 1 service account of this binding with {ROLE}"
+    message = f"EKS cluster blue in eu-central-1 associates 1 service account of this binding with {ROLE}"
     assert scene.ready() == ("True", "TrustApplied", message)
     assert [t.reason for _, _, t in scene.cluster.events] == ["TrustApplied"]
     assert scene.notes.associations == [(ROLE, "blue", 1, 1)]
@@ -342,9 +342,10 @@ def test_cluster_that_is_named_later(scene: AgentScene) -> None:
     assert not scene.work.is_in_step(ROLE)
     scene.run()
     assert scene.eks.roles() == {"team-a/app": str(ROLE)}
-    scene.has_account(account_body(eks=EKS | {"clusterName": "green"}))
-    scene.restart()
-    assert not scene.work.is_in_step(ROLE)
+    for other in ({"clusterName": "green"}, {"region": "eu-west-1"}):
+        scene.has_account(account_body(eks=EKS | other))
+        scene.restart()
+        assert not scene.work.is_in_step(ROLE)
 
 
 def test_orphans_are_found_and_deleted(scene: AgentScene) -> None:
