@@ -159,7 +159,8 @@ class AssociationWork:
             self._failures[role] = self._failures.get(role, 0) + 1
         else:
             self._failures.pop(role, None)
-        in_order = not troubles and seen.document is not None
+        # What differs where nothing is written differs until somebody acts, and a binding that waits for that says so.
+        in_order = not result.errors and (seen.document is not None or not verdicts)
         told = [(verdict, teller.outcome(verdict)) for verdict in verdicts]
         # Of an account that another role has claimed since, that role's turn is still to come, and then this one's.
         await asyncio.gather(

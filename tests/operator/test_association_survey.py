@@ -1,4 +1,4 @@
-"""Associations that no status names: found before the binding that they were made for is let go."""
+"""Associations that no status names: found before a binding that they were made for is let go, or by a search."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from support.agent_scene import APP, EKS, AgentScene, agent_body
-from support.operator_world import OTHER_ROLE, ROLE, account_body, binding_body
+from support.operator_world import ACCOUNT, OTHER_ROLE, ROLE, account_body, binding_body
 from trustbind.documents import TrustDocument
-from trustbind.errors import AccessDeniedError, AwsError, ThrottledError, UnreachableError
+from trustbind.errors import AccessDeniedError, AwsError, NotFoundError, ThrottledError, UnreachableError
 from trustbind.identities import Subject
 from trustbind.pod_identity import STATEMENT
 from trustbind_operator.work import Next
@@ -225,7 +225,63 @@ def test_search_and_survey_share_what_is_known_of_strangers(scene: AgentScene) -
     scene.eks.has(Subject("team-a", "theirs"), OTHER_ROLE)
     scene.eks.has(Subject("team-b", "theirs"), OTHER_ROLE)
     _lose_status(scene)
-    asyncio.run(scene.work.associations.orphans(str(ROLE.account_id)))
+    asyncio.run(scene.work.associations.orphans(ACCOUNT))
     scene.eks.calls.clear()
     scene.run()
     assert scene.eks.calls == {"listed": 2, "described": 2, "delete": 1, "create": 1}
+
+
+def test_orphans_are_found_and_deleted(scene: AgentScene) -> None:
+    """Ours that no binding wants, in any namespace; strangers are asked about once, and what is wanted never."""
+    scene.settled()
+    scene.eks.has(Subject("team-x", "gone"), OTHER_ROLE, of="b")
+    scene.eks.has(Subject("team-a", "writer"), ROLE, of="b")
+    foreign = scene.eks.has(Subject("team-x", "theirs"), OTHER_ROLE)
+    scene.eks.has(Subject("team-y", "far"), "arn:aws:iam::111122223333:role/far", of="b")
+    scene.eks.has(Subject("team-y", "odd"), "odd", of="b")
+    found = asyncio.run(scene.work.associations.orphans(ACCOUNT))
+    assert found == {ROLE, OTHER_ROLE}
+    assert scene.eks.calls == {"listed": 1, "described": 5}
+    for role in sorted(found):
+        scene.run(role)
+    assert set(scene.eks.roles()) == {"team-a/app", "team-x/theirs", "team-y/far", "team-y/odd"}
+    assert scene.eks.there[foreign.subject] == foreign
+    scene.eks.calls.clear()
+    assert asyncio.run(scene.work.associations.orphans(ACCOUNT)) == set()
+    assert scene.eks.calls == {"listed": 1, "described": 2}
+
+
+def test_orphans_where_nothing_is_written(scene: AgentScene) -> None:
+    """They are told at each resync, and not tried in between; they go once that is allowed."""
+    scene.has_account(account_body(eks=EKS, driftPolicy="Observe"))
+    scene.eks.has(Subject("team-x", "gone"), ROLE, of="b")
+    assert asyncio.run(scene.work.associations.orphans(ACCOUNT)) == {ROLE}
+    for _ in range(2):
+        assert scene.run() is Next.RESYNC
+    assert [reason for _, reason, _ in scene.notes.failures] == ["DriftObserved"] * 2
+    scene.has_account(account_body(eks=EKS))
+    scene.run()
+    assert scene.eks.roles() == {}
+
+
+def test_orphans_of_a_role_that_is_gone(scene: AgentScene) -> None:
+    """Nothing is left to come back for."""
+    scene.eks.has(Subject("team-x", "gone"), OTHER_ROLE, of="b")
+    assert asyncio.run(scene.work.associations.orphans(ACCOUNT)) == {OTHER_ROLE}
+    assert scene.run(OTHER_ROLE) is Next.NEVER
+    assert scene.eks.roles() == {}
+
+
+def test_no_search_without_a_cluster(scene: AgentScene) -> None:
+    """Nor in an account that nobody describes."""
+    scene.has_account(account_body())
+    assert asyncio.run(scene.work.associations.orphans(ACCOUNT)) == set()
+    assert asyncio.run(scene.work.associations.orphans("111122223333")) == set()
+    assert scene.eks.calls == {}
+
+
+def test_search_that_fails(scene: AgentScene) -> None:
+    """Whoever searches hears of it."""
+    scene.eks.errors["listed"] = [NotFoundError("No cluster found", code="ResourceNotFoundException")]
+    with pytest.raises(NotFoundError):
+        asyncio.run(scene.work.associations.orphans(ACCOUNT))

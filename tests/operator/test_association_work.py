@@ -15,7 +15,7 @@ from support.operator_world import ACCOUNT, OPS, OTHER_ROLE, ROLE, account_body,
 from trustbind.accounts import AwsAccount
 from trustbind.arns import RoleArn
 from trustbind.documents import TrustDocument
-from trustbind.errors import AwsError, NotFoundError
+from trustbind.errors import AwsError
 from trustbind.identities import Subject
 from trustbind.pod_identity import BINDING_TAG, OWNER_TAG, STATEMENT
 from trustbind_operator.accounts import THREADS_PER_ACCOUNT
@@ -346,41 +346,6 @@ def test_cluster_that_is_named_later(scene: AgentScene) -> None:
         scene.has_account(account_body(eks=EKS | other))
         scene.restart()
         assert not scene.work.is_in_step(ROLE)
-
-
-def test_orphans_are_found_and_deleted(scene: AgentScene) -> None:
-    """Ours that no binding wants, in any namespace; strangers are asked about once, and what is wanted never."""
-    scene.settled()
-    scene.eks.has(Subject("team-x", "gone"), OTHER_ROLE, of="b")
-    scene.eks.has(WRITER, ROLE, of="b")
-    foreign = scene.eks.has(Subject("team-x", "theirs"), OTHER_ROLE)
-    scene.eks.has(Subject("team-y", "far"), "arn:aws:iam::111122223333:role/far", of="b")
-    scene.eks.has(Subject("team-y", "odd"), "odd", of="b")
-    found = asyncio.run(scene.work.associations.orphans(ACCOUNT))
-    assert found == {ROLE, OTHER_ROLE}
-    assert scene.eks.calls == {"listed": 1, "described": 5}
-    for role in sorted(found):
-        scene.run(role)
-    assert set(scene.eks.roles()) == {"team-a/app", "team-x/theirs", "team-y/far", "team-y/odd"}
-    assert scene.eks.there[foreign.subject] == foreign
-    scene.eks.calls.clear()
-    assert asyncio.run(scene.work.associations.orphans(ACCOUNT)) == set()
-    assert scene.eks.calls == {"listed": 1, "described": 2}
-
-
-def test_no_search_without_a_cluster(scene: AgentScene) -> None:
-    """Nor in an account that nobody describes."""
-    scene.has_account(account_body())
-    assert asyncio.run(scene.work.associations.orphans(ACCOUNT)) == set()
-    assert asyncio.run(scene.work.associations.orphans("111122223333")) == set()
-    assert scene.eks.calls == {}
-
-
-def test_search_that_fails(scene: AgentScene) -> None:
-    """Whoever searches hears of it."""
-    scene.eks.errors["listed"] = [NotFoundError("No cluster found", code="ResourceNotFoundException")]
-    with pytest.raises(NotFoundError):
-        asyncio.run(scene.work.associations.orphans(ACCOUNT))
 
 
 def _status_gone(scene: AgentScene) -> None:
