@@ -102,14 +102,17 @@ class AssociationWork:
             others: verdicts on its bindings by other methods, and on unreadable ones.
             by_agent: verdicts on those by EKS Pod Identity; what is theirs is left to `run`.
         """
-        for ref in (verdict.entry.ref for verdict in (*others, *by_agent)):
-            if ref in self.kept and self.kept[ref][0] == role:
-                del self.kept[ref]
+        refs = {verdict.entry.ref for verdict in (*others, *by_agent)}
+        before = {ref for ref in refs if ref in self.kept and self.kept[ref][0] == role}
+        for ref in before:
+            del self.kept[ref]
         if account is None or account.eks is None:
             return Next.NEVER
         former = [v for v in others if v.entry.guarded and (v.entry.binding is None or v.entry.binding.role == role)]
-        # A statement of its own says that another method was through with it after EKS Pod Identity was.
-        doubted = {v.entry.ref for v in former if _has_changed(v.entry) and not v.entry.status.get("statementId")}
+        # A statement of its own, or a status about this spec, says that this was done: EKS is not asked for nothing.
+        doubted = before | {
+            v.entry.ref for v in former if _is_respecified(v.entry) and not v.entry.status.get("statementId")
+        }
         unknown = await self._look_around(account, account.eks, {ref.namespace for ref in doubted})
         namespaces = {v.entry.ref.namespace for v in former}
         spared = self._claimed.get(role, set()) | {s for v in by_agent for s in accounts_of(v)}
@@ -369,16 +372,23 @@ def _carry_out(store: AssociationStore, role: str, step: Step) -> None:
             store.tag(association, step.tags)
 
 
-def _has_changed(entry: BindingEntry) -> bool:
-    """Return whether the binding's status is about another spec than its own; one that is new has none."""
-    return entry.deleting or entry.binding is None or entry.status.get("observedGeneration", 1) != entry.generation
+def _is_respecified(entry: BindingEntry) -> bool:
+    """Return whether the binding's status is about another spec than its own; one that is new has none.
+
+    Kubernetes counts a deletion as a generation, too (apiserver, registry/generic/registry/store.go, markAsDeleting). A
+    status of that one is of a binding that was kept, perhaps for what is asked here.
+    """
+    generation = entry.generation - 1 if entry.deleting else entry.generation
+    return entry.binding is None or entry.status.get("observedGeneration", 1) != generation
 
 
 def _is_doubtful(verdict: Verdict) -> bool:
     """Return whether more may be there for a binding than it names, and its status says that it named."""
     entry = verdict.entry
     listed = len(entry.status.get("subjects") or ())
-    return entry.guarded and (verdict.reason is not None or listed >= SHOWN_SUBJECTS or _has_changed(entry))
+    return entry.guarded and (
+        entry.deleting or verdict.reason is not None or listed >= SHOWN_SUBJECTS or _is_respecified(entry)
+    )
 
 
 def _is_settled(verdict: Verdict, outcome: BindingOutcome) -> bool:

@@ -83,6 +83,24 @@ def test_nobody_goes_before_all_is_known(scene: AgentScene, end: Callable[[Agent
     assert scene.exists()
     assert scene.ready()[2].startswith("its associations could not be deleted, so it is kept: ")
     scene.eks.errors.clear()
+    scene.restart()
+    scene.run()
+    assert not scene.exists()
+    assert scene.eks.roles() == {}
+
+
+@pytest.mark.parametrize("end", [_switch, _break])
+def test_doubt_outlasts_a_status(scene: AgentScene, end: Callable[[AgentScene], None]) -> None:
+    """The status of a live binding is about its trust, and written although EKS did not answer."""
+    end(scene)
+    for _ in range(2):
+        scene.eks.errors["listed"] = [DENIED]
+        assert scene.run() is Next.RETRY
+    assert scene.trusted() == (["app"] if end is _switch else [])
+    scene.delete()
+    scene.eks.errors["listed"] = [DENIED]
+    assert scene.run() is Next.RETRY
+    assert scene.exists()
     scene.run()
     assert not scene.exists()
     assert scene.eks.roles() == {}
@@ -159,10 +177,18 @@ def test_retained_beside_one_that_changed_its_method(scene: AgentScene) -> None:
 
 
 def test_web_identity_asks_nothing_of_eks(scene: AgentScene) -> None:
-    """Neither a new binding, nor a changed one, nor one that goes, since its status shows what it was."""
+    """Neither a new binding, nor a changed one, nor one that goes, be it trusted or refused: its status shows it."""
     scene.settled(binding_body())
     scene.change(serviceAccountNames=["other"])
     scene.run()
+    scene.restart()
+    scene.delete()
+    scene.run()
+    assert not scene.exists()
+    scene.settled(binding_body())
+    scene.registry.grants.clear()
+    scene.run()
+    assert "statementId" not in scene.stored()
     scene.restart()
     scene.delete()
     scene.run()
