@@ -41,6 +41,9 @@ OF_THE_ACCOUNT: Final = frozenset(
 BELIEVED_FAILURES: Final = 3
 """A binding that was in order keeps its status until its role could not be looked at this often in a row."""
 
+_OF_THE_CLUSTER: Final = ("eks:ListPodIdentityAssociations", "eks:CreatePodIdentityAssociation")
+"""Calls that name no association, so that it is the cluster which is not found."""
+
 _INLINE: Final = ("iam:GetRolePolicy", "iam:PutRolePolicy", "iam:DeleteRolePolicy")
 """Calls about the inline policy of a chain's source role."""
 
@@ -107,8 +110,9 @@ def association_failure(
     """Return reason and message for a failed call about the cluster's associations with ``role``."""
     if error.operation.startswith("sts:"):
         return account_failure(error)
+    action = error.operation.partition(" ")[0]
     match error:
-        case NotFoundError():
+        case NotFoundError() if action in _OF_THE_CLUSTER:
             return (
                 TrustReason.CLUSTER_NOT_FOUND,
                 (
@@ -116,8 +120,9 @@ def association_failure(
                     f"correct spec.eks of AWSAccount {account.name}"
                 ),
             )
+        case NotFoundError():  # the association went while it was worked on
+            return TrustReason.AWS_FAILED, f"{error}; it is tried again by itself"
         case AccessDeniedError():
-            action = error.operation.partition(" ")[0]
             return (
                 TrustReason.ACCESS_DENIED,
                 (

@@ -140,12 +140,13 @@ class RoleWork:
         by_agent = [v for v in verdicts if is_by_agent(v)]
         verdicts = [v for v in verdicts if not is_by_agent(v)]
         self.associations.claim(role, by_agent)
+        cleared = await self.associations.clear(role, account, verdicts, by_agent)
         if account is None:
             due = await self.associations.run(role, account, by_agent, Seen(None))
             await self._without_account(role, verdicts)
-            return sooner(due, Next.RESYNC if verdicts else Next.NEVER)
+            return sooner(sooner(cleared, due), Next.RESYNC if verdicts else Next.NEVER)
         due, seen = await self._trust(role, account, verdicts, has_others=bool(by_agent))
-        return sooner(due, await self.associations.run(role, account, by_agent, seen))
+        return sooner(sooner(cleared, due), await self.associations.run(role, account, by_agent, seen))
 
     async def _trust(
         self, role: RoleArn, account: AwsAccount, verdicts: list[Verdict], *, has_others: bool
@@ -159,8 +160,9 @@ class RoleWork:
         except AwsError as error:
             return await self._failed(role, account, verdicts, error), Seen(None, {}, *_failure(role, error))
         done = whole.commit
-        seen = Seen(done.plan.document, done.state.tags)
         problem = done.problem or done.plan.blocked
+        told = (problem.reason, problem.message) if problem is not None else None
+        seen = Seen(done.plan.document, done.state.tags, problem=told)
         outcome = str(problem.reason) if problem else ("written" if done.written else "unchanged")
         context.observer.committed(role, outcome, done.written, len(verdicts))
         await asyncio.gather(*(self._conclude(role, v, whole) for v in whole.verdicts if v not in whole.held))
@@ -342,6 +344,9 @@ class RoleWork:
     async def _release(self, entry: BindingEntry, reason: TrustReason, message: str) -> None:
         """Let a binding go whose trust is as it should be."""
         if not entry.guarded:
+            return
+        if (kept := self.associations.kept.get(entry.ref)) is not None:
+            await self._store(entry, *kept)
             return
         self.released.add(entry.uid)
         await self._context.cluster.release(entry)

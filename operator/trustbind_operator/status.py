@@ -16,6 +16,7 @@ from trustbind.plan import Refusal
 from trustbind.reasons import TrustReason
 
 __all__ = [
+    "SHOWN_SUBJECTS",
     "BindingOutcome",
     "Condition",
     "ConditionType",
@@ -30,7 +31,7 @@ __all__ = [
 MAX_MESSAGE: Final = 1024
 """Characters of a message; the schema allows a few more."""
 
-_SHOWN_SUBJECTS: Final = 100
+SHOWN_SUBJECTS: Final = 100
 """Subjects listed in the status; a selector can match thousands."""
 
 
@@ -123,7 +124,7 @@ def binding_status(
         "conditions": conditions,
         "accountId": account_id,
         "issuer": issuer.url,
-        "subjects": [str(s) for s in outcome.subjects[:_SHOWN_SUBJECTS]],
+        "subjects": [str(s) for s in outcome.subjects[:SHOWN_SUBJECTS]],
     }
     if applied and outcome.statement_id:
         status["statementId"] = outcome.statement_id
@@ -204,7 +205,7 @@ def is_in_step(
         and stored.get("observedGeneration") == generation
         and stored.get("issuer") == issuer.url
         and stored.get("statementId", "") == statement_id
-        and len(subjects) <= _SHOWN_SUBJECTS
+        and len(subjects) <= SHOWN_SUBJECTS
         and stored.get("subjects") == [str(s) for s in subjects]
     )
 

@@ -29,7 +29,7 @@ def test_from_binding_to_association_and_back(world: World) -> None:
     role = eks.role()
     binding = eks.binding(team, role)
     message = binding.ready()["message"]
-    assert message == f"EKS cluster blue associates 1 service account of this binding with {role}"
+    assert message == f"EKS cluster blue in eu-central-1 associates 1 service account of this binding with {role}"
     (made,) = eks.there().values()
     assert (made["namespace"], made["serviceAccount"], made["roleArn"]) == (team.namespace, "reader", role)
     assert made["tags"] == {

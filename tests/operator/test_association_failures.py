@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -86,6 +87,39 @@ def test_retained_only_while_granted(scene: AgentScene) -> None:
     assert scene.eks.roles() == {}
 
 
+def test_lost_grant_is_not_forgotten(scene: AgentScene) -> None:
+    """Nor when something else is in the way meanwhile, before which nobody asks for grants."""
+    scene.settled(agent_body(deletionPolicy="Retain", created="2026-01-05T00:00:00Z"))
+    scene.registry.grants.clear()
+    scene.eks.errors["delete"] = [DENIED] * 2
+    scene.run()
+    scene.has_binding(agent_body("older"))
+    scene.run()
+    assert scene.ready()[2].startswith("the older RoleBinding team-a/older has")
+    scene.delete()
+    scene.run()
+    assert scene.eks.roles() == {}
+
+
+def _forge(scene: AgentScene, name: str, *subjects: Subject) -> None:
+    scene.cluster.objects[("RoleBinding", f"team-a/{name}")]["status"]["subjects"] = [str(s) for s in subjects]
+
+
+def test_status_reaches_no_other_namespace(scene: AgentScene) -> None:
+    """Nor is anything retained for which only a status says that it was the binding's."""
+    victim, former = Subject("team-b", "victim"), Subject("team-a", "former")
+    scene.has_binding(agent_body("former", serviceAccountNames=["former"]))
+    scene.settled(agent_body("victim", "team-b", serviceAccountNames=["victim"]))
+    scene.has_binding(agent_body("forged", deletionPolicy="Retain"))
+    scene.run()
+    _forge(scene, "forged", victim, former)
+    scene.delete("forged")
+    scene.registry.grants["all"] = replace(scene.registry.grants["all"], service_account_names=("app",))
+    scene.run()
+    assert scene.eks.roles() == {"team-a/app": str(ROLE)}
+    assert scene.eks.there[APP].tags == {}
+
+
 def test_another_binding_wants_the_same(scene: AgentScene) -> None:
     """The association passes to it, by its tag, when the older one of the same role goes."""
     scene.settled()
@@ -156,7 +190,7 @@ def test_failures_are_told(scene: AgentScene, error: AwsError, reason: str, reme
     assert scene.ready()[:2] == ("False", reason)
     assert remedy in scene.ready()[2]
     assert [r for _, r, _ in scene.notes.failures] == [reason]
-    assert scene.work.doubted == ({"prod"} if reason == "AccountUnreachable" else set())
+    assert scene.work.doubted == set()  # the account is fine as far as anybody knows
     assert scene.run() is Next.RESYNC
     assert scene.ready()[0] == "True"
 
@@ -170,6 +204,58 @@ def test_one_that_was_in_order_is_believed(scene: AgentScene) -> None:
         assert scene.ready()[0] == "True"
     scene.run()
     assert scene.ready()[:2] == ("False", "Throttled")
+
+
+def _withdraw(scene: AgentScene) -> None:
+    scene.registry.grants.clear()
+
+
+def _take(scene: AgentScene) -> None:
+    scene.eks.there[APP] = replace(scene.eks.there[APP], role=str(OTHER_ROLE), tags={})
+
+
+def _keep(scene: AgentScene) -> None:
+    scene.delete()
+    scene.eks.errors["listed"] = [DENIED]
+
+
+@pytest.mark.parametrize("change", [_withdraw, _take, _keep])
+def test_one_that_is_not_in_order_keeps_its_reason(scene: AgentScene, change: Callable[[AgentScene], None]) -> None:
+    """A moment says nothing about what is in the way, and is told to nobody."""
+    scene.settled()
+    change(scene)
+    scene.run()
+    before = scene.stored()
+    scene.cluster.events.clear()
+    scene.eks.errors["listed"] = [THROTTLED] * 3
+    for _ in range(2):
+        assert scene.run() is Next.RETRY
+        assert scene.stored() == before
+    assert scene.cluster.events == []
+    scene.run()
+    assert scene.ready()[:2] == ("False", "Throttled")
+
+
+def test_refusal_is_told_whatever_else_fails(scene: AgentScene) -> None:
+    """Or it would not be known when the binding is deleted."""
+    scene.settled()
+    scene.registry.grants.clear()
+    scene.eks.errors["listed"] = [THROTTLED]
+    scene.run()
+    assert scene.ready()[:2] == ("False", "Throttled")
+    assert scene.ready()[2].startswith("no RoleGrant")
+
+
+def test_lasting_failure_does_not_count_as_a_busy_moment(scene: AgentScene) -> None:
+    """Of two bindings in two namespaces, the one that is in order is believed as long as ever."""
+    scene.settled()
+    scene.has_binding(agent_body("denied", "team-b"))
+    for _ in range(3):
+        scene.eks.errors["create"] = [DENIED]
+        scene.run()
+    scene.eks.errors["listed"] = [THROTTLED]
+    scene.run()
+    assert scene.ready()[0] == "True"
 
 
 def test_unreadable_role_is_believed_no_longer(scene: AgentScene) -> None:
@@ -244,3 +330,26 @@ def test_role_without_bindings_is_looked_at_until_it_is_clean(scene: AgentScene)
     assert scene.run(OTHER_ROLE) is Next.RETRY
     assert scene.run(OTHER_ROLE) is Next.NEVER
     assert scene.eks.roles() == {}
+
+
+def test_what_fails_in_one_namespace_stops_no_other(scene: AgentScene) -> None:
+    """What has to go goes in every namespace, and each binding is told what came of its own."""
+    scene.settled(agent_body("zed", "team-z"))
+    scene.registry.grants["all"] = replace(scene.registry.grants["all"], selector=None, namespaces=("team-a",))
+    scene.has_binding(agent_body())
+    scene.eks.errors["create"] = [DENIED]
+    assert scene.run() is Next.RETRY
+    assert scene.eks.roles() == {}
+    assert scene.ready()[:2] == ("False", "AccessDenied")
+    assert scene.ready("zed", "team-z")[:2] == ("False", "NotGranted")
+
+
+def test_no_answer_is_not_waited_for_in_each_namespace(scene: AgentScene) -> None:
+    """The bindings of all of them are told."""
+    for namespace in ("team-a", "team-b", "team-c"):
+        scene.has_binding(agent_body(namespace=namespace))
+    scene.eks.errors["listed"] = [UNREACHABLE]
+    assert scene.run() is Next.RETRY
+    assert scene.eks.calls == {"listed": 1}
+    assert [r for _, r, _ in scene.notes.failures] == ["AccountUnreachable"]
+    assert {scene.ready(namespace=n)[1] for n in ("team-a", "team-b", "team-c")} == {"AccountUnreachable"}

@@ -66,7 +66,10 @@ class EksAccount:
         found: dict[str, Json] = {}
         for each in listed:
             where = {"clusterName": self.name, "associationId": each["associationId"]}
-            whole = self.client.describe_pod_identity_association(**where)["association"]
+            try:
+                whole = self.client.describe_pod_identity_association(**where)["association"]
+            except self.client.exceptions.ResourceNotFoundException:  # it went since the list
+                continue
             found[f"{whole['namespace']}/{whole['serviceAccount']}"] = whole
         return found
 
