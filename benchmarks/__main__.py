@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE, too")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _stop)  # so that what was started is stopped
-    console, errors = Console(), Console(stderr=True)
+    console, errors = Console(emoji=False), Console(stderr=True)
     if not console.is_terminal:
         console.width = _WIDTH
     if platform.system() != "Linux":
