@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
-from support.operator_world import ACCOUNT, ISSUER, OPS, ROLE, account_body, binding_body, grant_body
+from support.operator_world import ACCOUNT, ISSUER, OPS, ROLE, account_body, binding_body
 from support.role_scene import RoleScene
+from support.workflow_scene import ENTRY, GITHUB, MAIN, grants, workflow_scene
 from trustbind.documents import TrustDocument
 from trustbind.errors import AccessDeniedError, PolicyRejectedError, ThrottledError
-from trustbind.grants import RoleGrant
-from trustbind.identities import Issuer
 from trustbind.reasons import TrustReason
 from trustbind_operator.desired import judge
 from trustbind_operator.work import Next
 
-GITHUB: Final = Issuer.parse("https://token.actions.githubusercontent.com")
-MAIN: Final = "repo:example-org/shop:ref:refs/heads/main"
-ENTRY: Final = {"issuer": GITHUB.url, "subjects": [MAIN]}
-
-
-@pytest.fixture
-def scene() -> Iterator[RoleScene]:
-    """Return a scene in which a grant allows the repository's workflows, and the account has their provider."""
-    made = RoleScene()
-    grants(made, federatedSubjects=[{"issuer": GITHUB.url, "subjects": ["repo:example-org/*"]}])
-    made.aws.others[GITHUB.host_path] = {"sts.amazonaws.com"}
-    yield made
-    made.accounts.close()
-
-
-def grants(scene: RoleScene, **spec: Any) -> None:
-    """Have one grant alone."""
-    scene.registry.grants = {"all": RoleGrant.parse(grant_body(**spec))}
+scene = pytest.fixture(workflow_scene)
 
 
 def body(name: str = "b", **fields: Any) -> dict[str, Any]:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
 
 from support.operator_world import ISSUER, OPS, ROLE, account_body, binding_body, grant_body
 from support.role_scene import RoleScene
+from support.workflow_scene import ENTRY, GITHUB, MAIN, grants, workflow_scene
 from trustbind.arns import ProviderArn
 from trustbind.documents import TrustDocument
 from trustbind.errors import AccessDeniedError, ThrottledError
 from trustbind.grants import RoleGrant
-from trustbind.identities import Issuer
 from trustbind.statements import subjects_of
 
-GITHUB: Final = Issuer.parse("https://token.actions.githubusercontent.com")
-MAIN: Final = "repo:example-org/shop:ref:refs/heads/main"
-ENTRY: Final = {"issuer": GITHUB.url, "subjects": [MAIN]}
 LATE: Final = {"Sid": "Late", "Effect": "Allow", "Principal": {"AWS": "999922223333"}, "Action": "sts:AssumeRole"}
 STALE: Final = {
     "Sid": "Stale",
@@ -29,19 +25,7 @@ STALE: Final = {
 DENIED: Final = AccessDeniedError("no", code="AccessDenied", operation="iam:UpdateAssumeRolePolicy")
 
 
-@pytest.fixture
-def scene() -> Iterator[RoleScene]:
-    """Return a scene in which workflows may be let in."""
-    made = RoleScene()
-    grants(made, federatedSubjects=[{"issuer": GITHUB.url, "subjects": ["repo:example-org/*"]}])
-    made.aws.others[GITHUB.host_path] = {"sts.amazonaws.com"}
-    yield made
-    made.accounts.close()
-
-
-def grants(scene: RoleScene, **spec: Any) -> None:
-    """Have one grant alone."""
-    scene.registry.grants = {"all": RoleGrant.parse(grant_body(**spec))}
+scene = pytest.fixture(workflow_scene)
 
 
 def adds(scene: RoleScene, statement: dict[str, Any]) -> None:
