@@ -231,7 +231,7 @@ class RoleWork:
         try:
             is_asked |= context.accounts.see_to_provider(account, access, role, audiences)
         except AwsError as error:  # nobody new is let in, and whoever has to go goes all the same
-            seen = context.accounts.audiences_seen(account)
+            is_asked, seen = True, context.accounts.audiences_seen(account)
             held, lacking = [v for v in verdicts if _lets_in(v) and not _audiences([v]) <= seen], error
         limit = account.trust_policy_limit or access.trust_policy_limit()
         if account.drift_policy is DriftPolicy.REPAIR:

@@ -54,6 +54,28 @@ def test_somebody_writes_while_a_provider_is_looked_at(scene: RoleScene, monkeyp
     assert scene.ready("c")[0] == "True"
 
 
+def test_somebody_writes_while_the_own_provider_cannot_be_looked_at(
+    scene: RoleScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look that fails takes time as well; what goes is taken from what is there then."""
+    scene.settled()
+    scene.settled(binding_body("goes", serviceAccountNames=["web"]))
+    scene.accounts.inspect(scene.account(), frozenset())  # as is done from time to time
+
+    def failing(_: ProviderArn) -> frozenset[str] | None:
+        adds(scene, LATE)
+        raise ThrottledError("Rate exceeded", code="Throttling", operation="iam:GetOpenIDConnectProvider")
+
+    monkeypatch.setattr(scene.aws, "provider_audiences", failing)
+    scene.delete("goes")
+
+    scene.run()
+
+    assert "Late" in scene.sids()
+    assert scene.trusted() == ["app"]
+    assert not scene.exists("goes")
+
+
 def test_changed_and_deleted_while_writes_are_refused(scene: RoleScene) -> None:
     """A binding whose old trust stands is kept, whatever its spec says now."""
     scene.settled(binding_body(federatedSubjects=[ENTRY]))
