@@ -21,6 +21,7 @@ RUN python3 -m venv /opt/build \
     && /opt/build/bin/pip install --no-deps --require-hashes -r requirements/build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY core core
+COPY aws aws
 COPY runtime runtime
 COPY webhook webhook
 COPY operator operator

@@ -23,7 +23,7 @@ import msgspec
 
 from benchmarks.section import BenchmarkError
 from support.kube import CRDS, ROOT, ApiError, ApiServer, Binaries, load_manifests
-from trustbind.schema import API_VERSION
+from trustbind.api.strict import API_VERSION
 from trustbind_cli.demo.processes import Process, free_port, http_json, python_environment
 
 __all__ = ["Cluster", "Key", "Watch"]

@@ -20,22 +20,22 @@ from benchmarks.machine import resident_mib
 from benchmarks.reviews import ACCOUNT, NAMESPACE, ROLE, Payload, accounts, manifests, payloads
 from benchmarks.section import BenchmarkError, Options, Section
 from benchmarks.servers import start_webhook
-from trustbind.arns import RoleArn
-from trustbind.bindings import BindingRef, RoleBinding
-from trustbind.claims import claims_on
-from trustbind.documents import EMPTY, TrustDocument
+from trustbind.api.role_binding import BindingRef, RoleBinding
 from trustbind.evaluation import Caller, Request, evaluate
-from trustbind.identities import Issuer
-from trustbind.plan import DEFAULT_LIMIT, Desired, plan
+from trustbind.identity.arns import RoleArn
+from trustbind.identity.subjects import Issuer
+from trustbind.policy.claim import claims_on
+from trustbind.policy.plan import DEFAULT_LIMIT, Desired, plan
+from trustbind.policy.trust_document import EMPTY, TrustDocument
 from trustbind_cli.demo.processes import make_certificate
 from trustbind_runtime.logs import logger
 from trustbind_runtime.settings import Log
-from trustbind_webhook.decision import Account, Inject, InjectionSettings, decide
-from trustbind_webhook.files import FileLookup
-from trustbind_webhook.handler import Admission, Lifecycle
+from trustbind_webhook.admission.endpoints import Admission, Lifecycle
+from trustbind_webhook.admission.review import allow, parse
+from trustbind_webhook.injection.decision import Account, Inject, InjectionSettings, decide
+from trustbind_webhook.injection.json_patch import patch
+from trustbind_webhook.lookup.manifest_files import FileLookup
 from trustbind_webhook.metrics import Metrics
-from trustbind_webhook.patch import patch
-from trustbind_webhook.review import allow, parse
 
 __all__ = ["measure"]
 

@@ -23,11 +23,11 @@ from fastapi import FastAPI
 
 from trustbind_runtime.logs import Logger, logger
 from trustbind_runtime.settings import Log
-from trustbind_webhook.decision import Inject, InjectionSettings, decide
-from trustbind_webhook.files import FileLookup
+from trustbind_webhook.injection.decision import Inject, InjectionSettings, decide
+from trustbind_webhook.injection.json_patch import patch
+from trustbind_webhook.injection.pod import pod_of
+from trustbind_webhook.lookup.manifest_files import FileLookup
 from trustbind_webhook.metrics import Metrics
-from trustbind_webhook.patch import patch
-from trustbind_webhook.pods import pod_of
 
 Message = MutableMapping[str, Any]
 

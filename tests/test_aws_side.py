@@ -22,7 +22,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from support.aws_side import AWS, Stack, actions, json_actions, same_form, terraform_actions, terraform_policies
-from trustbind.pod_identity import STATEMENT
+from trustbind.policy.pod_identity import STATEMENT
 from trustbind_localaws import LocalAws, TokenIssuer
 
 OPERATOR, TARGET = "111122223333", "444455556666"

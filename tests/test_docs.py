@@ -28,8 +28,8 @@ import pytest
 import yaml
 
 from support.pages import BLOCK, DOCS, Block, blocks
-from trustbind.manifests import read
-from trustbind_cli.inputs import sort_out
+from trustbind.api.manifests import read
+from trustbind_cli.files.manifests import sort_out
 
 ROOT: Final = DOCS.parent
 PAGES: Final = sorted(path for path in DOCS.rglob("*.md") if "decisions" not in path.parts)

@@ -1,4 +1,4 @@
-"""The repository's own rules: where things are, who imports whom, how long a module may get."""
+"""The repository's own rules: where things are, who imports whom."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ PACKAGES = {
         "targets"
     ]["wheel"]["packages"]
 }
-MAX_LINES = 450
 
 
 def modules() -> list[str]:
@@ -95,18 +94,6 @@ def test_public_names(name: str) -> None:
 def test_every_package_is_typed() -> None:
     """Each package tells type checkers that it has types."""
     assert [name for name, folder in PACKAGES.items() if not (ROOT / folder / name / "py.typed").exists()] == []
-
-
-def test_modules_stay_readable() -> None:
-    """No module outgrows what can be read in one sitting."""
-    long = {
-        str(path.relative_to(ROOT)): lines
-        for folder in (*PACKAGES.values(), "tests")
-        for path in sorted((ROOT / folder).rglob("*.py"))
-        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > MAX_LINES
-    }
-
-    assert long == {}
 
 
 def test_core_reads_no_environment() -> None:

@@ -17,7 +17,7 @@ from trustbind.reasons import SkipReason, TrustReason
 
 ROOT = Path(__file__).parents[1]
 TOOL = ROOT / "tools" / "reference.py"
-PACKAGES = ("core", "webhook", "operator", "cli")
+PACKAGES = ("core", "aws", "webhook", "operator", "cli")
 
 
 @pytest.fixture(scope="module")

@@ -23,12 +23,12 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from typer.testing import CliRunner
 
-from trustbind.annotations import DEFAULT_PREFIX, AnnotationKeys
+from trustbind.api.annotations import DEFAULT_PREFIX, AnnotationKeys
 from trustbind.reasons import SkipReason, TrustReason
 from trustbind_cli.main import app
 from trustbind_operator import metrics as operator_metrics
 from trustbind_operator import settings as operator_settings
-from trustbind_operator.registry import Registry
+from trustbind_operator.cluster.cache import Registry
 from trustbind_runtime.settings import ProcessSettings
 from trustbind_webhook import metrics as webhook_metrics
 from trustbind_webhook import settings as webhook_settings

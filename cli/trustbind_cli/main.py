@@ -13,13 +13,15 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from trustbind import __version__
-from trustbind.annotations import DEFAULT_EXPIRATION_SECONDS, DEFAULT_PREFIX
-from trustbind.arns import account_of
+from trustbind.api.annotations import DEFAULT_EXPIRATION_SECONDS, DEFAULT_PREFIX
 from trustbind.errors import AwsError, InvalidValueError, ManifestError, TrustbindError
-from trustbind.plan import DEFAULT_LIMIT, Refusal
-from trustbind_cli import arguments, inputs, printing
-from trustbind_cli.printing import note
-from trustbind_webhook.decision import DEFAULT_MOUNT_PATH, InjectionSettings, Skip
+from trustbind.identity.arns import account_of
+from trustbind.policy.plan import DEFAULT_LIMIT, Refusal
+from trustbind_cli import options
+from trustbind_cli import output as printing
+from trustbind_cli.files import manifests
+from trustbind_cli.output import note
+from trustbind_webhook.injection.decision import DEFAULT_MOUNT_PATH, InjectionSettings, Skip
 
 __all__ = ["app", "main"]
 
@@ -157,14 +159,14 @@ def preview_pod(
 
     Example: trustbind preview pod -f account.yaml -f pod.yaml --region eu-central-1
     """
-    from trustbind_cli import preview as previews  # noqa: PLC0415 - each command loads only what it needs
-    from trustbind_webhook.compatibility import Compatibility  # noqa: PLC0415 - the same
+    from trustbind_cli.commands import preview as previews  # noqa: PLC0415 - each command loads only what it needs
+    from trustbind_webhook.lookup.eks_webhook_sources import Compatibility  # noqa: PLC0415 - the same
 
-    objects = arguments.objects(filename)
+    objects = options.objects(filename)
     settings = InjectionSettings(
-        annotation_prefix=arguments.prefix(annotation_prefix),
-        mount_path=arguments.mount_path(token_mount_path),
-        token_expiration_seconds=arguments.expiration(token_expiration),
+        annotation_prefix=options.prefix(annotation_prefix),
+        mount_path=options.mount_path(token_mount_path),
+        token_expiration_seconds=options.expiration(token_expiration),
         region=region,
         sts_regional_endpoints=sts_regional_endpoints,
     )
@@ -219,16 +221,17 @@ def preview_trust(
     Example: trustbind preview trust -f bindings.yaml --role-arn arn:aws:iam::444455556666:role/app
     --issuer https://oidc.eks.eu-central-1.amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF --diff
     """
-    from trustbind_cli import preview, verdicts  # noqa: PLC0415 - each command loads only what it needs
+    from trustbind_cli.commands import preview  # noqa: PLC0415 - each command loads only what it needs
+    from trustbind_cli.files import decision  # noqa: PLC0415 - each command loads only what it needs
 
-    role = arguments.role(role_arn)
-    where = arguments.issuer(issuer)
-    objects = arguments.objects(filename)
-    document = inputs.read_policy(current, role) if current is not None else None
+    role = options.role(role_arn)
+    where = options.issuer(issuer)
+    objects = options.objects(filename)
+    document = manifests.read_policy(current, role) if current is not None else None
     planned = preview.preview_trust(objects, role, where, document, limit)
-    about = [b for b in objects.bindings if role in verdicts.roles_of(b)]
-    not_ours = [s for s in (*map(verdicts.by_agent, about), verdicts.unnamed(objects, role)) if s]
-    for warning in verdicts.dangers(about):
+    about = [b for b in objects.bindings if role in decision.roles_of(b)]
+    not_ours = [s for s in (*map(decision.by_agent, about), decision.unnamed(objects, role)) if s]
+    for warning in decision.dangers(about):
         note(f"warning: {warning}")
     if diff:
         printing.show_plan(planned, refused=bool(not_ours))
@@ -273,10 +276,10 @@ def evaluate(
     --principal arn:aws:iam::444455556666:oidc-provider/oidc.example.com --token token.jwt
     """
     from trustbind.evaluation import evaluate as decide  # noqa: PLC0415 - each command loads only what it needs
-    from trustbind_cli import evaluate as evaluation  # noqa: PLC0415
+    from trustbind_cli.commands import evaluate as evaluation  # noqa: PLC0415
 
-    document = inputs.read_policy(policy)
-    claims = inputs.read_token(token) if token is not None else None
+    document = manifests.read_policy(policy)
+    claims = manifests.read_token(token) if token is not None else None
     given = evaluation.context_of(context or (), claims)
     request = evaluation.request_of(principal, action, given)
     decision = decide(document.to_json_object(), request)
@@ -319,19 +322,19 @@ def apply(
 
     Example: trustbind apply -f bindings.yaml -f accounts.yaml --issuer https://oidc.example.com --dry-run
     """
-    from trustbind_cli import apply as applying  # noqa: PLC0415 - boto3 takes long to load
-    from trustbind_cli import outcomes  # noqa: PLC0415
-    from trustbind_operator.iam import AwsAccess  # noqa: PLC0415
+    from trustbind_aws.client import AwsAccess  # noqa: PLC0415
+    from trustbind_cli.commands.apply import plan as applying  # noqa: PLC0415 - boto3 takes long to load
+    from trustbind_cli.commands.apply import report  # noqa: PLC0415
 
-    where = arguments.issuer(issuer)
-    also = [arguments.role(text) for text in role_arn or ()]
-    objects = arguments.objects(filename)
+    where = options.issuer(issuer)
+    also = [options.role(text) for text in role_arn or ()]
+    objects = options.objects(filename)
     if not objects.bindings and not also:
         raise ManifestError(filename[0], 0, "there is no RoleBinding in the files, and no --role-arn is given")
     prepared = applying.steps(objects, where, AwsAccess("trustbind-apply"), also)
     if output is TextOutput.TEXT:
         for step in prepared:
-            outcomes.show(step)
+            report.show(step)
     todo = applying.to_do(prepared)
     if not dry_run and todo and not yes:
         if output is TextOutput.JSON:
@@ -341,12 +344,12 @@ def apply(
     if not dry_run:
         results |= applying.carry_out(prepared)
     if output is TextOutput.JSON:
-        print(printing.to_json([outcomes.as_json(s, results) for s in prepared]))
+        print(printing.to_json([report.as_json(s, results) for s in prepared]))
     elif not dry_run:
-        outcomes.tell_done(results.values())
-    if outcomes.tell_problems(results.values()):
+        report.tell_done(results.values())
+    if report.tell_problems(results.values()):
         raise typer.Exit(1)
-    if any(outcomes.refusals_of(step) for step in prepared) or any(r.waiting for r in results.values()):
+    if any(report.refusals_of(step) for step in prepared) or any(r.waiting for r in results.values()):
         raise typer.Exit(REFUSED)
 
 
@@ -371,9 +374,10 @@ def operator(
 
     Example: trustbind operator --config operator.yaml
     """
-    from trustbind_operator import process, settings  # noqa: PLC0415 - each command loads only what it needs
+    from trustbind_operator import app as operator_app  # noqa: PLC0415 - each command loads only what it needs
+    from trustbind_operator import settings  # noqa: PLC0415
 
-    raise typer.Exit(process.run(settings.load(config)))
+    raise typer.Exit(operator_app.run(settings.load(config)))
 
 
 @app.command()

@@ -3,9 +3,9 @@
 moto stores the entities; what moto takes on trust is checked here: trust policies, their size and their principals,
 the permissions of callers, web identity tokens, sessions. Signatures of calls are not verified.
 
-Reading order is data flow: ``server`` -> ``dispatch`` -> ``callers``, ``faults`` -> ``iam``, ``oidc``, ``sts``,
-``eks`` -> ``trustpolicies``, ``identitypolicies``, ``issuers`` -> ``storage``, ``clusters``. `LocalAws` holds the
-knobs, ``admin`` is the same over HTTP.
+Reading order is data flow: ``http`` (server, dispatcher) -> ``state`` (credentials, faults) -> ``services`` (IAM, STS,
+EKS) -> ``rules`` (trust policies, identity policies) and ``tokens`` -> ``state`` (what is stored). `LocalAws` has the
+settings of a test; ``http.control_api`` offers the same over HTTP.
 
 Where it differs from AWS:
 
@@ -25,8 +25,8 @@ Where it differs from AWS:
   which order it lists keys is not documented.
 """
 
-from trustbind_localaws.localaws import LocalAws
-from trustbind_localaws.records import CallRecord, DecisionRecord
-from trustbind_localaws.tokens import TokenIssuer
+from trustbind_localaws.local_aws import LocalAws
+from trustbind_localaws.state.call_log import CallRecord, DecisionRecord
+from trustbind_localaws.tokens.service_account_token import TokenIssuer
 
 __all__ = ["CallRecord", "DecisionRecord", "LocalAws", "TokenIssuer"]

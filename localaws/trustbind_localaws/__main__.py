@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from trustbind_localaws.localaws import LocalAws
+from trustbind_localaws.local_aws import LocalAws
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

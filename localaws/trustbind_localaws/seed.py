@@ -29,10 +29,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from trustbind.arns import account_of
-from trustbind_localaws.dispatch import Dispatcher
-from trustbind_localaws.protocol import Call
-from trustbind_localaws.state import State
+from trustbind.identity.arns import account_of
+from trustbind_localaws.http.dispatcher import Dispatcher
+from trustbind_localaws.protocol.query import Call
+from trustbind_localaws.state.state import State
 
 __all__ = ["seed"]
 

@@ -12,9 +12,9 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from trustbind import __version__
-from trustbind.arns import RoleArn
-from trustbind_operator.registry import Registry
-from trustbind_operator.status import ready_condition
+from trustbind.identity.arns import RoleArn
+from trustbind_operator.cluster.cache import Registry
+from trustbind_operator.cluster.conditions import ready_condition
 from trustbind_runtime.logs import Logger
 
 __all__ = ["Metrics", "Telemetry"]
@@ -92,7 +92,7 @@ class _Bindings(Collector):
 
 
 class Telemetry:
-    """`trustbind_operator.work.Observer` on metrics and log."""
+    """`trustbind_operator.controllers.context.Observer` on metrics and log."""
 
     def __init__(self, metrics: Metrics, log: Logger) -> None:
         self._metrics = metrics

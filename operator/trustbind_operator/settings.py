@@ -10,10 +10,10 @@ from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from trustbind.annotations import DEFAULT_PREFIX
+from trustbind.api.annotations import DEFAULT_PREFIX
 from trustbind.errors import InvalidValueError
-from trustbind.identities import Issuer
-from trustbind_operator.reconciler import Pace as ReconcilerPace
+from trustbind.identity.subjects import Issuer
+from trustbind_operator.controllers.manager import Pace as ReconcilerPace
 from trustbind_runtime.settings import Port, ProcessSettings, Section, SettingsError, checked, settings_config
 from trustbind_runtime.settings import load as load_settings
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from trustbind import manifests
+from trustbind.api import manifests
 from trustbind.errors import ManifestError, TrustbindError
 
 __all__ = ["Log", "Port", "ProcessSettings", "Section", "SettingsError", "checked", "load", "settings_config"]

@@ -1,22 +1,13 @@
-"""A local AWS for the module, and somebody at a shell in the demo's world."""
+"""A local AWS with an operator's and a target account, for the tests that go over HTTP."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from aws.shell import Shell
-from trustbind_cli.demo.world import ISSUER, world
-from trustbind_localaws import LocalAws, TokenIssuer
-
-
-@pytest.fixture(scope="module")
-def jwks() -> dict[str, Any]:
-    """Return the issuer's keys; made once, since that takes time."""
-    return TokenIssuer(ISSUER).jwks()
+from support.target_account import OPERATOR, seed
+from trustbind_localaws import LocalAws
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +18,21 @@ def server() -> Iterator[LocalAws]:
 
 
 @pytest.fixture
-def shell(server: LocalAws, jwks: dict[str, Any], tmp_path: Path) -> Shell:
-    """Return a shell in the beginning's world."""
+def aws(server: LocalAws, monkeypatch: pytest.MonkeyPatch) -> LocalAws:
+    """Return the local AWS with an operator's account and a target account, for calls without retries."""
     server.reset()
-    server.clear_faults()
-    return Shell(server, world(jwks), tmp_path)
+    seed(server)
+    server.reset_calls()
+    for name, value in {
+        "AWS_ENDPOINT_URL": server.url,
+        "AWS_ACCESS_KEY_ID": OPERATOR,
+        "AWS_SECRET_ACCESS_KEY": "any",
+        "AWS_MAX_ATTEMPTS": "1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": "/nonexistent",
+        "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
+    }.items():
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    return server

@@ -24,7 +24,7 @@ from support.kube import ROOT, ApiError, ApiServer, BinariesNotFoundError, find_
 from support.processes import Process, eventually
 from support.world import API_VERSION, Binding, Team, World
 from trustbind_localaws import LocalAws
-from trustbind_webhook.certificates.material import certificates_in
+from trustbind_webhook.certificates.bundle import certificates_in
 
 DAY = 86400
 SHORT = {

@@ -15,8 +15,8 @@ from support.halves import Operator, Webhook, webhook_registration
 from support.kubeclient import ROOT, load_manifests
 from support.processes import eventually
 from support.world import FOREIGN, SECONDS, SYSTEM, World
-from trustbind.identities import Issuer
-from trustbind.source_policies import policy_name
+from trustbind.identity.subjects import Issuer
+from trustbind.policy.source_policy import policy_name
 
 pytestmark = pytest.mark.usefixtures("operator", "webhook")
 

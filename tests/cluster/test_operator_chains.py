@@ -12,8 +12,8 @@ from support.halves import Operator
 from support.processes import eventually
 from support.tellings import told
 from support.world import FOREIGN, SECONDS, Account, Binding, Team, World, policy
-from trustbind.identities import Issuer
-from trustbind.source_policies import policy_name
+from trustbind.identity.subjects import Issuer
+from trustbind.policy.source_policy import policy_name
 
 pytestmark = pytest.mark.usefixtures("operator")
 

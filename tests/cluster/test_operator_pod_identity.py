@@ -9,9 +9,9 @@ from support.halves import Operator
 from support.processes import eventually
 from support.tellings import told
 from support.world import FOREIGN, SECONDS, Team, World
-from trustbind.bindings import BindingRef
-from trustbind.identities import Issuer
-from trustbind.pod_identity import BINDING_TAG, OWNER_TAG, STATEMENT, owner_of, tags_of
+from trustbind.api.role_binding import BindingRef
+from trustbind.identity.subjects import Issuer
+from trustbind.policy.pod_identity import BINDING_TAG, OWNER_TAG, STATEMENT, owner_of, tags_of
 
 pytestmark = pytest.mark.usefixtures("operator")
 

@@ -17,7 +17,7 @@ from support.halves import Operator, Webhook
 from support.kubeclient import ROOT, ApiError, load_manifests
 from support.processes import eventually
 from support.world import API_VERSION, OPERATOR_ACCOUNT, SECONDS, Account, Team, World
-from trustbind.pod_identity import BINDING_TAG
+from trustbind.policy.pod_identity import BINDING_TAG
 
 RBAC = ROOT / "manifests" / "rbac"
 PERMISSIONS = (ROOT / "docs" / "reference" / "permissions.md").read_text()

@@ -9,15 +9,15 @@ from typing import Any, Final
 
 from sdk.programs import Answer, Program
 from support.pods import Kubelet
-from trustbind.bindings import RoleBinding
-from trustbind.claims import claims_on
-from trustbind.documents import EMPTY
-from trustbind.identities import Issuer
-from trustbind.plan import Desired, plan
+from trustbind.api.role_binding import RoleBinding
+from trustbind.identity.subjects import Issuer
+from trustbind.policy.claim import claims_on
+from trustbind.policy.plan import Desired, plan
+from trustbind.policy.trust_document import EMPTY
 from trustbind_localaws import DecisionRecord, LocalAws, TokenIssuer
-from trustbind_webhook.decision import Account, Inject, InjectionSettings, decide
-from trustbind_webhook.patch import applied, patch
-from trustbind_webhook.pods import pod_of
+from trustbind_webhook.injection.decision import Account, Inject, InjectionSettings, decide
+from trustbind_webhook.injection.json_patch import applied, patch
+from trustbind_webhook.injection.pod import pod_of
 
 __all__ = ["ISSUER", "Scene"]
 

@@ -6,7 +6,7 @@ import pytest
 
 from sdk.roles import PLAIN, READER
 from sdk.scene import Scene
-from trustbind.identities import Subject
+from trustbind.identity.subjects import Subject
 
 WEB_IDENTITY = "AssumeRoleWithWebIdentity"
 

@@ -9,7 +9,7 @@ import pytest
 
 from sdk.roles import BASE, CHAIN, PLAIN, READER, REPORTS, REPORTS_ROLE
 from sdk.scene import Scene
-from trustbind.identities import Subject
+from trustbind.identity.subjects import Subject
 
 WEB_IDENTITY = "AssumeRoleWithWebIdentity"
 ASSUME_ROLE = "AssumeRole"

@@ -8,11 +8,11 @@ from typing import Any, Final
 from support.fake_eks import FakeEks
 from support.operator_world import OPS, ROLE, account_body, binding_body
 from support.role_scene import RoleScene
-from trustbind.bindings import Method
-from trustbind.documents import TrustDocument
-from trustbind.identities import Subject
-from trustbind.pod_identity import STATEMENT
-from trustbind_operator.role_work import RoleWork
+from trustbind.api.role_binding import Method
+from trustbind.identity.subjects import Subject
+from trustbind.policy.pod_identity import STATEMENT
+from trustbind.policy.trust_document import TrustDocument
+from trustbind_operator.controllers.role.controller import RoleWork
 
 __all__ = ["APP", "EKS", "AgentScene", "agent_body"]
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import boto3
 
 from support.world import FOREIGN, Account, Binding, Team, World
-from trustbind.pod_identity import STATEMENT
+from trustbind.policy.pod_identity import STATEMENT
 
 __all__ = ["WRITES", "EksAccount"]
 

@@ -1,4 +1,4 @@
-"""One cluster's associations in memory, with `trustbind_operator.eks.EksAccess`'s methods."""
+"""One cluster's associations in memory, with `trustbind_aws.eks.EksAccess`'s methods."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Final
 
 from support.operator_world import ISSUER
-from trustbind.bindings import BindingRef
+from trustbind.api.role_binding import BindingRef
 from trustbind.errors import AwsError
-from trustbind.identities import Subject
-from trustbind.pod_identity import tags_of
-from trustbind_operator.associations import Association, Listed
+from trustbind.identity.subjects import Subject
+from trustbind.policy.pod_identity import tags_of
+from trustbind.policy.pod_identity_association import Association, Listed
 
 __all__ = ["WRITES", "FakeEks"]
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from support.scripted_kube import ScriptedKube, until
+from trustbind_runtime.kubernetes.informer import Pace
 from trustbind_runtime.logs import logger
 from trustbind_runtime.settings import Log
-from trustbind_runtime.watch import Pace
-from trustbind_webhook.cluster import ClusterLookup
+from trustbind_webhook.lookup.api_server import ClusterLookup
 from trustbind_webhook.metrics import Metrics
 from trustbind_webhook.settings import LookupSettings
 

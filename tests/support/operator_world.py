@@ -9,20 +9,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, cast
 
-from trustbind.accounts import AwsAccount
-from trustbind.arns import ProviderArn, RoleArn
-from trustbind.bindings import BindingRef
-from trustbind.documents import TrustDocument
+from trustbind.api.aws_account import AwsAccount
+from trustbind.api.role_binding import BindingRef
+from trustbind.api.role_grant import RoleGrant
 from trustbind.errors import AwsError, NotFoundError
-from trustbind.grants import RoleGrant
-from trustbind.identities import Issuer
-from trustbind_operator.account_work import FINALIZER as ACCOUNT_FINALIZER
-from trustbind_operator.accounts import Accounts
-from trustbind_operator.iam import AwsAccess, ManagerRole, RoleState
-from trustbind_operator.reconcile import Patience
-from trustbind_operator.registry import FINALIZER, BindingEntry, Registry
-from trustbind_operator.status import Transition
-from trustbind_operator.work import Context
+from trustbind.identity.arns import ProviderArn, RoleArn
+from trustbind.identity.subjects import Issuer
+from trustbind.policy.trust_document import TrustDocument
+from trustbind_aws.account_pool import Accounts
+from trustbind_aws.client import AwsAccess, ManagerRole, RoleState
+from trustbind_aws.resources.trust_policy import Patience
+from trustbind_operator.cluster.cache import FINALIZER, BindingEntry, Registry
+from trustbind_operator.cluster.conditions import Transition
+from trustbind_operator.controllers.aws_account.controller import FINALIZER as ACCOUNT_FINALIZER
+from trustbind_operator.controllers.context import Context
 
 __all__ = [
     "ACCOUNT",
@@ -112,7 +112,7 @@ def grant_body(name: str = "all", version: str = "1", **spec: Any) -> dict[str, 
 
 
 class FakeCluster:
-    """`trustbind_operator.work.Cluster` over dictionaries.
+    """`trustbind_operator.controllers.context.Cluster` over dictionaries.
 
     Attributes:
         objects: RoleBindings and AWSAccounts by kind and reference.
@@ -196,7 +196,7 @@ def _key(body: Mapping[str, Any]) -> tuple[str, str]:
 
 
 class FakeAws:
-    """One account's IAM in memory, with `trustbind_operator.iam.AccountAccess`'s methods.
+    """One account's IAM in memory, with `trustbind_aws.client.AccountAccess`'s methods.
 
     Attributes:
         roles: trust document by role.
@@ -325,7 +325,7 @@ class Doors:
 
 @dataclass
 class Notes:
-    """`trustbind_operator.work.Observer` that keeps what it is told."""
+    """`trustbind_operator.controllers.context.Observer` that keeps what it is told."""
 
     commits: list[tuple[RoleArn, str, int, int]] = field(default_factory=list)
     failures: list[tuple[RoleArn, str, str]] = field(default_factory=list)

@@ -17,9 +17,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from trustbind.identities import DEFAULT_SERVICE_ACCOUNT, Subject
+from trustbind.identity.subjects import DEFAULT_SERVICE_ACCOUNT, Subject
 from trustbind_localaws import TokenIssuer
-from trustbind_webhook.delivery import VOLUME_NAME
+from trustbind_webhook.injection.credential_source import VOLUME_NAME
 
 __all__ = ["Kubelet"]
 

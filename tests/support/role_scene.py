@@ -6,12 +6,12 @@ import asyncio
 from typing import Any
 
 from support.operator_world import ISSUER, ROLE, World
-from trustbind.accounts import AwsAccount
-from trustbind.arns import RoleArn
-from trustbind.identities import Subject
-from trustbind.statements import is_owned, subjects_of
-from trustbind_operator.role_work import RoleWork
-from trustbind_operator.work import Next
+from trustbind.api.aws_account import AwsAccount
+from trustbind.identity.arns import RoleArn
+from trustbind.identity.subjects import Subject
+from trustbind.policy.owned_statement import is_owned, subjects_of
+from trustbind_operator.controllers.context import Next
+from trustbind_operator.controllers.role.controller import RoleWork
 
 __all__ = ["RoleScene"]
 

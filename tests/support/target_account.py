@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from trustbind.arns import ProviderArn, RoleArn
-from trustbind.identities import Issuer
+from trustbind.identity.arns import ProviderArn, RoleArn
+from trustbind.identity.subjects import Issuer
+from trustbind_aws.client import ManagerRole
 from trustbind_localaws import LocalAws
-from trustbind_operator.iam import ManagerRole
 
 __all__ = ["ISSUER", "MANAGER", "OPEN", "OPERATOR", "OPS", "PROVIDER", "ROLE", "TARGET", "seed", "trust"]
 

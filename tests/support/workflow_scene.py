@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from support.operator_world import grant_body
 from support.role_scene import RoleScene
-from trustbind.grants import RoleGrant
-from trustbind.identities import Issuer
+from trustbind.api.role_grant import RoleGrant
+from trustbind.identity.subjects import Issuer
 
 __all__ = ["ENTRY", "GITHUB", "MAIN", "grants", "workflow_scene"]
 

@@ -25,8 +25,8 @@ import boto3
 from support.kube import ApiError, ApiServer
 from support.kubeclient import ROOT, load_manifests
 from support.processes import eventually
-from trustbind.identities import Issuer
-from trustbind.statements import owner_prefix
+from trustbind.identity.subjects import Issuer
+from trustbind.policy.owned_statement import owner_prefix
 from trustbind_localaws import LocalAws
 
 __all__ = [

@@ -23,12 +23,12 @@ from support import webhooks
 from support.certs import Authority, Pair
 from support.processes import Process, eventually
 from support.webhooks import JSON, Webhook
+from trustbind_runtime.http.listener import PortError
 from trustbind_runtime.logs import logger
-from trustbind_runtime.sockets import PortError
-from trustbind_webhook.lookup import LookupStartError
+from trustbind_webhook.certificates.serving import CertificateError
+from trustbind_webhook.lookup.interface import LookupStartError
 from trustbind_webhook.server import StartError, _Process
 from trustbind_webhook.settings import load
-from trustbind_webhook.tls import CertificateError
 
 REVIEWS = sorted((Path(__file__).parents[1] / "data/reviews").glob("*.json"))
 REVIEW = json.dumps(json.loads((REVIEWS[0].parent / "deployment-pod-with-sidecar.json").read_text())).encode()

@@ -12,9 +12,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from trustbind_runtime.logs import Logger
-from trustbind_webhook.decision import InjectionSettings
-from trustbind_webhook.handler import Admission, Lifecycle, Validation
-from trustbind_webhook.lookup import Lookup
+from trustbind_webhook.admission.endpoints import Admission, Lifecycle, Validation
+from trustbind_webhook.injection.decision import InjectionSettings
+from trustbind_webhook.lookup.interface import Lookup
 from trustbind_webhook.metrics import Metrics
 
 __all__ = ["create_app"]

@@ -13,26 +13,26 @@ from typing import Any, Final
 import uvicorn
 
 from trustbind import __version__
-from trustbind.annotations import AnnotationKeys
+from trustbind.api.annotations import AnnotationKeys
 from trustbind.errors import TrustbindError
-from trustbind.identities import Issuer
-from trustbind_runtime.apiserver import ApiServer, NoClusterError
+from trustbind.identity.subjects import Issuer
+from trustbind_runtime.http.listener import PortError, bound
+from trustbind_runtime.http.metrics_server import ScrapeServer
+from trustbind_runtime.kubernetes.client import ApiServer, NoClusterError
 from trustbind_runtime.logs import Logger
-from trustbind_runtime.process import run_process
-from trustbind_runtime.scrape import ScrapeServer
-from trustbind_runtime.sockets import PortError, bound
+from trustbind_runtime.run import run_process
+from trustbind_webhook.admission.endpoints import Lifecycle
 from trustbind_webhook.app import create_app
-from trustbind_webhook.certificates.keeper import Keeper
+from trustbind_webhook.certificates.ca_bundle_monitor import Observer
 from trustbind_webhook.certificates.metrics import CertificateMetrics
-from trustbind_webhook.certificates.observer import Observer
-from trustbind_webhook.cluster import ClusterLookup
-from trustbind_webhook.compatible import CompatibleLookup
-from trustbind_webhook.files import FileLookup
-from trustbind_webhook.handler import Lifecycle
-from trustbind_webhook.lookup import Lookup, LookupStartError
+from trustbind_webhook.certificates.rotator import Keeper
+from trustbind_webhook.certificates.serving import CertificateError, ServingCertificate
+from trustbind_webhook.lookup.api_server import ClusterLookup
+from trustbind_webhook.lookup.eks_webhook_overlay import CompatibleLookup
+from trustbind_webhook.lookup.interface import Lookup, LookupStartError
+from trustbind_webhook.lookup.manifest_files import FileLookup
 from trustbind_webhook.metrics import Metrics
 from trustbind_webhook.settings import Settings
-from trustbind_webhook.tls import CertificateError, ServingCertificate
 
 __all__ = ["EXIT_FAILED", "EXIT_OK", "EXIT_USAGE", "StartError", "run"]
 

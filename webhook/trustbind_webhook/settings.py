@@ -11,19 +11,19 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from trustbind import identities
-from trustbind.annotations import (
+from trustbind.api.annotations import (
     DEFAULT_EXPIRATION_SECONDS,
     DEFAULT_PREFIX,
     MAX_EXPIRATION_SECONDS,
     MIN_EXPIRATION_SECONDS,
     clamp_expiration,
 )
-from trustbind.identities import Issuer
+from trustbind.identity import subjects
+from trustbind.identity.subjects import Issuer
 from trustbind_runtime.settings import Port, ProcessSettings, Section, SettingsError, checked, settings_config
 from trustbind_runtime.settings import load as load_settings
-from trustbind_webhook.decision import DEFAULT_MOUNT_PATH, InjectionSettings
-from trustbind_webhook.delivery import ContainerCredentials
+from trustbind_webhook.injection.credential_source import ContainerCredentials
+from trustbind_webhook.injection.decision import DEFAULT_MOUNT_PATH, InjectionSettings
 
 __all__ = [
     "ENV_PREFIX",
@@ -169,11 +169,11 @@ class Certificates(Section):
 
 
 class Injection(Section):
-    """What pods get, cluster-wide; see `trustbind_webhook.decision.InjectionSettings`."""
+    """What pods get, cluster-wide; see `trustbind_webhook.injection.decision.InjectionSettings`."""
 
     annotation_prefix: _Prefix = DEFAULT_PREFIX
     """DNS name in front of the annotations' keys. Default eks.amazonaws.com: what EKS workloads have already."""
-    audience: Annotated[str, AfterValidator(identities.audience_of)] = identities.DEFAULT_AUDIENCE
+    audience: Annotated[str, AfterValidator(subjects.audience_of)] = subjects.DEFAULT_AUDIENCE
     """Audience of tokens. Default sts.amazonaws.com: what SDKs and IAM's OIDC providers are set up with."""
     mount_path: _MountPath = DEFAULT_MOUNT_PATH
     """Absolute path of the token's folder in containers. Default: the EKS webhook's, which some images expect."""
@@ -200,9 +200,9 @@ class Validation(Section):
 
 
 class PodIdentity(Section):
-    """EKS Pod Identity; see `trustbind_webhook.delivery.ContainerCredentials`. Defaults are the EKS webhook's."""
+    """EKS Pod Identity; see `trustbind_webhook.injection.credential_source`. Defaults are the EKS webhook's."""
 
-    audience: Annotated[str, AfterValidator(identities.audience_of)] = "pods.eks.amazonaws.com"
+    audience: Annotated[str, AfterValidator(subjects.audience_of)] = "pods.eks.amazonaws.com"
     """Audience of tokens for the agent. Default pods.eks.amazonaws.com."""
     mount_path: _MountPath = "/var/run/secrets/pods.eks.amazonaws.com/serviceaccount"
     """Absolute path of the token's folder in containers. Default: the EKS webhook's."""
@@ -285,7 +285,7 @@ class Settings(ProcessSettings):
     lookup: LookupSettings = LookupSettings()
 
     def injection_settings(self) -> InjectionSettings:
-        """Return what `trustbind_webhook.decision` takes."""
+        """Return what `trustbind_webhook.injection.decision` takes."""
         agent = ContainerCredentials(**self.pod_identity.model_dump())
         return InjectionSettings(**self.injection.model_dump(), pod_identity=agent)
 

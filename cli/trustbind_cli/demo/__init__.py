@@ -3,6 +3,6 @@
 ``world`` says what exists at the beginning, ``processes`` starts and stops, ``story`` tells it step by step.
 """
 
-from trustbind_cli.demo.story import run
+from trustbind_cli.demo.steps import run
 
 __all__ = ["run"]

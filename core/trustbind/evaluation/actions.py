@@ -6,9 +6,9 @@ Source: IAM User Guide, "IAM JSON policy elements: Action" and "NotAction". Pref
 
 from __future__ import annotations
 
-from trustbind.evaluation.globs import glob_matches, has_wildcard
 from trustbind.evaluation.model import Failure
-from trustbind.evaluation.truth import Check, Truth, as_texts, listed, quoted
+from trustbind.evaluation.three_valued import Check, Truth, as_texts, listed, quoted
+from trustbind.evaluation.wildcards import glob_matches, has_wildcard
 
 
 def check_action(element: str, value: object, action: str) -> Check:

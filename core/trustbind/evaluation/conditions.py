@@ -21,11 +21,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from trustbind.evaluation.globs import has_wildcard
 from trustbind.evaluation.model import Failure
 from trustbind.evaluation.operators import OPERATORS, Operator
-from trustbind.evaluation.truth import Check, Truth, as_texts, listed, quoted
+from trustbind.evaluation.three_valued import Check, Truth, as_texts, listed, quoted
 from trustbind.evaluation.variables import Operand, VariableAbsentError, resolve
+from trustbind.evaluation.wildcards import has_wildcard
 
 _NULL: Final = "Null"
 _IF_EXISTS: Final = "IfExists"

@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from trustbind.evaluation.globs import glob_matches
-from trustbind.evaluation.truth import quoted
+from trustbind.evaluation.three_valued import quoted
+from trustbind.evaluation.wildcards import glob_matches
 
 if TYPE_CHECKING:
     from collections.abc import Callable

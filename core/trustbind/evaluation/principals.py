@@ -22,9 +22,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from trustbind.evaluation.globs import has_wildcard
 from trustbind.evaluation.model import FEDERATED_HOSTS, PARTITION, Caller, Failure, PrincipalKind
-from trustbind.evaluation.truth import Check, Truth, as_texts, listed, quoted
+from trustbind.evaluation.three_valued import Check, Truth, as_texts, listed, quoted
+from trustbind.evaluation.wildcards import has_wildcard
 
 _KINDS: Final = {
     "AWS": PrincipalKind.AWS,

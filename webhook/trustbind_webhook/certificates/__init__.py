@@ -1,5 +1,5 @@
 """Certificates that the webhook makes itself.
 
-What the Secret holds is a `material.Material`; `planning` decides from values alone what is to be made; `issuing` makes
-it; `keeper` is the only place that talks to Kubernetes.
+The Secret holds a `bundle.Material`; `rotation_plan` decides from values alone what has to be issued; `signer` issues
+it; `rotator` is the only module that calls Kubernetes.
 """

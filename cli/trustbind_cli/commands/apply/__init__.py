@@ -1,0 +1,1 @@
+"""`trustbind apply`: bindings from files into IAM."""

@@ -1,0 +1,1 @@
+"""The files that a user names, as values, and what they decide."""

@@ -1,0 +1,232 @@
+"""What the user names on the command line, as values: files of manifests, policies, tokens."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from trustbind.api import aws_account as aws_accounts
+from trustbind.api import role_binding, role_grant
+from trustbind.api.aws_account import AwsAccount
+from trustbind.api.manifests import Manifest, check_metadata, read
+from trustbind.api.role_binding import RoleBinding
+from trustbind.api.role_grant import RoleGrant
+from trustbind.api.strict import API_VERSION
+from trustbind.errors import InvalidValueError, ManifestError
+from trustbind.identity.arns import RoleArn
+from trustbind.identity.subjects import Subject
+from trustbind.policy.trust_document import TrustDocument
+
+__all__ = ["Objects", "read_manifests", "read_policy", "read_token", "sort_out"]
+
+DEFAULT_NAMESPACE: Final = "default"
+_GROUP: Final = API_VERSION.partition("/")[0]
+_NATIVE: Final = {("v1", "Pod"), ("v1", "ServiceAccount"), ("v1", "Namespace")}
+_NAMESPACED: Final = {("v1", "Pod"), ("v1", "ServiceAccount"), (_GROUP, role_binding.KIND)}
+_MAX_FILE_BYTES: Final = 64 * 1024 * 1024
+_JWT_PARTS: Final = 3
+
+
+@dataclass(slots=True)
+class Objects:
+    """The objects of all files, by kind.
+
+    Attributes:
+        pods: in the order of the files.
+        accounts: (namespace, name) to the account's manifest; of two with one name the later counts.
+        bindings: all of them.
+        aws_accounts: account id to object.
+        grants: all of them.
+        ignored: what the files hold besides, described, each with the reason.
+        unplaced: objects without the namespace that a cluster would need to know, described, where it matters: bindings
+            always, since a trust policy names it; others beside objects that have another.
+    """
+
+    pods: list[Manifest] = field(default_factory=list)
+    accounts: dict[tuple[str, str], Manifest] = field(default_factory=dict)
+    bindings: list[RoleBinding] = field(default_factory=list)
+    aws_accounts: dict[str, AwsAccount] = field(default_factory=dict)
+    grants: list[RoleGrant] = field(default_factory=list)
+    namespaces: dict[str, dict[str, str]] = field(default_factory=dict)
+    ignored: list[tuple[str, str]] = field(default_factory=list)
+    unplaced: list[str] = field(default_factory=list)
+
+    def labels_in(self, namespace: str) -> dict[str, dict[str, str]]:
+        """Return name to labels of the namespace's accounts."""
+        return {
+            name: texts(manifest, "labels") for (where, name), manifest in self.accounts.items() if where == namespace
+        }
+
+
+def read_manifests(files: Iterable[str]) -> list[Manifest]:
+    """Return the objects of all files in order; ``-`` is standard input.
+
+    Raises:
+        ManifestError: a file cannot be read, or a document cannot be used.
+    """
+    result: list[Manifest] = []
+    for name in files:
+        result += read(_text(name), name)
+    return result
+
+
+def sort_out(manifests: Iterable[Manifest]) -> Objects:
+    """Return the objects by kind, those of ours parsed.
+
+    Raises:
+        ManifestError: an object breaks a rule; names file, document, object and field.
+    """
+    objects = Objects()
+    seen: dict[tuple[str, str, str], Manifest] = {}
+    placed: list[Manifest] = []
+    for manifest in manifests:
+        group = manifest.api_version.partition("/")[0]
+        if group == _GROUP or (group, manifest.kind) in _NATIVE:
+            check_metadata(manifest)
+        if (group, manifest.kind) in _NAMESPACED:
+            placed.append(manifest)
+        match (group, manifest.kind):
+            case ("v1", "Pod"):
+                objects.pods.append(manifest)
+            case ("v1", "ServiceAccount"):
+                _check_account(manifest)
+                objects.accounts[manifest.namespace or DEFAULT_NAMESPACE, manifest.name] = manifest
+            case ("v1", "Namespace"):
+                objects.namespaces[manifest.name] = texts(manifest, "labels")
+            case ("trustbind.dev", role_binding.KIND):
+                _once(manifest, seen)
+                objects.bindings.append(_parsed(manifest, RoleBinding.parse))
+            case ("trustbind.dev", aws_accounts.KIND):
+                _once(manifest, seen)
+                account = _parsed(manifest, AwsAccount.parse)
+                if account.account_id in objects.aws_accounts:
+                    raise manifest.error(f"spec.accountId: {account.account_id} has an AWSAccount already")
+                objects.aws_accounts[account.account_id] = account
+            case ("trustbind.dev", role_grant.KIND):
+                _once(manifest, seen)
+                objects.grants.append(_parsed(manifest, RoleGrant.parse))
+            case ("trustbind.dev", kind):
+                raise manifest.error(f"kind: there is no {kind} in trustbind.dev")
+            case _:
+                objects.ignored.append((manifest.describe(), _why_ignored(group, manifest)))
+    some = any(manifest.namespace not in {"", DEFAULT_NAMESPACE} for manifest in placed)
+    objects.unplaced = [m.describe() for m in placed if not m.namespace and (some or m.api_version == API_VERSION)]
+    return objects
+
+
+def _why_ignored(group: str, manifest: Manifest) -> str:
+    if (group, manifest.kind) == ("rbac.authorization.k8s.io", role_binding.KIND):
+        return f"it is Kubernetes RBAC's kind of that name; trustbind's has apiVersion {API_VERSION}"
+    spec = manifest.body.get("spec")
+    if isinstance(spec, Mapping) and ("template" in spec or "jobTemplate" in spec):
+        return "its pods do not exist yet; give a Pod with the metadata and spec of its template"
+    return "it plays no part here"
+
+
+def texts(manifest: Manifest, member: str) -> dict[str, str]:
+    """Return ``metadata.<member>`` (labels or annotations), empty when absent.
+
+    Raises:
+        ManifestError: it is not a mapping of texts; a number or a boolean has to be quoted.
+    """
+    metadata = manifest.body.get("metadata") or {}
+    value = metadata.get(member)
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise manifest.error(f"metadata.{member}: expected a mapping of texts")
+    for key, text in value.items():
+        if not isinstance(text, str):
+            raise manifest.error(f"metadata.{member}.{key}: expected a text; put {json.dumps(text)} in quotes")
+    return dict(value)
+
+
+def read_policy(name: str, of: RoleArn | None = None) -> TrustDocument:
+    """Return the trust document in a file: the document itself, or what ``aws iam get-role`` prints.
+
+    Args:
+        name: of the file.
+        of: whose trust policy is meant, where that matters.
+
+    Raises:
+        ManifestError: the file cannot be read, holds no trust document, or that of another role.
+    """
+    other = str(of or "")
+    try:
+        document = TrustDocument.parse(_text(name))
+        role = document.extra.get("Role")
+        if not document.statements and isinstance(role, Mapping) and "AssumeRolePolicyDocument" in role:
+            document = TrustDocument.parse(role["AssumeRolePolicyDocument"])
+            other = str(role.get("Arn", of or ""))
+    except InvalidValueError as error:
+        raise ManifestError(name, 0, str(error)) from None
+    if of is not None and other != str(of):
+        raise ManifestError(name, 0, f"it holds the role {other}, and --role-arn is {of}")
+    if not document.statements and (others := sorted(document.extra.keys() - {"Id"})):
+        raise ManifestError(name, 0, f"not a trust policy: it has {others[0]!r}, and no Statement")
+    return document
+
+
+def read_token(name: str) -> dict[str, Any]:
+    """Return the claims of the JWT in a file, which nobody has verified.
+
+    Raises:
+        ManifestError: the file cannot be read or holds no JWT.
+    """
+    parts = _text(name).strip().split(".")
+    if len(parts) != _JWT_PARTS:
+        raise ManifestError(name, 0, "not a JWT: expected three parts separated by dots")
+    payload = parts[1]
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except (ValueError, binascii.Error, RecursionError):
+        raise ManifestError(name, 0, "not a JWT: its second part is not base64url of JSON") from None
+    if not isinstance(claims, dict):
+        raise ManifestError(name, 0, "not a JWT: its claims are not an object")
+    return claims
+
+
+def _text(name: str) -> str:
+    try:
+        if name == "-":
+            data = sys.stdin.buffer.read(_MAX_FILE_BYTES + 1)
+        else:
+            with Path(name).open("rb") as file:
+                data = file.read(_MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise ManifestError(name, 0, f"cannot be read: {error.strerror or error}") from None
+    if len(data) > _MAX_FILE_BYTES:
+        raise ManifestError(name, 0, f"is larger than {_MAX_FILE_BYTES // 1024 // 1024} MiB")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ManifestError(name, 0, f"is not UTF-8 text (byte {error.start})") from None
+
+
+def _parsed(manifest: Manifest, parse: Any) -> Any:
+    try:
+        return parse(manifest.body)
+    except InvalidValueError as error:
+        raise manifest.error(error) from None
+
+
+def _once(manifest: Manifest, seen: dict[tuple[str, str, str], Manifest]) -> None:
+    key = (manifest.kind, manifest.namespace or DEFAULT_NAMESPACE, manifest.name)
+    if (first := seen.get(key)) is not None:
+        raise manifest.error(f"stands twice: also in {first.source}, document {first.document}")
+    seen[key] = manifest
+
+
+def _check_account(manifest: Manifest) -> None:
+    try:
+        Subject.of(manifest.namespace or DEFAULT_NAMESPACE, manifest.name)
+    except InvalidValueError as error:
+        raise manifest.error(f"metadata: {error}") from None
+    texts(manifest, "annotations")
+    texts(manifest, "labels")

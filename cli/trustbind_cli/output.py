@@ -1,0 +1,119 @@
+"""How results look: data on standard output, everything said to a person on standard error."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any, NoReturn
+
+import yaml
+from rich.console import Console
+from rich.text import Text
+
+from trustbind.identity.arns import RoleArn
+from trustbind.policy.plan import Change, ChangeKind, Plan, Refusal
+
+__all__ = [
+    "difference",
+    "leave_unread",
+    "note",
+    "out",
+    "print_difference",
+    "show_plan",
+    "show_refused",
+    "to_json",
+    "to_yaml",
+]
+
+# No emoji: ":fire:" in an ARN or a subject is no picture.
+out = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+
+def note(message: str) -> None:
+    """Say something to the person."""
+    err.print(message)
+
+
+def leave_unread() -> NoReturn:
+    """Stop without a word when nobody reads on (``| head``): the interpreter would complain about it at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(0)
+
+
+def to_json(value: Any) -> str:
+    """Return ``value`` as indented JSON."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def to_yaml(value: Any) -> str:
+    """Return ``value`` as YAML in the order it has."""
+    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return text
+
+
+class _Dumper(yaml.CSafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML's signature
+        return True  # what stands twice is written twice: nobody wants to read anchors
+
+
+def difference(before: str, after: str, *, name: str) -> Iterator[str]:
+    """Yield the lines of a unified difference with ample context; none when there is no difference."""
+    return difflib.unified_diff(
+        before.splitlines(), after.splitlines(), f"{name} (now)", f"{name} (then)", n=6, lineterm=""
+    )
+
+
+def print_difference(lines: Iterable[str], console: Console = out) -> None:
+    """Print a unified difference, coloured where the terminal can."""
+    for line in lines:
+        style = ""
+        if line.startswith(("+++", "---")):
+            style = "bold"
+        elif line.startswith("@@"):
+            style = "cyan"
+        elif line.startswith("+"):
+            style = "green"
+        elif line.startswith("-"):
+            style = "red"
+        console.print(Text(line, style=style))
+
+
+def show_plan(planned: Plan, console: Console = out, *, refused: bool = False) -> None:
+    """Print what a plan will do, for a person; ``refused`` says that something was kept out of it before."""
+    console.print(Text(str(planned.role), style="bold"))
+    if planned.is_empty:
+        console.print(
+            "  nothing is written"
+            if planned.refusals or refused
+            else "  nothing to do: the trust policy is as it should be"
+        )
+    for change in planned.changes:
+        console.print(Text(f"  {_sentence(change)}", style=_STYLES[change.kind]))
+    if planned.changes:
+        before, after = planned.current.to_json(indent=2), planned.document.to_json(indent=2)
+        print_difference(difference(before, after, name="trust policy"), console)
+        console.print(f"  size: {planned.size} of {planned.limit} characters")
+    if planned.changes and planned.is_near_limit:
+        console.print(Text("  near the limit: use another role, or raise the quota", style="yellow"))
+    for refusal in planned.refusals:
+        console.print(Text(f"  refused ({refusal.reason}): {refusal.message}", style="red"))
+
+
+def show_refused(role: RoleArn, refusals: Iterable[Refusal]) -> None:
+    """Print what is refused about a role that was not looked at."""
+    out.print(Text(str(role), style="bold"))
+    out.print("  nothing is written")
+    for refusal in refusals:
+        out.print(Text(f"  refused ({refusal.reason}): {refusal.message}", style="red"))
+
+
+_STYLES = {ChangeKind.ADDED: "green", ChangeKind.CHANGED: "yellow", ChangeKind.REMOVED: "red"}
+
+
+def _sentence(change: Change) -> str:
+    verb = {ChangeKind.ADDED: "add", ChangeKind.CHANGED: "change", ChangeKind.REMOVED: "remove"}[change.kind]
+    return f"{verb} statement {change.sid}"

@@ -1,0 +1,80 @@
+"""Rules about bindings and accounts that both halves apply, and the sentence that each gives.
+
+The webhook says it when the object is written, as a warning; the operator says it later, as a condition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from trustbind.api.aws_account import AwsAccount
+from trustbind.api.role_binding import Method, RoleBinding
+from trustbind.identity.arns import RoleArn
+
+__all__ = ["NO_SUBJECTS", "duplicate_account", "profile_conflict", "unknown_account"]
+
+NO_SUBJECTS: Final = "spec.serviceAccountSelector matches no service account yet"
+
+
+def profile_conflict(
+    binding: RoleBinding, others: Iterable[RoleBinding], accounts: Mapping[str, Mapping[str, str]]
+) -> str:
+    """Return which older binding claims the profile of ``binding`` for one of its accounts; empty for none.
+
+    Of an account's bindings by EKS Pod Identity, the oldest counts whatever their profiles.
+
+    Args:
+        binding: the binding.
+        others: all bindings of its namespace, in any order; itself and those that are being deleted do not count.
+        accounts: name to labels of the namespace's accounts, for bindings with a selector.
+    """
+    rivals = (
+        other
+        for other in others
+        if _are_rivals(other, binding)
+        and not other.is_deleting
+        and other.ref != binding.ref
+        and other.age_key < binding.age_key
+    )
+    subjects = set(binding.subjects(accounts))
+    for rival in sorted(rivals, key=lambda r: r.age_key):
+        if shared := subjects.intersection(rival.subjects(accounts)):
+            if rival.profile != binding.profile:
+                return (
+                    f"the older RoleBinding {rival.ref} has service account {min(shared).name} by PodIdentity already, "
+                    "and an account has one role that way; remove one of the two"
+                )
+            return (
+                f"the older RoleBinding {rival.ref} has profile {binding.profile} for service account "
+                f"{min(shared).name} already; give this one another spec.profile, or remove one of the two"
+            )
+    return ""
+
+
+def _are_rivals(one: RoleBinding, other: RoleBinding) -> bool:
+    """Return whether two bindings cannot both count for one account.
+
+    EKS's agent gives an account one role, and pods get its credentials before those of any profile; so a binding by it
+    has no rival but one of its kind, and can take the place of others at its own time.
+    """
+    by_agent = [b.method is Method.POD_IDENTITY for b in (one, other)]
+    return all(by_agent) or (not any(by_agent) and one.profile == other.profile)
+
+
+def unknown_account(role: RoleArn) -> str:
+    """Return the sentence about a role whose account no AWSAccount describes.
+
+    It ends in the object to write, on one line that ``kubectl apply -f -`` takes.
+    """
+    return (
+        f"no AWSAccount has accountId {role.account_id}; create one: "
+        "{apiVersion: trustbind.dev/v1alpha1, kind: AWSAccount, "
+        f'metadata: {{name: account-{role.account_id}}}, spec: {{accountId: "{role.account_id}", '
+        f"managerRoleArn: arn:{role.partition}:iam::{role.account_id}:role/trustbind-manager}}}}"
+    )
+
+
+def duplicate_account(older: AwsAccount) -> str:
+    """Return the sentence about an AWSAccount whose account ``older`` describes already."""
+    return f"AWSAccount {older.name} is older and has the same accountId; remove one of the two"

@@ -1,0 +1,161 @@
+"""Identities of other issuers than the cluster's own: ``spec.federatedSubjects`` of bindings and of grants.
+
+A subject of another issuer has no form that we know, so it is taken as IAM takes it: a pattern over the token's ``sub``
+claim, in which ``*`` stands for any characters and ``?`` for one (IAM User Guide, "IAM JSON policy elements: Condition
+operators", StringLike).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated, Final
+
+from msgspec import Meta
+
+from trustbind.api.strict import Strict
+from trustbind.errors import InvalidValueError
+from trustbind.identity.subjects import DEFAULT_AUDIENCE, Issuer, audience_of
+
+__all__ = ["FederatedSubjects", "RawFederatedSubjects", "federated_of", "is_one_issuer", "too_wide", "uncovered"]
+
+GITHUB: Final = "token.actions.githubusercontent.com"
+
+_MAX_SUBJECT: Final = 255
+"""Characters of ``sub`` (OpenID Connect Core 1.0, section 2, ID Token)."""
+_SUBJECT = re.compile(rf"[ -~]{{1,{_MAX_SUBJECT}}}")
+_WILDCARDS: Final = "*?"
+_LOWER_CASE_HOST = re.compile(r"https://[a-z0-9.-]+(?:/.*)?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class FederatedSubjects:
+    """Who of another issuer is let in; in a grant, who may be.
+
+    Attributes:
+        issuer: the ``iss`` claim of their tokens.
+        audience: the ``aud`` claim.
+        subjects: patterns over the ``sub`` claim, sorted.
+    """
+
+    issuer: Issuer
+    audience: str
+    subjects: tuple[str, ...]
+
+
+class RawFederatedSubjects(Strict, frozen=True):
+    """As it stands in a manifest."""
+
+    issuer: str
+    subjects: Annotated[list[str], Meta(min_length=1, max_length=20)]
+    audience: str = DEFAULT_AUDIENCE
+
+
+def federated_of(raw: Sequence[RawFederatedSubjects] | None, *, field: str) -> tuple[FederatedSubjects, ...]:
+    """Return the entries, sorted.
+
+    Args:
+        raw: as they stand there; None for none.
+        field: where.
+
+    Raises:
+        InvalidValueError: with the field and what must hold there.
+    """
+    result: dict[tuple[str, str], FederatedSubjects] = {}
+    for index, entry in enumerate(raw or ()):
+        where = f"{field}[{index}]"
+        issuer = _issuer(entry.issuer, f"{where}.issuer")
+        audience = audience_of(entry.audience, field=f"{where}.audience")
+        if (issuer.url, audience) in result:
+            raise InvalidValueError(
+                f"{issuer} with audience {audience} stands twice; put the subjects into one entry", field=where
+            )
+        result[issuer.url, audience] = FederatedSubjects(issuer, audience, _subjects(entry.subjects, where))
+    return tuple(sorted(result.values()))
+
+
+def is_one_issuer(one: Issuer, other: Issuer) -> bool:
+    """Return whether IAM might take the two for the same issuer.
+
+    Names of condition keys do not depend on case (IAM User Guide, "IAM JSON policy elements: Condition").
+    """
+    return one.url.rstrip("/").casefold() == other.url.rstrip("/").casefold()
+
+
+def uncovered(wanted: Iterable[FederatedSubjects], granted: Iterable[FederatedSubjects]) -> str:
+    """Return the first subject that ``granted`` does not cover, with its issuer; empty when it covers them all.
+
+    A pattern is covered when another one of the same issuer and audience matches everything that it matches.
+    """
+    allowed = list(granted)
+    for entry in wanted:
+        patterns = [
+            pattern
+            for grant in allowed
+            if (grant.issuer, grant.audience) == (entry.issuer, entry.audience)
+            for pattern in grant.subjects
+        ]
+        for subject in entry.subjects:
+            if not any(_wider(pattern).fullmatch(subject) for pattern in patterns):
+                return f"the federated subject {subject} of {entry.issuer} with audience {entry.audience}"
+    return ""
+
+
+def too_wide(entries: Iterable[FederatedSubjects]) -> list[str]:
+    """Return what is dangerous about patterns that are allowed all the same: a sentence for each."""
+    found: list[str] = []
+    for entry in entries:
+        for subject in entry.subjects:
+            fixed = re.split("[*?]", subject, maxsplit=1)[0]
+            if fixed == subject:
+                continue
+            if not fixed:
+                found.append(f"{subject} begins with a wildcard, so whoever chooses the beginning of a subject matches")
+            elif entry.issuer.host_path == GITHUB and "/" not in fixed:
+                found.append(
+                    f"{subject} has a wildcard before the repository's owner ends, so repositories of strangers match; "
+                    "write the owner out, as in repo:example-org/*"
+                )
+    return found
+
+
+def _issuer(text: str, field: str) -> Issuer:
+    try:
+        what = "the URL" if "://" in text else "https:// in front"
+        issuer = Issuer.parse(text, advice=f"write {what}, as the token's iss has it")
+    except InvalidValueError as error:
+        raise error.within(field) from None
+    if not _LOWER_CASE_HOST.fullmatch(text):
+        raise InvalidValueError(f"{text!r} has capitals in its host name; write it as tokens have it", field=field)
+    return issuer
+
+
+def _subjects(raw: list[str], where: str) -> tuple[str, ...]:
+    for index, subject in enumerate(raw):
+        field = f"{where}.subjects[{index}]"
+        if not _SUBJECT.fullmatch(subject):
+            raise InvalidValueError(
+                f"{subject[:60]!r} is not a pattern of subjects: 1 to {_MAX_SUBJECT} printable ASCII characters",
+                field=field,
+            )
+        if not subject.strip(_WILDCARDS):
+            raise InvalidValueError("a pattern of wildcards alone would let in everybody of that issuer", field=field)
+        if "${" in subject:
+            raise InvalidValueError("${ begins a policy variable, which is not possible here", field=field)
+        if subject in raw[:index]:
+            raise InvalidValueError(f"{subject!r} stands twice", field=field)
+    return tuple(sorted(raw))
+
+
+@lru_cache(maxsize=1024)
+def _wider(pattern: str) -> re.Pattern[str]:
+    """Return what matches the patterns that match no more than ``pattern``.
+
+    The wildcards of those are letters like others here, with one exception: ``?`` is one character, and so does not
+    cover ``*``, which may be none or many.
+    """
+    single = re.sub(r"\*+", "*", pattern)  # "**" says no more than "*", and would make matching slow
+    parts = (".*" if c == "*" else "[^*]" if c == "?" else re.escape(c) for c in single)
+    return re.compile("".join(parts), re.DOTALL)

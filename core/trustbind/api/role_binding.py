@@ -1,0 +1,372 @@
+"""`RoleBinding` objects as frozen values, read from what the API server or a file gives.
+
+The schema in ``manifests/crd`` says the same about structure and bounds; here it is said again because files never
+pass an API server. Rules and messages that exist in both places are compared by a test.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from trustbind.api.annotations import MAX_EXPIRATION_SECONDS, MIN_EXPIRATION_SECONDS
+from trustbind.api.federated_subjects import FederatedSubjects, RawFederatedSubjects, federated_of
+from trustbind.api.label_selector import LabelSelector, RawSelector, selector_of
+from trustbind.api.strict import Metadata, Strict, converted, nearest, region_of
+from trustbind.errors import InvalidValueError
+from trustbind.identity import session_names
+from trustbind.identity.arns import RoleArn
+from trustbind.identity.subjects import DEFAULT_AUDIENCE, Subject, audience_of
+
+__all__ = [
+    "KIND",
+    "BindingRef",
+    "DeletionPolicy",
+    "ExtraCondition",
+    "Method",
+    "RoleBinding",
+    "Source",
+]
+
+KIND: Final = "RoleBinding"
+
+DEFAULT_PROFILE: Final = "default"
+
+_EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)  # STS API reference, AssumeRole, ExternalId
+_PROFILE = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
+_CONDITION_KEY = re.compile(r"[\w.:/@+=,-]{3,300}", re.ASCII)
+_OPERATOR = re.compile(
+    r"(?:ForAnyValue:)?(?:String(?:Not)?Equals(?:IgnoreCase)?|String(?:Not)?Like|Bool|BinaryEquals|(?:Not)?IpAddress"
+    r"|(?:Numeric|Date)(?:(?:Not)?Equals|(?:Less|Greater)Than(?:Equals)?)|Arn(?:Not)?(?:Equals|Like))(?:IfExists)?|Null",
+    re.ASCII,
+)  # IAM User Guide, "IAM JSON policy elements: Condition operators"
+
+MIN_SESSION_SECONDS: Final = 900  # STS API reference, DurationSeconds
+MAX_SESSION_SECONDS: Final = 43200  # IAM API reference, MaxSessionDuration
+MAX_CHAINED_SESSION_SECONDS: Final = 3600  # IAM User Guide, "Role chaining"
+
+
+class Method(StrEnum):
+    """How the workload gets the target role."""
+
+    WEB_IDENTITY = "WebIdentity"
+    ASSUME_ROLE = "AssumeRole"
+    POD_IDENTITY = "PodIdentity"
+
+
+class DeletionPolicy(StrEnum):
+    """What happens to the trust when the binding goes."""
+
+    REVOKE = "Revoke"
+    RETAIN = "Retain"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class BindingRef:
+    """Which binding: namespace and name."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ExtraCondition:
+    """A further condition of the statement, ANDed to audience and subject."""
+
+    operator: str
+    key: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The first role of a chain (method AssumeRole).
+
+    Attributes:
+        role: its ARN.
+        manage_permission: whether an inline policy on it is kept that allows it to assume the target role.
+        via_root: whether the target role trusts the source role's account, with a condition on the source role, instead
+            of the source role itself; that survives the source role being deleted and created again.
+    """
+
+    role: RoleArn
+    manage_permission: bool = True
+    via_root: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RoleBinding:
+    """What one `RoleBinding` object asks for.
+
+    Attributes:
+        ref: namespace and name.
+        created: ``metadata.creationTimestamp`` in RFC 3339, empty when unknown (a file): such a binding counts as
+            the newest, ties are broken by name.
+        role: the target role.
+        service_account_names: the accounts by name; empty with a selector.
+        selector: the accounts by label; None with names.
+        token_expiration_seconds: clamped nowhere, since the schema bounds it; None when not given.
+        session_duration_seconds: None when not given.
+        federated: who of other issuers is let into the role besides the accounts.
+        is_deleting: whether its deletion was asked for.
+        is_ready: whether the stored status says that this generation of the spec is Ready; False for a file.
+    """
+
+    ref: BindingRef
+    role: RoleArn
+    created: str = ""
+    generation: int = 0
+    service_account_names: tuple[str, ...] = ()
+    selector: LabelSelector | None = None
+    method: Method = Method.WEB_IDENTITY
+    source: Source | None = None
+    external_id: str = ""
+    audience: str = DEFAULT_AUDIENCE
+    session_name: str = ""
+    session_duration_seconds: int | None = None
+    token_expiration_seconds: int | None = None
+    region: str = ""
+    conditions: tuple[ExtraCondition, ...] = ()
+    federated: tuple[FederatedSubjects, ...] = ()
+    profile: str = DEFAULT_PROFILE
+    wait_until_ready: bool = False
+    deletion_policy: DeletionPolicy = DeletionPolicy.REVOKE
+    is_deleting: bool = False
+    is_ready: bool = False
+
+    @property
+    def age_key(self) -> tuple[bool, str, BindingRef]:
+        """Sorts bindings oldest first, those of unknown age last."""
+        return (not self.created, self.created, self.ref)
+
+    def names(self, account: str, labels: Mapping[str, str]) -> bool:
+        """Return whether the binding is for the account of this name and these labels in its own namespace."""
+        if self.selector is not None:
+            return self.selector.matches(labels)
+        return account in self.service_account_names
+
+    def subjects(self, accounts: Mapping[str, Mapping[str, str]]) -> tuple[Subject, ...]:
+        """Return the subjects that the binding names, sorted.
+
+        Args:
+            accounts: name to labels of the namespace's accounts; only needed where the binding has a selector. An
+                account named in full counts whether it exists or not: trust may be there before the account is.
+        """
+        if self.selector is None:
+            names = set(self.service_account_names)
+        else:
+            names = {name for name, labels in accounts.items() if self.selector.matches(labels)}
+        return tuple(sorted(Subject(self.ref.namespace, name) for name in names))
+
+    @classmethod
+    def parse(cls, manifest: Mapping[str, Any], *, default_namespace: str = "default") -> RoleBinding:
+        """Return the binding in ``manifest``.
+
+        Raises:
+            InvalidValueError: with the field and what must hold there.
+        """
+        raw = converted(manifest, _Manifest)
+        if not raw.metadata.name:
+            raise InvalidValueError("a name is required", field="metadata.name")
+        spec = raw.spec
+        role = _role(spec.role_arn, "spec.roleArn")
+        namespace = raw.metadata.namespace or default_namespace
+        _check_accounts(namespace, spec)
+        _check_method(spec, role)
+        session = spec.session or _Session()
+        if session.name is not None:
+            session_names.check_template(session.name, field="spec.session.name")
+        if not _PROFILE.fullmatch(spec.profile):
+            raise InvalidValueError(
+                f"{spec.profile!r} is not a profile name (at most 64 letters, digits or ._-)",
+                field="spec.profile",
+            )
+        return cls(
+            ref=BindingRef(namespace, raw.metadata.name),
+            role=role,
+            created=raw.metadata.creation_timestamp or "",
+            generation=raw.metadata.generation,
+            service_account_names=tuple(sorted(set(spec.service_account_names or ()))),
+            selector=selector_of(spec.service_account_selector, field="spec.serviceAccountSelector"),
+            method=Method(spec.method),
+            source=_source(spec.source),
+            external_id=spec.external_id or "",
+            audience=audience_of(spec.audience, field="spec.audience"),
+            session_name=session.name or "",
+            session_duration_seconds=session.duration_seconds,
+            token_expiration_seconds=spec.token.expiration_seconds if spec.token else None,
+            region="" if spec.region is None else region_of(spec.region, field="spec.region"),
+            conditions=_conditions(spec.conditions, Method(spec.method)),
+            federated=federated_of(spec.federated_subjects, field="spec.federatedSubjects"),
+            profile=spec.profile,
+            wait_until_ready=spec.wait_until_ready,
+            deletion_policy=DeletionPolicy(spec.deletion_policy),
+            is_deleting=raw.metadata.deletion_timestamp is not None,
+            is_ready=_is_ready(raw.status, raw.metadata.generation),
+        )
+
+
+class _Source(Strict, frozen=True):
+    role_arn: str
+    manage_permission: bool = True
+    trusted_as: Literal["Role", "AccountRoot"] = "Role"
+
+
+class _Session(Strict, frozen=True):
+    name: Annotated[str, Meta(max_length=256)] | None = None
+    duration_seconds: Annotated[int, Meta(ge=MIN_SESSION_SECONDS, le=MAX_SESSION_SECONDS)] | None = None
+
+
+class _Token(Strict, frozen=True):
+    expiration_seconds: Annotated[int, Meta(ge=MIN_EXPIRATION_SECONDS, le=MAX_EXPIRATION_SECONDS)] | None = None
+
+
+class _Condition(Strict, frozen=True):
+    operator: str
+    key: str
+    values: Annotated[list[Annotated[str, Meta(max_length=1024)]], Meta(min_length=1, max_length=50)]
+
+
+class _Spec(Strict, frozen=True):
+    role_arn: str
+    service_account_names: Annotated[list[str], Meta(min_length=1, max_length=100)] | None = None
+    service_account_selector: RawSelector | None = None
+    method: Literal["WebIdentity", "AssumeRole", "PodIdentity"] = "WebIdentity"
+    source: _Source | None = None
+    external_id: str | None = None
+    audience: str = DEFAULT_AUDIENCE
+    session: _Session | None = None
+    token: _Token | None = None
+    region: str | None = None
+    conditions: Annotated[list[_Condition], Meta(max_length=10)] | None = None
+    federated_subjects: Annotated[list[RawFederatedSubjects], Meta(max_length=10)] | None = None
+    profile: str = DEFAULT_PROFILE
+    wait_until_ready: bool = False
+    deletion_policy: Literal["Revoke", "Retain"] = "Revoke"
+
+
+class _StoredCondition(msgspec.Struct, frozen=True, rename="camel"):
+    type: str = ""
+    status: str = ""
+    observed_generation: int = 0
+
+
+class _Status(msgspec.Struct, frozen=True, rename="camel"):
+    conditions: list[_StoredCondition] | None = None
+
+
+class _Manifest(msgspec.Struct, frozen=True, rename="camel"):
+    api_version: str
+    kind: Literal["RoleBinding"]
+    metadata: Metadata
+    spec: _Spec
+    status: _Status | None = None
+
+
+def _role(text: str, field: str) -> RoleArn:
+    try:
+        return RoleArn.parse(text)
+    except InvalidValueError as error:
+        raise error.within(field) from None
+
+
+def _check_accounts(namespace: str, spec: _Spec) -> None:
+    named, selected = spec.service_account_names is not None, spec.service_account_selector is not None
+    if named == selected and (named or not spec.federated_subjects):
+        raise InvalidValueError(
+            "exactly one of serviceAccountNames and serviceAccountSelector is required", field="spec"
+        )
+    for index, name in enumerate(spec.service_account_names or ()):
+        try:
+            Subject.of(namespace, name)
+        except InvalidValueError as error:
+            raise error.within(f"spec.serviceAccountNames[{index}]") from None
+        if name in (spec.service_account_names or ())[:index]:
+            raise InvalidValueError(f"{name!r} stands twice", field=f"spec.serviceAccountNames[{index}]")
+
+
+def _check_method(spec: _Spec, role: RoleArn) -> None:
+    if spec.federated_subjects and Method(spec.method) is not Method.WEB_IDENTITY:
+        raise InvalidValueError("goes only with method WebIdentity", field="spec.federatedSubjects")
+    if spec.conditions and Method(spec.method) is Method.POD_IDENTITY:
+        raise InvalidValueError("goes not with method PodIdentity: no trust policy is written", field="spec.conditions")
+    if Method(spec.method) is Method.ASSUME_ROLE:
+        if spec.source is None:
+            raise InvalidValueError("required with method AssumeRole: the role to start from", field="spec.source")
+        if spec.source.role_arn == str(role):
+            raise InvalidValueError("is the target role itself", field="spec.source.roleArn")
+        source = _role(spec.source.role_arn, "spec.source.roleArn")
+        if source.partition != role.partition:
+            raise InvalidValueError(
+                f"is in partition {source.partition} and the target in {role.partition}; "
+                "no role can be assumed across partitions",
+                field="spec.source.roleArn",
+            )
+        if spec.session and (spec.session.duration_seconds or 0) > MAX_CHAINED_SESSION_SECONDS:
+            raise InvalidValueError(
+                f"AWS caps a chained session at {MAX_CHAINED_SESSION_SECONDS} seconds",
+                field="spec.session.durationSeconds",
+            )
+        if spec.external_id is not None and not _EXTERNAL_ID.fullmatch(spec.external_id):
+            raise InvalidValueError(
+                "an external id has 2 to 1224 letters, digits or characters of +=,.@:/_-",
+                field="spec.externalId",
+            )
+        return
+    for value, field in ((spec.source, "source"), (spec.external_id, "externalId")):
+        if value is not None:
+            raise InvalidValueError("goes only with method AssumeRole", field=f"spec.{field}")
+
+
+def _source(raw: _Source | None) -> Source | None:
+    if raw is None:
+        return None
+    return Source(_role(raw.role_arn, "spec.source.roleArn"), raw.manage_permission, raw.trusted_as == "AccountRoot")
+
+
+def _conditions(raw: list[_Condition] | None, method: Method) -> tuple[ExtraCondition, ...]:
+    result: list[ExtraCondition] = []
+    for index, condition in enumerate(raw or ()):
+        field = f"spec.conditions[{index}]"
+        if not _OPERATOR.fullmatch(condition.operator):
+            raise InvalidValueError(_no_operator(condition.operator), field=f"{field}.operator")
+        if not _CONDITION_KEY.fullmatch(condition.key) or ":" not in condition.key:
+            raise InvalidValueError(
+                f"{condition.key!r} is not a condition key, such as aws:SourceIp", field=f"{field}.key"
+            )
+        if method is Method.ASSUME_ROLE and condition.key.lower() == "sts:externalid":
+            raise InvalidValueError("use spec.externalId instead", field=f"{field}.key")
+        if any(c.operator == condition.operator and c.key.lower() == condition.key.lower() for c in result):
+            raise InvalidValueError(
+                f"{condition.operator} on {condition.key} stands twice; IAM can hold it once, with several values",
+                field=field,
+            )
+        result.append(ExtraCondition(condition.operator, condition.key, tuple(sorted(set(condition.values)))))
+    return tuple(sorted(result))
+
+
+def _no_operator(text: str) -> str:
+    """Return the sentence about a condition operator that is none of those that can be had."""
+    from trustbind.evaluation.operators import OPERATORS  # noqa: PLC0415 - only a mistake needs it
+
+    if text.startswith("ForAllValues"):
+        return "ForAllValues is true when the key is absent, so it protects nothing; use ForAnyValue"
+    base = text.removeprefix("ForAnyValue:").removesuffix("IfExists")
+    near = nearest(base, OPERATORS)
+    if meant := text.replace(base, near) if near and near != base else near:
+        return f"{text!r} is not a condition operator of IAM; did you mean {meant}?"
+    return f"{text!r} is not a condition operator of IAM"
+
+
+def _is_ready(status: _Status | None, generation: int) -> bool:
+    conditions = (status.conditions if status else None) or []
+    return any(c.type == "Ready" and c.status == "True" and c.observed_generation == generation for c in conditions)

@@ -1,0 +1,224 @@
+"""`RoleGrant` objects, and the one question they answer: may this binding have what it asks for?
+
+Default deny. One grant has to cover all of a binding: its namespace, every account it names, its target role, with
+method AssumeRole its source role, and every subject of another issuer. Two grants that cover a half each do not add up,
+since whoever wrote them did not think of the combination.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from trustbind.api.federated_subjects import FederatedSubjects, RawFederatedSubjects, federated_of, uncovered
+from trustbind.api.label_selector import LabelSelector, RawSelector, selector_of
+from trustbind.api.role_binding import MAX_SESSION_SECONDS, MIN_SESSION_SECONDS, Method, RoleBinding
+from trustbind.api.strict import Metadata, Strict, converted
+from trustbind.errors import InvalidValueError
+
+__all__ = ["CONSENT_TAG", "KIND", "Authorization", "RoleGrant", "arn_glob", "authorize", "consents"]
+
+KIND: Final = "RoleGrant"
+
+CONSENT_TAG: Final = "trustbind.dev/namespaces"
+"""Tag of a role whose value lists the namespaces that may bind it, separated by spaces."""
+
+DEFAULT_SESSION_SECONDS: Final = 3600
+"""What STS gives when no duration is asked for (STS API reference, AssumeRoleWithWebIdentity, DurationSeconds)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoleGrant:
+    """What one grant allows.
+
+    Attributes:
+        name: of the object.
+        namespaces: by name.
+        selector: namespaces by label; None: none by label. Their union counts.
+        service_account_names: globs.
+        role_arns: globs over whole ARNs; ``*`` does not cross ``:``.
+        methods: allowed methods.
+        federated: subjects of other issuers that may be let in; none unless named.
+        max_session_seconds: None: no bound of the grant's.
+    """
+
+    name: str
+    namespaces: tuple[str, ...]
+    selector: LabelSelector | None
+    service_account_names: tuple[str, ...]
+    role_arns: tuple[str, ...]
+    methods: tuple[Method, ...]
+    federated: tuple[FederatedSubjects, ...] = ()
+    max_session_seconds: int | None = None
+
+    @classmethod
+    def parse(cls, manifest: Mapping[str, Any]) -> RoleGrant:
+        """Return the grant in ``manifest``.
+
+        Raises:
+            InvalidValueError: with the field and what must hold there.
+        """
+        raw = converted(manifest, _Manifest)
+        spec = raw.spec
+        if not raw.metadata.name:
+            raise InvalidValueError("a name is required", field="metadata.name")
+        if not spec.namespaces.names and spec.namespaces.selector is None:
+            raise InvalidValueError("names, selector or both are required", field="spec.namespaces")
+        for index, pattern in enumerate(spec.role_arns):
+            if not pattern.startswith("arn:") or pattern.count(":") != _ARN_COLONS or ":role/" not in pattern:
+                raise InvalidValueError(
+                    f"{pattern!r} is not a pattern over a whole role ARN, such as "
+                    "arn:aws:iam::123456789012:role/team-a/*",
+                    field=f"spec.roleArns[{index}]",
+                )
+        for field, listed in (
+            ("namespaces.names", spec.namespaces.names or ()),
+            ("serviceAccountNames", spec.service_account_names),
+            ("roleArns", spec.role_arns),
+            ("methods", spec.methods),
+        ):
+            if len(set(listed)) != len(listed):
+                raise InvalidValueError("an entry stands twice", field=f"spec.{field}")
+        return cls(
+            name=raw.metadata.name,
+            namespaces=tuple(spec.namespaces.names or ()),
+            selector=selector_of(spec.namespaces.selector, field="spec.namespaces.selector"),
+            service_account_names=tuple(spec.service_account_names),
+            role_arns=tuple(spec.role_arns),
+            methods=tuple(Method(m) for m in spec.methods),
+            federated=federated_of(spec.federated_subjects, field="spec.federatedSubjects"),
+            max_session_seconds=spec.max_session_duration_seconds,
+        )
+
+    def uncovered(self, binding: RoleBinding, accounts: Iterable[str], labels: Mapping[str, str]) -> str:
+        """Return the first thing of ``binding`` that this grant does not cover; empty when it covers all of it.
+
+        Args:
+            binding: the binding.
+            accounts: names of the accounts that it is for; with a selector, those that it selects now.
+            labels: the namespace's labels.
+        """
+        in_namespace = binding.ref.namespace in self.namespaces
+        if not in_namespace and (self.selector is None or not self.selector.matches(labels)):
+            return f"the namespace {binding.ref.namespace}"
+        roles = [("role", binding.role)]
+        if binding.source is not None:
+            roles.append(("source role", binding.source.role))
+        for what, role in roles:
+            if not any(arn_glob(pattern).fullmatch(str(role)) for pattern in self.role_arns):
+                return f"the {what} {role}"
+        if binding.method not in self.methods:
+            return f"the method {binding.method}"
+        for account in sorted(accounts):
+            if not any(_name_glob(pattern).fullmatch(account) for pattern in self.service_account_names):
+                return f"the service account {account}"
+        if lacking := uncovered(binding.federated, self.federated):
+            return lacking
+        seconds = binding.session_duration_seconds or DEFAULT_SESSION_SECONDS
+        if self.max_session_seconds is not None and seconds > self.max_session_seconds:
+            return f"a session of {seconds} seconds (it allows {self.max_session_seconds})"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """The answer.
+
+    Attributes:
+        grant: name of the grant that covers the binding; empty when none does.
+        message: one sentence for the condition.
+    """
+
+    grant: str
+    message: str
+
+    @property
+    def is_granted(self) -> bool:
+        """Whether the binding may have what it asks for."""
+        return bool(self.grant)
+
+
+def authorize(
+    binding: RoleBinding, accounts: Iterable[str], labels: Mapping[str, str], grants: Iterable[RoleGrant]
+) -> Authorization:
+    """Return whether one of ``grants`` covers ``binding``; on no, what the nearest one lacks.
+
+    Args:
+        binding: the binding.
+        accounts: names of the accounts that it is for.
+        labels: the labels of its namespace.
+        grants: all grants, in any order; the answer does not depend on it.
+    """
+    names = tuple(accounts)
+    lacking: list[tuple[bool, str, str]] = []
+    for grant in sorted(grants, key=lambda g: g.name):
+        uncovered = grant.uncovered(binding, names, labels)
+        if not uncovered:
+            return Authorization(grant.name, f"granted by RoleGrant {grant.name}")
+        lacking.append((uncovered.startswith("the namespace"), grant.name, uncovered))
+    wanted = f"{binding.role} for namespace {binding.ref.namespace}"
+    if not lacking:
+        return Authorization("", f"no RoleGrant exists; ask a cluster administrator for one that covers {wanted}")
+    elsewhere, name, uncovered = min(lacking)
+    if elsewhere:
+        return Authorization("", f"no RoleGrant covers {wanted}; ask a cluster administrator for one")
+    return Authorization("", f"no RoleGrant covers {wanted}; the nearest, {name}, does not cover {uncovered}")
+
+
+def consents(tags: Mapping[str, str], namespace: str) -> bool:
+    """Return whether a role's tags let ``namespace`` bind it."""
+    return namespace in tags.get(CONSENT_TAG, "").split()
+
+
+@lru_cache(maxsize=1024)
+def arn_glob(pattern: str) -> re.Pattern[str]:
+    """Return ``pattern`` compiled: ``*`` and ``?`` stand for characters other than ``:``."""
+    return _glob(pattern, "[^:]")
+
+
+@lru_cache(maxsize=1024)
+def _name_glob(pattern: str) -> re.Pattern[str]:
+    return _glob(pattern, ".")
+
+
+def _glob(pattern: str, one: str) -> re.Pattern[str]:
+    single = re.sub(r"\*+", "*", pattern)  # "**" says no more than "*", and would make matching slow
+    parts = (f"{one}*" if c == "*" else one if c == "?" else re.escape(c) for c in single)
+    return re.compile("".join(parts), re.DOTALL)
+
+
+_ARN_COLONS: Final = 5
+
+
+class _Namespaces(Strict, frozen=True):
+    names: Annotated[list[str], Meta(max_length=100)] | None = None
+    selector: RawSelector | None = None
+
+
+_Method = Literal["WebIdentity", "AssumeRole", "PodIdentity"]
+
+
+class _Spec(Strict, frozen=True):
+    namespaces: _Namespaces
+    role_arns: Annotated[list[str], Meta(min_length=1, max_length=100)]
+    service_account_names: Annotated[list[str], Meta(min_length=1, max_length=100)] = msgspec.field(
+        default_factory=lambda: ["*"]
+    )
+    methods: Annotated[list[Literal["WebIdentity", "AssumeRole", "PodIdentity"]], Meta(min_length=1, max_length=3)] = (
+        msgspec.field(default_factory=lambda: ["WebIdentity", "AssumeRole"])
+    )
+    federated_subjects: Annotated[list[RawFederatedSubjects], Meta(max_length=20)] | None = None
+    max_session_duration_seconds: Annotated[int, Meta(ge=MIN_SESSION_SECONDS, le=MAX_SESSION_SECONDS)] | None = None
+
+
+class _Manifest(msgspec.Struct, frozen=True, rename="camel"):
+    api_version: str
+    kind: Literal["RoleGrant"]
+    metadata: Metadata
+    spec: _Spec

@@ -1,0 +1,1 @@
+"""Names of principals: ARNs, token issuers, subjects, session names."""

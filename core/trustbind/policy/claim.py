@@ -1,0 +1,68 @@
+"""What a binding asks of a role's trust policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from trustbind.api.role_binding import BindingRef, Method, RoleBinding
+from trustbind.identity.arns import RoleArn
+from trustbind.policy.owned_statement import ChainKey, FederatedKey, Named, StatementKey, WebIdentityKey
+
+__all__ = ["Claim", "claims_on"]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one binding wants in one role's trust policy.
+
+    Attributes:
+        binding: who wants it.
+        key: which statement it belongs into.
+        subjects: whom it adds to that statement; empty for a chain.
+        age: sorts claims oldest first; see `RoleBinding.age_key`.
+    """
+
+    binding: BindingRef
+    key: StatementKey
+    subjects: tuple[Named, ...] = ()
+    age: tuple[bool, str, BindingRef] = field(default=(True, "", BindingRef("", "")))
+
+
+def claims_on(role: RoleArn, binding: RoleBinding, accounts: Mapping[str, Mapping[str, str]]) -> tuple[Claim, ...]:
+    """Return what ``binding`` claims in the trust policy of ``role``.
+
+    The target role of a web-identity binding lets the subjects in, and those of other issuers that it names. With
+    method AssumeRole the source role lets the subjects in, and the target role lets the source role in.
+
+    Args:
+        role: whose trust policy is meant.
+        binding: the binding.
+        accounts: name to labels of the accounts in the binding's namespace, for bindings with a selector.
+
+    Returns:
+        One claim for the accounts or the source role, and after it one for each other issuer and audience. None when
+        the binding is about other roles, or names nobody, or uses EKS Pod Identity, which does without.
+    """
+    if binding.method is Method.POD_IDENTITY:
+        return ()
+    claims: list[Claim] = []
+    source = binding.source.role if binding.method is Method.ASSUME_ROLE and binding.source else None
+    subjects = binding.subjects(accounts)
+    if role == (source or binding.role) and subjects:
+        # Further conditions guard the way into the target role, which in a chain is the second step.
+        conditions = () if source else binding.conditions
+        key = WebIdentityKey(binding.audience, conditions)
+        claims.append(Claim(binding.ref, key, subjects, binding.age_key))
+    if role == binding.role:
+        for entry in binding.federated:
+            federated = FederatedKey(entry.issuer, entry.audience, binding.conditions)
+            claims.append(Claim(binding.ref, federated, entry.subjects, binding.age_key))
+    if source and role == binding.role:
+        chain = ChainKey(source, binding.external_id, binding.conditions, via_root=_is_via_root(binding))
+        claims.append(Claim(binding.ref, chain, (), binding.age_key))
+    return tuple(claims)
+
+
+def _is_via_root(binding: RoleBinding) -> bool:
+    return binding.source is not None and binding.source.via_root

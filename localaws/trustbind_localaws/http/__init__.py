@@ -1,0 +1,1 @@
+"""The HTTP server, its dispatcher and the control API."""

@@ -1,0 +1,1 @@
+"""IAM, STS and EKS, and the authorization of their callers."""

@@ -1,0 +1,127 @@
+"""IAM's OIDC providers: the limits, and what moto lacks.
+
+Source: IAM API reference, CreateOpenIDConnectProvider, AddClientIDToOpenIDConnectProvider,
+RemoveClientIDFromOpenIDConnectProvider and UpdateOpenIDConnectProviderThumbprint; IAM User Guide, "IAM and AWS STS
+quotas".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+from trustbind_localaws.protocol.query import AwsFailure, Call, Response, response_of
+from trustbind_localaws.services.iam import Handler, provider_arn
+from trustbind_localaws.state.credentials import Identity
+from trustbind_localaws.state.moto_store import OpenIDConnectProvider
+from trustbind_localaws.state.state import State
+
+__all__ = ["Oidc"]
+
+MAX_PROVIDERS: Final = 100
+MAX_CLIENT_IDS: Final = 100
+MAX_THUMBPRINTS: Final = 5
+_MAX_TEXT: Final = 255
+_THUMBPRINT = re.compile(r"[0-9A-Fa-f]{40}", re.ASCII)
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?", re.ASCII)
+
+
+class Oidc:
+    """The operations on OIDC providers over one state."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self.handlers: Mapping[str, Handler] = {
+            "AddClientIDToOpenIDConnectProvider": self._add_client_id,
+            "CreateOpenIDConnectProvider": self._create,
+            "RemoveClientIDFromOpenIDConnectProvider": self._remove_client_id,
+            "UpdateOpenIDConnectProviderThumbprint": self._update_thumbprint,
+        }
+
+    def _create(self, call: Call, identity: Identity) -> Response:
+        url = call.required("Url")
+        _check_url(url)
+        client_ids = call.members("ClientIDList")
+        for client_id in client_ids:
+            _check_client_id(client_id)
+        if len(client_ids) > MAX_CLIENT_IDS:
+            raise _too_many("ClientIdsPerOpenIdConnectProvider", MAX_CLIENT_IDS)
+        _check_thumbprints(call.members("ThumbprintList"))
+        with self._state.storage.lock:
+            providers = self._state.storage.backend(identity.account, identity.partition).open_id_providers
+            if provider_arn(identity, url) in providers:
+                raise AwsFailure("EntityAlreadyExists", f"Provider with url {url} already exists.")
+            if len(providers) >= MAX_PROVIDERS:
+                raise _too_many("OpenIdConnectProvidersPerAccount", MAX_PROVIDERS)
+            return self._state.storage.forward(call, identity.account)
+
+    def _add_client_id(self, call: Call, identity: Identity) -> Response:
+        client_id = call.required("ClientID")
+        _check_client_id(client_id)
+        with self._state.storage.lock:
+            provider = self._provider(call, identity)
+            if client_id not in provider.client_id_list:  # adding twice is no error
+                if len(provider.client_id_list) >= MAX_CLIENT_IDS:
+                    raise _too_many("ClientIdsPerOpenIdConnectProvider", MAX_CLIENT_IDS)
+                provider.client_id_list = [*provider.client_id_list, client_id]
+        return response_of(call)
+
+    def _remove_client_id(self, call: Call, identity: Identity) -> Response:
+        client_id = call.required("ClientID")
+        with self._state.storage.lock:
+            provider = self._provider(call, identity)
+            provider.client_id_list = [each for each in provider.client_id_list if each != client_id]
+        return response_of(call)
+
+    def _update_thumbprint(self, call: Call, identity: Identity) -> Response:
+        thumbprints = call.members("ThumbprintList")
+        _check_thumbprints(thumbprints)
+        with self._state.storage.lock:
+            self._provider(call, identity).thumbprint_list = thumbprints
+        return response_of(call)
+
+    def _provider(self, call: Call, identity: Identity) -> OpenIDConnectProvider:
+        arn = call.required("OpenIDConnectProviderArn")
+        provider = self._state.storage.provider(identity.account, identity.partition, arn)
+        if provider is None:
+            raise AwsFailure("NoSuchEntity", f"OpenIDConnect Provider not found for arn {arn}")
+        return provider
+
+
+def _check_url(url: str) -> None:
+    parts = urlsplit(url)
+    if len(url) > _MAX_TEXT:
+        raise AwsFailure(
+            "ValidationError",
+            f"1 validation error detected: Value '{url}' at 'url' failed to satisfy constraint: "
+            f"Member must have length less than or equal to {_MAX_TEXT}",
+        )
+    if parts.scheme != "https" or not _HOST.fullmatch(parts.netloc) or "?" in url or "#" in url:
+        raise AwsFailure("ValidationError", "Invalid Open ID Connect Provider URL")
+
+
+def _check_client_id(client_id: str) -> None:
+    if not 1 <= len(client_id) <= _MAX_TEXT:
+        raise AwsFailure(
+            "ValidationError",
+            f"1 validation error detected: Value '{client_id}' at 'clientID' failed to satisfy constraint: "
+            f"Member must have length between 1 and {_MAX_TEXT}",
+        )
+
+
+def _check_thumbprints(thumbprints: list[str]) -> None:
+    if len(thumbprints) > MAX_THUMBPRINTS:
+        raise AwsFailure("InvalidInput", f"Thumbprint list must contain fewer than {MAX_THUMBPRINTS} entries.")
+    for thumbprint in thumbprints:
+        if not _THUMBPRINT.fullmatch(thumbprint):
+            raise AwsFailure(
+                "ValidationError",
+                f"1 validation error detected: Value '[{thumbprint}]' at 'thumbprintList' failed to satisfy "
+                "constraint: Member must have length equal to 40",
+            )
+
+
+def _too_many(quota: str, limit: int) -> AwsFailure:
+    return AwsFailure("LimitExceeded", f"Cannot exceed quota for {quota}: {limit}")

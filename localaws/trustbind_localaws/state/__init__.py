@@ -1,0 +1,1 @@
+"""Everything that the local AWS remembers."""

@@ -1,0 +1,1 @@
+"""Issuers' keys and service-account tokens."""

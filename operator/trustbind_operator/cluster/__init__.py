@@ -1,0 +1,1 @@
+"""The operator's view of the cluster: cache, informers, conditions, writes."""

@@ -1,0 +1,236 @@
+"""Conditions and status: computed from what came out, compared with what is stored, written only when they differ.
+
+Conditions follow the Kubernetes API conventions ("Typical status properties"): a list keyed by type, ``Ready`` as the
+summary, a reason in CamelCase, a message that says what to do, and a transition time that moves only with the status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from trustbind.identity.subjects import Issuer, Subject
+from trustbind.policy.plan import Refusal
+from trustbind.reasons import TrustReason
+
+__all__ = [
+    "SHOWN_SUBJECTS",
+    "BindingOutcome",
+    "Condition",
+    "ConditionType",
+    "Transition",
+    "binding_status",
+    "is_in_step",
+    "merged",
+    "ready_condition",
+    "transitions",
+]
+
+MAX_MESSAGE: Final = 1024
+"""Characters of a message; the schema allows a few more."""
+
+SHOWN_SUBJECTS: Final = 100
+"""Subjects listed in the status; a selector can match thousands."""
+
+
+class ConditionType(StrEnum):
+    """Types of conditions."""
+
+    READY = "Ready"
+    AUTHORIZED = "Authorized"
+    TRUST_APPLIED = "TrustApplied"
+    NEAR_LIMIT = "NearLimit"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition, without its times."""
+
+    type: ConditionType
+    status: bool | None
+    reason: TrustReason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class BindingOutcome:
+    """What came of one binding.
+
+    Attributes:
+        authorized: whether a grant covers it; None when nobody asked.
+        authorization: the sentence about that.
+        reason: why its trust is not applied; None when it is.
+        message: the sentence about that.
+        near_limit: whether the role's document is nearly full.
+        changed: whether its statement was written now.
+        may_linger: whether its statement may still stand in the trust policy although it should not, or cannot be told.
+        hindrance: what keeps trust that is applied from being of use to everybody whom the binding names.
+    """
+
+    authorized: bool | None
+    authorization: str
+    reason: TrustReason | None
+    message: str
+    subjects: tuple[Subject, ...] = ()
+    statement_id: str = ""
+    size: int | None = None
+    limit: int | None = None
+    near_limit: bool = False
+    changed: bool = False
+    may_linger: bool = False
+    hindrance: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A condition that changed in status or reason: worth an Event."""
+
+    type: str
+    status: str
+    reason: str
+    message: str
+
+    @property
+    def is_warning(self) -> bool:
+        """Whether somebody should look."""
+        return (self.status == "False") != (self.type == ConditionType.NEAR_LIMIT)
+
+
+def binding_status(
+    stored: Mapping[str, Any], generation: int, account_id: str, issuer: Issuer, outcome: BindingOutcome, now: str
+) -> dict[str, Any]:
+    """Return the status that a binding should have.
+
+    Equal to ``stored`` when nothing worth a write has changed: the document's size alone, which moves with every
+    other binding of the role, is not.
+
+    Args:
+        stored: the status as it is.
+        generation: of the spec that was looked at.
+        account_id: of the target role.
+        issuer: the cluster's.
+        outcome: see `BindingOutcome`.
+        now: RFC 3339, in UTC.
+    """
+    conditions = merged(stored.get("conditions") or (), _binding_conditions(outcome), generation, now)
+    if outcome.authorized is None and outcome.may_linger:
+        # Nobody asked again, and it counts when the binding is deleted: trust is retained only while it is granted.
+        conditions += [c for c in stored.get("conditions") or () if c.get("type") == ConditionType.AUTHORIZED]
+    applied = outcome.reason is None
+    status: dict[str, Any] = {
+        "observedGeneration": generation,
+        "conditions": conditions,
+        "accountId": account_id,
+        "issuer": issuer.url,
+        "subjects": [str(s) for s in outcome.subjects[:SHOWN_SUBJECTS]],
+    }
+    if applied and outcome.statement_id:
+        status["statementId"] = outcome.statement_id
+    elif outcome.may_linger and "statementId" in stored:
+        status["statementId"] = stored["statementId"]
+    for key in ("policySize", "policyLimit", "lastAppliedTime"):
+        if key in stored and applied:
+            status[key] = stored[key]
+    differs = any(stored.get(k) != v for k, v in status.items()) or (
+        "statementId" in stored and "statementId" not in status
+    )
+    if applied and (differs or outcome.changed):
+        if outcome.size is not None:
+            status["policySize"] = outcome.size
+        if outcome.limit is not None:
+            status["policyLimit"] = outcome.limit
+        if outcome.changed or "lastAppliedTime" not in stored:
+            status["lastAppliedTime"] = now
+    return status if differs or outcome.changed else dict(stored)
+
+
+def merged(
+    stored: Iterable[Mapping[str, Any]], wanted: Iterable[Condition], generation: int, now: str
+) -> list[dict[str, Any]]:
+    """Return ``wanted`` as the API has conditions; the transition time stays where the status did."""
+    before = {str(c.get("type")): c for c in stored}
+    result: list[dict[str, Any]] = []
+    for condition in wanted:
+        status = {True: "True", False: "False", None: "Unknown"}[condition.status]
+        known = before.get(condition.type, {})
+        since = known.get("lastTransitionTime", now) if known.get("status") == status else now
+        result.append(
+            {
+                "type": condition.type.value,
+                "status": status,
+                "reason": condition.reason.value,
+                "message": _shortened(condition.message),
+                "observedGeneration": generation,
+                "lastTransitionTime": since,
+            }
+        )
+    return result
+
+
+def transitions(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Transition]:
+    """Return the conditions whose status or reason changed; of several that say the same only ``Ready``."""
+    known = {c["type"]: (c["status"], c["reason"]) for c in before.get("conditions") or ()}
+    changed = [
+        Transition(c["type"], c["status"], c["reason"], c["message"])
+        for c in after.get("conditions") or ()
+        if known.get(c["type"]) != (c["status"], c["reason"])
+        and c["reason"] != TrustReason.PENDING  # a step on the way, of which there may be several a second
+    ]
+    ready = next((t for t in changed if t.type == ConditionType.READY), None)
+    if ready is None:
+        return changed
+    return [ready, *(t for t in changed if t.type == ConditionType.NEAR_LIMIT)]
+
+
+def ready_condition(status: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the stored ``Ready`` condition; None when there is none."""
+    conditions: Iterable[Mapping[str, Any]] = status.get("conditions") or ()
+    return next((c for c in conditions if c.get("type") == ConditionType.READY), None)
+
+
+def is_in_step(
+    stored: Mapping[str, Any],
+    generation: int,
+    issuer: Issuer,
+    subjects: tuple[Subject, ...],
+    statement_id: str,
+) -> bool:
+    """Return whether a stored status says that exactly this was applied; then a restart has nothing to do."""
+    ready = ready_condition(stored)
+    return (
+        ready is not None
+        and ready.get("status") == "True"
+        and stored.get("observedGeneration") == generation
+        and stored.get("issuer") == issuer.url
+        and stored.get("statementId", "") == statement_id
+        and len(subjects) <= SHOWN_SUBJECTS
+        and stored.get("subjects") == [str(s) for s in subjects]
+    )
+
+
+def _binding_conditions(outcome: BindingOutcome) -> list[Condition]:
+    applied = outcome.reason is None
+    reason = outcome.reason or TrustReason.APPLIED
+    hindrance = outcome.hindrance if applied else None
+    conditions = [
+        Condition(ConditionType.READY, applied, reason, outcome.message)
+        if hindrance is None
+        else Condition(ConditionType.READY, status=False, reason=hindrance.reason, message=hindrance.message)
+    ]
+    if outcome.authorized is not None:
+        authorization = TrustReason.GRANTED if outcome.authorized else reason
+        conditions.append(Condition(ConditionType.AUTHORIZED, outcome.authorized, authorization, outcome.authorization))
+    conditions.append(Condition(ConditionType.TRUST_APPLIED, applied, reason, outcome.message))
+    if outcome.near_limit:
+        # True is the abnormal case, so there is no condition while all is well.
+        message = "the trust policy is over 80 % of what the account allows; plan for a second role or a higher quota"
+        conditions.append(
+            Condition(ConditionType.NEAR_LIMIT, status=True, reason=TrustReason.NEAR_LIMIT, message=message)
+        )
+    return conditions
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 3] + "..."

@@ -1,0 +1,185 @@
+"""Effects on Kubernetes: finalizers, statuses, Events; the smallest patches that do it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import quote
+
+import msgspec
+
+from trustbind.api.strict import API_VERSION
+from trustbind_operator.cluster.cache import FINALIZER, BindingEntry
+from trustbind_operator.cluster.conditions import Transition
+from trustbind_operator.controllers.aws_account.controller import FINALIZER as ACCOUNT_FINALIZER
+from trustbind_operator.controllers.context import stamp
+from trustbind_runtime.kubernetes.client import NOT_FOUND, ApiError, ApiServer
+from trustbind_runtime.logs import Logger
+
+__all__ = ["CONFLICT", "KubeCluster", "account_path", "binding_path"]
+
+CONFLICT: Final = 409
+FORBIDDEN: Final = 403
+
+MERGE: Final = "application/merge-patch+json"
+
+_COMPONENT: Final = "trustbind-operator"
+_CONCURRENT: Final = 32
+"""Writes at once: enough to keep an API server busy, few enough not to be throttled by its fairness queues."""
+
+_CONCURRENT_EVENTS: Final = 8
+"""Events at once, beside other writes: thousands of them, as after an install, do not hold up statuses."""
+
+_MAX_EVENT: Final = 1024
+"""Characters of an Event's message (Kubernetes API reference, events.k8s.io/v1 Event, note)."""
+
+_BASE: Final = f"/apis/{API_VERSION}"
+
+
+def binding_path(namespace: str, name: str = "") -> str:
+    """Return the path of a RoleBinding, or of the namespace's collection."""
+    path = f"{_BASE}/namespaces/{quote(namespace)}/rolebindings"
+    return f"{path}/{quote(name)}" if name else path
+
+
+def account_path(name: str) -> str:
+    """Return the path of an AWSAccount."""
+    return f"{_BASE}/awsaccounts/{quote(name)}"
+
+
+def _path_of(entry: BindingEntry) -> str:
+    return binding_path(entry.ref.namespace, entry.ref.name)
+
+
+def _metadata_of(entry: BindingEntry) -> Mapping[str, Any]:
+    return {
+        "uid": entry.uid,
+        "resourceVersion": entry.version,
+        "finalizers": entry.finalizers,
+        "deletionTimestamp": entry.deleting or None,
+    }
+
+
+class KubeCluster:
+    """`trustbind_operator.controllers.context.Cluster` on a real API server."""
+
+    def __init__(self, api: ApiServer, log: Logger, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._api = api
+        self._log = log
+        self._now = now
+        self._slots = asyncio.Semaphore(_CONCURRENT)
+        self._event_slots = asyncio.Semaphore(_CONCURRENT_EVENTS)
+
+    async def guard(self, entry: BindingEntry) -> Mapping[str, Any] | None:
+        """Add our finalizer; return the object as it is then, None when it went or was replaced."""
+        return await self._finalizers(_path_of(entry), _metadata_of(entry), FINALIZER, on=True)
+
+    async def release(self, entry: BindingEntry) -> Mapping[str, Any] | None:
+        """Take our finalizer off."""
+        return await self._finalizers(_path_of(entry), _metadata_of(entry), FINALIZER, on=False)
+
+    async def binding_status(self, entry: BindingEntry, status: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Store a binding's status; return the object as it is then."""
+        path = f"{_path_of(entry)}/status"
+        return await self._store_status(path, entry.uid, entry.status, status)
+
+    async def account_status(self, body: Mapping[str, Any], status: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Store an AWSAccount's status; return the object as it is then."""
+        metadata = body["metadata"]
+        path = f"{account_path(metadata['name'])}/status"
+        return await self._store_status(path, metadata["uid"], body.get("status") or {}, status)
+
+    async def guard_account(self, body: Mapping[str, Any], *, on: bool) -> Mapping[str, Any] | None:
+        """Add our finalizer to an AWSAccount, or take it off."""
+        metadata = body["metadata"]
+        return await self._finalizers(account_path(metadata["name"]), metadata, ACCOUNT_FINALIZER, on=on)
+
+    async def event(self, kind: str, metadata: Mapping[str, Any], transition: Transition) -> None:
+        """Post an Event about an object; one that cannot be posted is only logged."""
+        namespace = str(metadata.get("namespace") or "default")  # Events of cluster-scoped objects live in default
+        now = stamp(self._now())
+        unique = f"{metadata.get('uid')}{transition}{now}"
+        stem = str(metadata["name"])[:200].rstrip("-.")
+        body = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {
+                "namespace": namespace,
+                "name": f"{stem}.{hashlib.sha256(unique.encode()).hexdigest()[:16]}",
+            },
+            "involvedObject": {
+                "apiVersion": "v1" if kind == "Pod" else API_VERSION,
+                "kind": kind,
+                "name": metadata["name"],
+                "uid": metadata.get("uid", ""),
+                **({"namespace": metadata["namespace"]} if metadata.get("namespace") else {}),
+            },
+            "type": "Warning" if transition.is_warning else "Normal",
+            "reason": transition.reason,
+            "message": transition.message[:_MAX_EVENT],
+            "source": {"component": _COMPONENT},
+            "reportingComponent": _COMPONENT,
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": 1,
+        }
+        try:
+            async with self._event_slots:
+                await self._api.send("POST", f"/api/v1/namespaces/{quote(namespace)}/events", body)
+        except ApiError as error:
+            # A namespace that is going away takes no Events; nothing else depends on one.
+            if error.status not in {FORBIDDEN, NOT_FOUND, CONFLICT}:
+                self._log.warning("event not posted", object=f"{kind} {metadata['name']}", problem=str(error))
+
+    async def _finalizers(
+        self, path: str, known: Mapping[str, Any], finalizer: str, *, on: bool
+    ) -> Mapping[str, Any] | None:
+        """Add or remove one finalizer, whoever else writes the object meanwhile.
+
+        A list cannot be merged, so the version that is known is sent along, and the API server refuses the write when
+        somebody was faster; then the object is read and it is tried again.
+        """
+        metadata, uid = known, known["uid"]
+        try:
+            while True:
+                before = list(metadata.get("finalizers") or ())
+                after = [f for f in before if f != finalizer] + ([finalizer] if on else [])
+                if after != before and not (on and metadata.get("deletionTimestamp")):
+                    version = metadata["resourceVersion"]
+                    change = {"metadata": {"finalizers": after, "resourceVersion": version, "uid": uid}}
+                    try:
+                        return await self._send("PATCH", path, change, MERGE)
+                    except ApiError as error:
+                        if error.status != CONFLICT:
+                            raise
+                body = msgspec.json.decode(await self._api.get(path, accept="application/json"))
+                metadata = body["metadata"]
+                if metadata["uid"] != uid or (on and metadata.get("deletionTimestamp")):
+                    return None
+                if (finalizer in (metadata.get("finalizers") or ())) is on:
+                    return body  # type: ignore[no-any-return] # JSON
+        except ApiError as error:
+            if error.status == NOT_FOUND:
+                return None
+            raise
+
+    async def _store_status(
+        self, path: str, uid: str, stored: Mapping[str, Any], status: Mapping[str, Any]
+    ) -> Mapping[str, Any] | None:
+        """Replace the status: in a merge patch, what is to go is null."""
+        gone = {key: None for key in stored if key not in status}
+        try:
+            return await self._send("PATCH", path, {"metadata": {"uid": uid}, "status": {**status, **gone}}, MERGE)
+        except ApiError as error:
+            if error.status in {NOT_FOUND, CONFLICT}:  # it went, or another object has its name now
+                return None
+            raise
+
+    async def _send(self, method: str, path: str, body: Mapping[str, Any], content_type: str) -> Mapping[str, Any]:
+        async with self._slots:
+            answer = await self._api.send(method, path, body, content_type=content_type)
+        result: Mapping[str, Any] = msgspec.json.decode(answer)
+        return result

@@ -1,0 +1,1 @@
+"""Decision and failures of one RoleBinding."""

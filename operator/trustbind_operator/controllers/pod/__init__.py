@@ -1,0 +1,1 @@
+"""Scheduling gates and missed pods."""

@@ -1,0 +1,1 @@
+"""EKS Pod Identity associations."""

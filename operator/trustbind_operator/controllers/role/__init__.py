@@ -1,0 +1,1 @@
+"""The trust of one IAM role."""

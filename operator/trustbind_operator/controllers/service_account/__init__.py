@@ -1,0 +1,1 @@
+"""RoleBindings for annotated service accounts."""

@@ -1,0 +1,1 @@
+"""kopf's handlers, and the router that turns events into work."""

@@ -1,0 +1,1 @@
+"""Plain HTTP: listening sockets, metrics and probes."""

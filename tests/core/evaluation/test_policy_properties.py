@@ -1,0 +1,226 @@
+"""What holds for every document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trustbind.evaluation import Caller, Request, evaluate
+from trustbind.evaluation.operators import OPERATORS
+from trustbind.evaluation.wildcards import glob_matches
+
+CALLERS = [
+    "111122223333",
+    "arn:aws:iam::111122223333:role/app/reader",
+    "arn:aws:sts::111122223333:assumed-role/reader/s",
+    "arn:aws:iam::111122223333:oidc-provider/oidc.example/id/1",
+    "ec2.amazonaws.com",
+]
+KEYS = ["oidc.example/id/1:sub", "aws:SourceIp", "aws:CurrentTime", "aws:PrincipalArn"]
+TEXTS = [
+    *["ann", "Ann", "an*", "*", "?", "${aws:username}", "${oidc.example/id/1:sub, 'x'}", "${", "${*}", "", "true"],
+    *["12", "1e3", "203.0.113.0/24", "203.0.113.9", "::1", "2026-03-01T12:00:00Z", "2026-03", "QUJD"],
+    *["arn:aws:iam::111122223333:role/app/reader", "arn:aws:iam::*:role/*", "AROAEXAMPLEID1234567A"],
+]
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(TEXTS)
+words = st.sampled_from(
+    ["Version", "Id", "Statement", "Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Condition"]
+    + ["Resource", "Allow", "Deny", "2012-10-17", "AWS", "Federated", "Service", "CanonicalUser", "sts:*", *KEYS]
+    + [
+        f"{prefix}{name}{suffix}"
+        for name in OPERATORS
+        for prefix in ("", "ForAnyValue:")
+        for suffix in ("", "IfExists")
+    ]
+)
+json_values = st.recursive(
+    scalars | words,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(words | st.text(max_size=4), inner, max_size=5),
+    max_leaves=25,
+)
+set_prefixes = st.sampled_from(["", "", "ForAnyValue:", "ForAllValues:"])
+operator_names = st.builds(
+    "{}{}{}".format, set_prefixes, st.sampled_from([*OPERATORS, "Null", "Nothing"]), st.sampled_from(["", "IfExists"])
+)
+condition_values = st.sampled_from(TEXTS) | st.lists(st.sampled_from(TEXTS), max_size=3) | scalars
+conditions = st.dictionaries(
+    operator_names, st.dictionaries(st.sampled_from(KEYS), condition_values, max_size=2), max_size=3
+)
+principals = st.sampled_from(
+    [
+        *["*", {"AWS": "*"}, {"AWS": "111122223333"}, {"AWS": ["arn:aws:iam::111122223333:role/reader"]}, {}],
+        *[{"Federated": CALLERS[3]}, {"Service": ["ec2.amazonaws.com"]}, {"AWS": "AROAEXAMPLEID1234567A"}],
+    ]
+)
+actions = st.sampled_from(["*", "sts:*", "sts:AssumeRole", ["sts:TagSession", "sts:AssumeRole"], "nothing", []])
+
+
+def statements_of(effects: list[str]) -> st.SearchStrategy[dict[str, Any]]:
+    """Return statements with any mix of elements."""
+    return st.fixed_dictionaries(
+        {"Effect": st.sampled_from(effects)},
+        optional={
+            "Principal": principals,
+            "NotPrincipal": principals,
+            "Action": actions,
+            "NotAction": actions,
+            "Condition": conditions,
+        },
+    )
+
+
+def likely_statements_of(effects: list[str]) -> st.SearchStrategy[dict[str, Any]]:
+    """Return statements that have what a statement must have, so that some of them allow."""
+    return st.fixed_dictionaries(
+        {"Effect": st.sampled_from(effects), "Principal": principals, "Action": actions},
+        optional={"Condition": conditions},
+    )
+
+
+statements = statements_of(["Allow", "Deny", "allow"]) | likely_statements_of(["Allow", "Allow", "Deny"])
+documents = st.fixed_dictionaries(
+    {"Version": st.sampled_from(["2012-10-17", "2008-10-17"]), "Statement": st.lists(statements, max_size=4)}
+)
+requests = st.builds(
+    Request,
+    st.sampled_from(CALLERS).map(Caller.parse),
+    st.sampled_from(["sts:AssumeRole", "sts:AssumeRoleWithWebIdentity"]),
+    st.dictionaries(st.sampled_from([*KEYS, "aws:username"]), st.lists(st.sampled_from(TEXTS), max_size=3), max_size=4),
+)
+
+
+@given(json_values, requests)
+def test_never_raises_for_any_json(document: Any, request: Request) -> None:
+    """Any JSON gets a decision."""
+    evaluate(document, request)
+
+
+@given(st.fixed_dictionaries({"Version": scalars | words, "Statement": json_values | st.lists(statements)}), requests)
+def test_never_raises_for_what_looks_like_a_policy(document: Any, request: Request) -> None:
+    """So does a document with strange statements."""
+    evaluate(document, request)
+
+
+@given(
+    st.fixed_dictionaries(
+        {
+            "Effect": st.sampled_from(["Allow", "Deny"]),
+            "Principal": principals | json_values | st.dictionaries(words, json_values, max_size=3),
+            "Action": actions | json_values,
+            "Condition": conditions | json_values | st.dictionaries(operator_names, json_values, max_size=3),
+        }
+    ),
+    requests,
+)
+def test_never_raises_for_what_looks_like_a_statement(statement: Any, request: Request) -> None:
+    """So does a statement with strange elements."""
+    evaluate({"Version": "2012-10-17", "Statement": [statement]}, request)
+
+
+@given(st.lists(likely_statements_of(["Allow"]) | statements_of(["Allow"]), max_size=4), requests)
+def test_an_unknown_operator_in_every_allow_never_allows(allows: list[Any], request: Request) -> None:
+    """What is not understood never allows, and is told."""
+    for statement in allows:
+        statement["Condition"] = statement.get("Condition", {}) | {"StringResembles": {"aws:x": "y"}}
+
+    decision = evaluate({"Version": "2012-10-17", "Statement": allows}, request)
+
+    assert not decision.allowed
+    assert len(decision.unknown) >= len(allows)
+
+
+@given(documents, requests, st.integers(0, 4))
+def test_denying_everything_always_denies(document: Any, request: Request, at: int) -> None:
+    """An explicit Deny wins wherever it stands."""
+    document["Statement"].insert(at, {"Effect": "Deny", "Principal": "*", "Action": "*"})
+
+    decision = evaluate(document, request)
+
+    assert not decision.allowed
+    assert decision.statement is not None
+
+
+@given(documents, requests, st.randoms(use_true_random=False))
+def test_order_does_not_matter(document: Any, request: Request, random: Any) -> None:
+    """Statements, elements, operators and keys have no order."""
+
+    def shuffled(items: Any) -> list[Any]:
+        return random.sample(list(items), len(items))  # type: ignore[no-any-return]  # random is Any
+
+    other = []
+    for statement in shuffled(document["Statement"]):
+        copied = dict(shuffled(statement.items()))
+        if "Condition" in copied:
+            copied["Condition"] = {
+                name: dict(shuffled(entries.items())) for name, entries in shuffled(copied["Condition"].items())
+            }
+        other.append(copied)
+
+    first = evaluate(document, request)
+    second = evaluate(dict(document, Statement=other), request)
+
+    assert first.allowed == second.allowed
+    assert (first.statement is None) == (second.statement is None)
+
+
+def listed(value: Any) -> Any:
+    """Return a text as a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+@given(documents, requests)
+def test_a_text_and_a_list_of_one_are_the_same(document: Any, request: Request) -> None:
+    """The whole decision is the same, not only the answer."""
+    other = []
+    for statement in document["Statement"]:
+        copied = dict(statement)
+        for name in copied.keys() & {"Action", "NotAction"}:
+            copied[name] = listed(copied[name])
+        for name in copied.keys() & {"Principal", "NotPrincipal"}:
+            if isinstance(copied[name], dict):
+                copied[name] = {kind: listed(value) for kind, value in copied[name].items()}
+        if "Condition" in copied:
+            copied["Condition"] = {
+                name: {key: listed(value) for key, value in entries.items()}
+                for name, entries in copied["Condition"].items()
+            }
+        other.append(copied)
+
+    assert evaluate(document, request) == evaluate(dict(document, Statement=other), request)
+    if len(other) == 1:
+        assert evaluate(document, request) == evaluate(dict(document, Statement=other[0]), request)
+
+
+@given(documents, requests)
+def test_the_decision_is_consistent(document: Any, request: Request) -> None:
+    """The fields of a decision fit each other."""
+    decision = evaluate(document, request)
+
+    assert decision.reason
+    if decision.allowed:
+        assert decision.statement is not None
+        assert document["Statement"][decision.statement.index]["Effect"] == "Allow"
+    if decision.statement is not None:
+        assert decision.nearest is None
+        assert decision.failure is None
+    if decision.nearest is not None:
+        assert decision.failure is not None
+        assert decision.failure.message
+
+
+def glob_by_recursion(pattern: str, text: str) -> bool:
+    """Return whether the text matches, straight from the definition."""
+    if not pattern:
+        return not text
+    if pattern[0] == "*":
+        return glob_by_recursion(pattern[1:], text) or (bool(text) and glob_by_recursion(pattern, text[1:]))
+    return bool(text) and pattern[0] in ("?", text[0]) and glob_by_recursion(pattern[1:], text[1:])
+
+
+@given(st.text("ab*?", max_size=8), st.text("ab*", max_size=8))
+def test_globs_match_as_their_definition_says(pattern: str, text: str) -> None:
+    """The fast matcher agrees with the plain one."""
+    assert glob_matches(pattern, text) == glob_by_recursion(pattern, text)

@@ -1,0 +1,220 @@
+"""Owned statements: their names, their form, and how they are recognised."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trustbind.api.role_binding import ExtraCondition
+from trustbind.errors import InvalidValueError
+from trustbind.identity.arns import RoleArn
+from trustbind.identity.subjects import Issuer, Subject
+from trustbind.policy.owned_statement import (
+    ChainKey,
+    FederatedKey,
+    WebIdentityKey,
+    build,
+    is_owned,
+    owner_prefix,
+    placeholder,
+    sid_of,
+    subjects_of,
+)
+
+ISSUER = Issuer.parse("https://oidc.example.com/id/1")
+OTHER = Issuer.parse("https://oidc.example.com/id/2")
+ROLE = RoleArn.parse("arn:aws:iam::444455556666:role/app")
+SOURCE = RoleArn.parse("arn:aws:iam::111122223333:role/base")
+GITHUB = Issuer.parse("https://token.actions.githubusercontent.com")
+READER, WRITER = Subject("team-a", "reader"), Subject("team-a", "writer")
+IP = ExtraCondition("IpAddress", "aws:SourceIp", ("203.0.113.0/24",))
+TAG = ExtraCondition("StringEquals", "aws:PrincipalTag/x", ("b", "a"))
+
+
+def test_web_identity() -> None:
+    """The statement of api.md: subjects sorted and once each, audience and subject always both there."""
+    key = WebIdentityKey("sts.amazonaws.com")
+
+    assert build(ISSUER, ROLE, key, [WRITER, READER, WRITER]) == {
+        "Sid": sid_of(ISSUER, key),
+        "Effect": "Allow",
+        "Principal": {"Federated": "arn:aws:iam::444455556666:oidc-provider/oidc.example.com/id/1"},
+        "Action": "sts:AssumeRoleWithWebIdentity",
+        "Condition": {
+            "StringEquals": {
+                "oidc.example.com/id/1:aud": "sts.amazonaws.com",
+                "oidc.example.com/id/1:sub": [str(READER), str(WRITER)],
+            }
+        },
+    }
+
+
+def test_further_conditions_are_anded() -> None:
+    """Further conditions stand beside audience and subject; a single value stands alone, several are sorted."""
+    statement = build(ISSUER, ROLE, WebIdentityKey("x", (TAG, IP)), [READER])
+
+    assert statement["Condition"] == {
+        "StringEquals": {
+            "oidc.example.com/id/1:aud": "x",
+            "oidc.example.com/id/1:sub": [str(READER)],
+            "aws:PrincipalTag/x": ["a", "b"],
+        },
+        "IpAddress": {"aws:SourceIp": "203.0.113.0/24"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "condition"),
+    [
+        (ChainKey(SOURCE), None),
+        (ChainKey(SOURCE, "secret"), {"StringEquals": {"sts:ExternalId": "secret"}}),
+        (ChainKey(SOURCE, "", (IP,)), {"IpAddress": {"aws:SourceIp": "203.0.113.0/24"}}),
+    ],
+)
+def test_chain(key: ChainKey, condition: dict[str, Any] | None) -> None:
+    """The target role of a chain lets the source role in, with the external id where there is one."""
+    statement = build(ISSUER, ROLE, key)
+
+    assert statement["Principal"] == {"AWS": str(SOURCE)}
+    assert statement["Action"] == "sts:AssumeRole"
+    assert statement.get("Condition") == condition
+
+
+def test_no_subject() -> None:
+    """A statement that names nobody would let everybody in, and is never built."""
+    with pytest.raises(InvalidValueError, match="without a subject"):
+        build(ISSUER, ROLE, WebIdentityKey("x"))
+
+
+def test_federated() -> None:
+    """Another issuer's subjects are patterns, under that issuer's keys and its provider in the role's account."""
+    key = FederatedKey(GITHUB, "sts.amazonaws.com", (IP,))
+
+    statement = build(ISSUER, ROLE, key, ["repo:o/b:*", "repo:o/a", "repo:o/a"])
+
+    assert statement == {
+        "Sid": sid_of(ISSUER, key),
+        "Effect": "Allow",
+        "Principal": {"Federated": "arn:aws:iam::444455556666:oidc-provider/token.actions.githubusercontent.com"},
+        "Action": "sts:AssumeRoleWithWebIdentity",
+        "Condition": {
+            "StringEquals": {"token.actions.githubusercontent.com:aud": "sts.amazonaws.com"},
+            "StringLike": {"token.actions.githubusercontent.com:sub": ["repo:o/a", "repo:o/b:*"]},
+            "IpAddress": {"aws:SourceIp": "203.0.113.0/24"},
+        },
+    }
+    assert is_owned(statement, ISSUER)
+    assert subjects_of(statement, GITHUB, of_cluster=False) == {"repo:o/a", "repo:o/b:*"}
+    assert subjects_of(statement, GITHUB) == subjects_of(statement, ISSUER) == frozenset()
+
+
+@pytest.mark.parametrize("url", [ISSUER.url, ISSUER.url + "/", ISSUER.url.replace("oidc", "OIDC")])
+def test_the_own_issuer_is_no_other(url: str) -> None:
+    """The cluster's own accounts never come in by a pattern, past the grants for service accounts."""
+    with pytest.raises(InvalidValueError, match="this cluster's own issuer"):
+        build(ISSUER, ROLE, FederatedKey(Issuer.parse(url), "x"), ["system:serviceaccount:*:admin"])
+
+
+def test_federated_without_a_subject() -> None:
+    """A statement for nobody would be one for everybody."""
+    with pytest.raises(InvalidValueError, match="without a subject"):
+        build(ISSUER, ROLE, FederatedKey(GITHUB, "x"))
+
+
+@pytest.mark.parametrize("name", ["sub", "AUD"])
+def test_a_condition_cannot_replace_what_is_said_of_another_issuer(name: str) -> None:
+    """The other issuer's audience and subject are stated by the statement too."""
+    bad = ExtraCondition("StringLike", f"token.actions.githubusercontent.com:{name}", ("*",))
+    with pytest.raises(InvalidValueError, match="states it itself"):
+        build(ISSUER, ROLE, FederatedKey(GITHUB, "x", (bad,)), ["repo:o/a"])
+
+
+@pytest.mark.parametrize("key", ["oidc.example.com/id/1:sub", "OIDC.example.com/id/1:AUD"])
+@pytest.mark.parametrize("operator", ["StringLike", "StringEquals", "StringEqualsIfExists"])
+def test_a_condition_cannot_replace_our_own(key: str, operator: str) -> None:
+    """A further condition on audience or subject is refused, in any operator and case."""
+    with pytest.raises(InvalidValueError, match="states it itself"):
+        build(ISSUER, ROLE, WebIdentityKey("x", (ExtraCondition(operator, key, ("*",)),)), [READER])
+    with pytest.raises(InvalidValueError, match="states it itself"):
+        build(ISSUER, ROLE, ChainKey(SOURCE, "ab", (ExtraCondition(operator, "sts:externalid", ("*",)),)))
+
+
+def test_sid_is_the_same_after_every_restart() -> None:
+    """The Sid is a function of issuer and key alone: these two must never change, or statements would be orphaned."""
+    assert sid_of(ISSUER, WebIdentityKey("sts.amazonaws.com")) == "Trustbind45e75a326b33241c"
+    assert sid_of(ISSUER, ChainKey(SOURCE, "ab", (IP,))) == "Trustbind45e75a32c92ceb63"
+    assert sid_of(ISSUER, FederatedKey(GITHUB, "sts.amazonaws.com")) == "Trustbind45e75a320f2cac0b"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        WebIdentityKey("b"),
+        WebIdentityKey("a", (IP,)),
+        WebIdentityKey("a", (IP, TAG)),
+        ChainKey(SOURCE),
+        ChainKey(SOURCE, "a"),
+        ChainKey(ROLE),
+        FederatedKey(GITHUB, "a"),
+    ],
+)
+def test_keys_have_sids_of_their_own(key: WebIdentityKey | ChainKey | FederatedKey) -> None:
+    """Another audience, condition, source or external id is another statement; the order of conditions is not."""
+    assert sid_of(ISSUER, key) != sid_of(ISSUER, WebIdentityKey("a"))
+    assert sid_of(ISSUER, WebIdentityKey("a", (IP, TAG))) == sid_of(ISSUER, WebIdentityKey("a", (TAG, IP)))
+
+
+def test_ownership_is_per_cluster() -> None:
+    """A statement of another cluster's is foreign, whatever else it says."""
+    statement = build(OTHER, ROLE, WebIdentityKey("x"), [READER])
+
+    assert is_owned(statement, OTHER)
+    assert not is_owned(statement, ISSUER)
+    assert owner_prefix(ISSUER) != owner_prefix(OTHER)
+
+
+@pytest.mark.parametrize(
+    ("sid", "owned"),
+    [
+        ("{}00000000", True),
+        ("{}0123abcd", True),
+        ("{}0123ABCD", False),
+        ("{}0123abc", False),
+        ("{}0123abcde", False),
+        ("{}0123abcd\n", False),
+        ("x{}0123abcd", False),
+        ("", False),
+    ],
+)
+def test_ownership_by_sid(sid: str, owned: bool) -> None:
+    """The Sid alone decides, and it has to be exactly one of ours."""
+    assert is_owned({"Sid": sid.format(owner_prefix(ISSUER)), "Effect": "Deny"}, ISSUER) is owned
+
+
+def test_no_sid_or_no_text() -> None:
+    """A statement without a Sid, or with something else there, is foreign."""
+    assert not is_owned({}, ISSUER)
+    assert not is_owned({"Sid": None}, ISSUER)
+    assert not is_owned({"Sid": ["x"]}, ISSUER)
+
+
+def test_placeholder() -> None:
+    """What stands alone lets nobody in and keeps out nobody but this cluster's own accounts."""
+    statement = placeholder(ISSUER, ROLE)
+
+    assert is_owned(statement, ISSUER)
+    assert statement["Effect"] == "Deny"
+    assert statement["Principal"] == {"Federated": str(ISSUER.provider_for(ROLE))}
+
+
+@given(st.text(max_size=20), st.text(max_size=20), st.lists(st.text(max_size=10), max_size=3))
+def test_every_sid_is_one_of_ours(audience: str, key: str, values: list[str]) -> None:
+    """Whatever the key holds, the Sid has letters and digits only and is recognised."""
+    sid = sid_of(ISSUER, WebIdentityKey(audience, (ExtraCondition("StringLike", key, tuple(values)),)))
+
+    assert re.fullmatch(r"Trustbind[0-9a-f]{16}", sid)
+    assert is_owned({"Sid": sid}, ISSUER)

@@ -1,0 +1,272 @@
+"""One role brought in order for all its bindings, over a cluster and an AWS in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from support.operator_world import (
+    OPS,
+    OTHER_ROLE,
+    ROLE,
+    account_body,
+    binding_body,
+)
+from support.role_scene import RoleScene
+from trustbind.policy.trust_document import TrustDocument
+from trustbind_operator.cluster.cache import FINALIZER
+from trustbind_operator.controllers.context import Next
+from trustbind_operator.controllers.role.controller import RoleWork
+
+
+@pytest.fixture
+def scene() -> Iterator[RoleScene]:
+    """Return a scene."""
+    made = RoleScene()
+    yield made
+    made.accounts.close()
+
+
+def test_first_commit(scene: RoleScene) -> None:
+    """Finalizers first, then one write, then the status and one Event."""
+    scene.has_binding()
+
+    assert scene.run() is Next.RESYNC
+
+    assert scene.trusted() == ["app"]
+    assert scene.cluster.writes == [("guard", "team-a/b"), ("status", "team-a/b")]
+    assert scene.guarded == ["prod"]
+    status, reason, message = scene.ready()
+    assert (status, reason) == ("True", "TrustApplied")
+    assert "trusts 1 service account of this binding" in message
+    assert [(kind, name, t.type, t.status) for kind, name, t in scene.cluster.events] == [
+        ("RoleBinding", "b", "Ready", "True")
+    ]
+    assert scene.stored()["lastAppliedTime"] == "2026-01-01T12:00:00Z"
+    assert scene.notes.commits == [(ROLE, "written", 1, 1)]
+
+
+def test_many_bindings_are_one_read_and_one_write(scene: RoleScene) -> None:
+    """The group commit: whatever their number, one read before the write and one after it."""
+    scene.settled()
+    for n in range(20):
+        scene.has_binding(binding_body(f"b{n:02}", serviceAccountNames=[f"app{n:02}"]))
+
+    scene.run()
+
+    assert (scene.aws.calls["read"], scene.aws.calls["write"]) == (2, 1)
+    assert len(scene.trusted()) == 21
+    assert all(scene.ready(f"b{n:02}")[0] == "True" for n in range(20))
+
+
+def test_nothing_to_do_writes_nothing(scene: RoleScene) -> None:
+    """Not to AWS, nor to Kubernetes; a restart neither."""
+    scene.settled()
+    assert scene.run() is Next.RESYNC
+    restarted = RoleWork(scene.context)
+    assert restarted.is_in_step(ROLE)
+    assert (scene.cluster.writes, scene.cluster.events, scene.aws.calls["write"]) == ([], [], 0)
+    assert scene.notes.commits == [(ROLE, "unchanged", 0, 1)]
+
+
+def test_drift_is_repaired_quietly(scene: RoleScene) -> None:
+    """What somebody took out is put back, what is foreign stays; the binding was Ready all the time."""
+    scene.settled()
+    scene.aws.roles[ROLE] = TrustDocument((OPS,))
+
+    scene.run()
+
+    assert scene.trusted() == ["app"]
+    assert scene.sids()[0] == "Ops"
+    assert scene.cluster.events == []
+
+
+def test_binding_that_changed_meanwhile_is_left_out(scene: RoleScene) -> None:
+    """One that could not get its finalizer waits; the others go on, and nothing is written for it."""
+    scene.has_binding(binding_body("goes", serviceAccountNames=["x"]))
+    scene.has_binding(binding_body("stays", serviceAccountNames=["y"]))
+    scene.cluster.before_guard.append(lambda: scene.cluster.objects.pop(("RoleBinding", "team-a/goes")))
+
+    scene.run()
+
+    assert scene.trusted() == ["y"]
+    assert ("status", "team-a/goes") not in scene.cluster.writes
+
+
+def test_binding_replaced_while_it_is_guarded(scene: RoleScene) -> None:
+    """The new object of that name is another binding."""
+    scene.has_binding()
+    replaced = binding_body(metadata={"uid": "another"})
+    scene.cluster.before_guard.append(lambda: scene.cluster.put(replaced))
+
+    scene.run()
+
+    assert scene.trusted() == []
+    assert FINALIZER not in replaced["metadata"].get("finalizers", ())
+
+
+def test_binding_that_comes_while_others_are_guarded(scene: RoleScene) -> None:
+    """It is taken along, with a finalizer of its own."""
+    scene.has_binding(binding_body("a", serviceAccountNames=["x"]))
+    scene.cluster.before_guard.append(lambda: scene.has_binding(binding_body("b", serviceAccountNames=["y"])))
+
+    scene.run()
+
+    assert scene.trusted() == ["x", "y"]
+    assert all(scene.known(name).guarded for name in "ab")
+
+
+def _withdraw(scene: RoleScene) -> None:
+    scene.registry.grants.clear()
+
+
+def _break(scene: RoleScene) -> None:
+    scene.change(audience="a b")
+
+
+def _unlabel(scene: RoleScene) -> None:
+    scene.change(serviceAccountSelector={"matchLabels": {"no": "body"}}, serviceAccountNames=None)
+    body = scene.cluster.objects[("RoleBinding", "team-a/b")]
+    del body["spec"]["serviceAccountNames"]
+    scene.change()
+
+
+def _claim(scene: RoleScene) -> None:
+    older = binding_body("older", created="2025-01-01T00:00:00Z", roleArn=str(OTHER_ROLE))
+    scene.has_binding(older)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (_withdraw, "NotGranted"),
+        (_break, "InvalidSpec"),
+        (_unlabel, "NoSubjects"),
+        (_claim, "ProfileConflict"),
+    ],
+)
+def test_what_is_not_wanted_any_more_is_revoked(
+    scene: RoleScene, change: Callable[[RoleScene], None], reason: str
+) -> None:
+    """And the binding says why, in conditions and one Event."""
+    scene.settled()
+    change(scene)
+
+    scene.run()
+
+    assert scene.trusted() == []
+    assert scene.ready()[:2] == ("False", reason)
+    assert "statementId" not in scene.stored()
+    assert [(t.type, t.reason) for _, name, t in scene.cluster.events if name == "b"] == [("Ready", reason)]
+
+
+def test_refused_from_the_start(scene: RoleScene) -> None:
+    """A binding that gets nothing gets no finalizer, and the role's account none for it."""
+    scene.registry.grants.clear()
+    scene.has_binding()
+
+    assert scene.run() is Next.RESYNC
+
+    assert scene.cluster.writes == [("status", "team-a/b")]
+    assert scene.guarded == []
+    assert scene.aws.calls["write"] == 0
+
+
+def test_consent(scene: RoleScene) -> None:
+    """The role's own tag decides where the account asks for it, as it is at each look."""
+    scene.has_account(account_body(requireRoleConsent=True))
+    scene.has_binding()
+
+    scene.run()
+    assert scene.ready()[:2] == ("False", "NoRoleConsent")
+    assert scene.trusted() == []
+    scene.aws.tags["trustbind.dev/namespaces"] = "team-a"
+    scene.run()
+    assert scene.ready()[0] == "True"
+    scene.aws.tags.clear()
+    scene.run()
+    assert scene.trusted() == []
+
+
+def test_observe(scene: RoleScene) -> None:
+    """Nothing is written; the difference is told, and told again, until it is gone."""
+    scene.has_account(account_body(driftPolicy="Observe"))
+    scene.has_binding()
+
+    assert scene.run() is Next.RETRY
+
+    assert scene.aws.calls["write"] == 0
+    status, reason, message = scene.ready()
+    assert (status, reason) == ("False", "DriftObserved")
+    assert "added Trustbind" in message
+    assert scene.notes.commits == [(ROLE, "DriftObserved", 0, 1)]
+
+
+def test_observe_in_order(scene: RoleScene) -> None:
+    """What is as it should be is Ready, whoever wrote it; what was in order stays so beside what is not."""
+    scene.settled()
+    scene.aws.provider = {"sts.amazonaws.com", "other"}
+    scene.has_account(account_body(driftPolicy="Observe"))
+    scene.run()
+    assert scene.ready()[0] == "True"
+
+    scene.has_binding(binding_body("new", audience="other", serviceAccountNames=["y"]))
+    scene.run()
+
+    assert scene.ready()[0] == "True"
+    assert scene.ready("new")[:2] == ("False", "DriftObserved")
+
+
+def test_nobody_left(scene: RoleScene) -> None:
+    """A role without bindings is cleaned once more, and then left alone."""
+    scene.settled()
+    scene.registry.drop_binding(scene.known().ref)
+
+    assert scene.run() is Next.NEVER
+    assert scene.sids() == ["Ops"]
+    del scene.aws.roles[ROLE]
+    assert scene.run() is Next.NEVER
+
+
+def test_gone_while_its_status_is_written(scene: RoleScene) -> None:
+    """Then there is nobody to tell."""
+    scene.has_binding()
+    scene.run()
+    scene.change(audience="other")
+    scene.cluster.events.clear()
+    scene.cluster.objects.clear()
+    scene.run()
+    assert scene.cluster.events == []
+
+
+def _status_gone(scene: RoleScene) -> None:
+    body = scene.cluster.objects[("RoleBinding", "team-a/b")]
+    del body["status"]
+    scene.change()
+
+
+def _unguarded(scene: RoleScene) -> None:
+    scene.cluster.objects[("RoleBinding", "team-a/b")]["metadata"]["finalizers"] = []
+    scene.change()
+
+
+def _changed(scene: RoleScene) -> None:
+    scene.change(audience="other")
+
+
+@pytest.mark.parametrize("change", [_status_gone, _unguarded, _changed, _withdraw, RoleScene.delete])
+def test_not_in_step(scene: RoleScene, change: Callable[[RoleScene], None]) -> None:
+    """After a restart, whatever differs from what the status says is looked at."""
+    scene.settled()
+    change(scene)
+    assert not RoleWork(scene.context).is_in_step(ROLE)
+
+
+def test_refused_bindings_are_in_step_with_their_reason(scene: RoleScene) -> None:
+    """They are not asked about again for that."""
+    scene.registry.grants.clear()
+    scene.settled()
+    work = RoleWork(scene.context)
+    assert work.is_in_step(ROLE)
+    assert set(work.judged) == {scene.known().ref}

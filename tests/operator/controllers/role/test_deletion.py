@@ -1,0 +1,197 @@
+"""A binding that is deleted: its trust goes first, or stays where that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from support.operator_world import (
+    ISSUER,
+    OPS,
+    ROLE,
+    account_body,
+    binding_body,
+    grant_body,
+)
+from support.role_scene import RoleScene
+from trustbind.api.role_grant import RoleGrant
+from trustbind.errors import (
+    AccessDeniedError,
+    AwsError,
+    PolicyRejectedError,
+    ThrottledError,
+    UnreachableError,
+)
+from trustbind.policy.owned_statement import owner_prefix
+from trustbind.policy.trust_document import TrustDocument
+from trustbind_operator.controllers.context import Next
+
+THROTTLED = ThrottledError("Rate exceeded", code="Throttling", operation=f"iam:GetRole on {ROLE}")
+DENIED = AccessDeniedError("not authorized", code="AccessDenied", operation=f"iam:GetRole on {ROLE}")
+REJECTED = PolicyRejectedError("This policy contains broken syntax", code="MalformedPolicyDocument")
+UNREACHABLE = UnreachableError("no answer", operation=f"iam:GetRole on {ROLE}")
+STALE = {"Effect": "Allow", "Principal": {"AWS": "AROAEXAMPLEEXAMPLE123"}, "Action": "sts:AssumeRole"}
+
+
+@pytest.fixture
+def scene() -> Iterator[RoleScene]:
+    """Return a scene."""
+    made = RoleScene()
+    yield made
+    made.accounts.close()
+
+
+def test_deleted(scene: RoleScene) -> None:
+    """The trust goes first, then the finalizer; one Event tells."""
+    scene.settled()
+    scene.delete()
+
+    scene.run()
+
+    assert scene.trusted() == []
+    assert scene.sids() == ["Ops"]
+    assert not scene.exists()
+    assert [(t.status, t.reason) for _, _, t in scene.cluster.events] == [("True", "TrustRevoked")]
+    assert scene.work.released == {"uid-team-a-b"}
+
+
+def test_deleted_before_anything_was_written(scene: RoleScene) -> None:
+    """A binding without our finalizer goes by itself: nothing is done to it."""
+    scene.has_binding()
+    scene.delete()
+    scene.run()
+    assert (scene.cluster.writes, scene.cluster.events, scene.aws.calls["write"]) == ([], [], 0)
+
+
+def test_last_binding_of_a_role_of_ours_alone(scene: RoleScene) -> None:
+    """IAM takes no empty policy; what is left lets nobody in."""
+    scene.aws.roles[ROLE] = TrustDocument(())
+    scene.settled()
+    scene.delete()
+    scene.run()
+    assert [s["Effect"] for s in scene.aws.roles[ROLE].statements] == ["Deny"]
+    assert not scene.exists()
+
+
+def test_retained(scene: RoleScene) -> None:
+    """The trust stays in a statement that nobody owns."""
+    scene.settled(binding_body(deletionPolicy="Retain"))
+    scene.delete()
+
+    scene.run()
+
+    assert not scene.exists()
+    assert [sid[:17] for sid in scene.sids()] == ["Ops", "TrustbindRetained"]
+    assert [t.reason for _, _, t in scene.cluster.events] == ["TrustRetained"]
+
+
+@pytest.mark.parametrize("method", ["read", "write"])
+def test_retained_after_a_failure(scene: RoleScene, method: str) -> None:
+    """One failed call does not turn what is to stay into what is to go."""
+    scene.settled(binding_body(deletionPolicy="Retain"))
+    scene.delete()
+    scene.aws.errors[method] = [DENIED]
+
+    scene.run()
+    assert scene.exists()
+    scene.run()
+
+    assert not scene.exists()
+    assert [sid[:17] for sid in scene.sids()] == ["Ops", "TrustbindRetained"]
+
+
+def test_nobody_is_let_in_by_a_deletion(scene: RoleScene) -> None:
+    """A binding that is widened past its grant and deleted in the same instant leaves only what was granted."""
+    scene.registry.grants = {"all": RoleGrant.parse(grant_body(serviceAccountNames=["app"]))}
+    scene.settled(binding_body(deletionPolicy="Retain"))
+    scene.change(serviceAccountNames=["admin", "app"])
+    scene.delete()
+
+    scene.run()
+
+    assert not scene.exists()
+    (kept,) = (s for s in scene.aws.roles[ROLE].statements if s != OPS)
+    assert kept["Sid"].startswith("TrustbindRetained")
+    assert kept["Condition"]["StringEquals"][ISSUER.subject_key] == ["system:serviceaccount:team-a:app"]
+
+
+def test_nothing_is_retained_that_was_taken_back(scene: RoleScene) -> None:
+    """Trust whose grant is gone goes, also when its revoking failed first and the binding was deleted then."""
+    scene.settled(binding_body(deletionPolicy="Retain"))
+    scene.registry.grants.clear()
+    scene.aws.errors["write"] = [DENIED, DENIED]
+    scene.run()
+    scene.delete()
+    scene.run()
+    assert scene.exists()
+
+    scene.run()
+
+    assert not scene.exists()
+    assert scene.sids() == ["Ops"]
+
+
+@pytest.mark.parametrize("error", [DENIED, THROTTLED, UNREACHABLE, REJECTED])
+def test_deletion_waits_for_revoking(scene: RoleScene, error: AwsError) -> None:
+    """While AWS does not let us, the binding is kept and says what to do; once it does, it goes."""
+    scene.settled()
+    scene.delete()
+    scene.aws.always["write"] = error
+
+    assert scene.run() is Next.RETRY
+
+    assert scene.exists()
+    status, _, message = scene.ready()
+    assert status == "False"
+    assert message.startswith("its trust could not be revoked, so it is kept: ")
+    assert scene.stored()["statementId"]
+    scene.aws.always.clear()
+    scene.run()
+    assert not scene.exists()
+
+
+@pytest.mark.parametrize(("policy", "reason"), [("Observe", "DriftObserved"), ("Repair", "StalePrincipal")])
+def test_deletion_waits_for_whoever_may_write(scene: RoleScene, policy: str, reason: str) -> None:
+    """Where nothing may be written, or IAM would refuse it, the statement is still there, and so is the binding."""
+    scene.settled()
+    if policy == "Observe":
+        scene.has_account(account_body(driftPolicy=policy))
+    else:
+        scene.aws.roles[ROLE] = TrustDocument((*scene.aws.roles[ROLE].statements, STALE))
+    scene.delete()
+
+    scene.run()
+
+    assert scene.exists()
+    assert scene.ready()[:2] == ("False", reason)
+    scene.aws.roles[ROLE] = TrustDocument((OPS,))  # somebody did it by hand
+    scene.run()
+    assert not scene.exists()
+
+
+def test_deleted_with_its_role(scene: RoleScene) -> None:
+    """Where there is no role there is no trust."""
+    scene.settled()
+    scene.delete()
+    del scene.aws.roles[ROLE]
+
+    assert scene.run() is not Next.RESYNC
+
+    assert not scene.exists()
+    assert "there is no role" in scene.cluster.events[0][2].message
+
+
+def test_deleted_without_its_account(scene: RoleScene) -> None:
+    """Nobody can revoke it: the binding goes, and the Event says what may be left and where."""
+    scene.settled()
+    scene.registry.drop_aws_account("prod")
+    scene.delete()
+
+    scene.run()
+
+    assert not scene.exists()
+    ((_, _, event),) = scene.cluster.events
+    assert (event.reason, event.is_warning) == ("AccountUnknown", True)
+    assert owner_prefix(ISSUER) in event.message
+    assert scene.trusted() == ["app"]

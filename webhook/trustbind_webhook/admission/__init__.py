@@ -1,0 +1,1 @@
+"""AdmissionReviews in and out."""

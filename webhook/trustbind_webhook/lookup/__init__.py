@@ -1,0 +1,1 @@
+"""Where the webhook reads service accounts and bindings from."""

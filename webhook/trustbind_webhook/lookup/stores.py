@@ -1,0 +1,248 @@
+"""What the webhook remembers of the cluster: accounts and bindings, found by namespace and name in one step.
+
+`Objects` is for everything that only validation asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+
+from trustbind.api.role_binding import KIND, RoleBinding
+from trustbind.api.strict import API_VERSION
+from trustbind.errors import InvalidValueError
+from trustbind_runtime.kubernetes.informer import Key
+from trustbind_webhook.injection.decision import Account
+
+__all__ = ["Accounts", "Bindings", "Objects", "labels_of"]
+
+OWN_PREFIX: Final = "trustbind.dev/"
+
+_NONE: Final[Mapping[str, str]] = {}
+"""Shared by all accounts that have none: most of them."""
+
+T = TypeVar("T")
+
+
+class _Metadata(msgspec.Struct, frozen=True, gc=False):
+    name: str = ""
+    namespace: str = ""
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+
+
+class _Object(msgspec.Struct, frozen=True):
+    metadata: _Metadata
+
+
+_decode = msgspec.json.Decoder(_Object).decode
+
+
+class Accounts:
+    """Service accounts as far as they decide: of their annotations, only the families that are read."""
+
+    def __init__(self, annotation_prefix: str) -> None:
+        self._families = (f"{annotation_prefix}/", OWN_PREFIX)
+        self._held: dict[str, dict[str, Account]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._held.values()))
+
+    def get(self, namespace: str, name: str) -> Account | None:
+        """Return the account, or None when it is not held."""
+        names = self._held.get(namespace)
+        return None if names is None else names.get(name)
+
+    def labels_in(self, namespace: str) -> dict[str, Mapping[str, str]]:
+        """Return name to labels of the namespace's accounts."""
+        return {name: account.labels for name, account in self._held.get(namespace, {}).items()}
+
+    def read(self, key: Key, raw: bytes | msgspec.Raw) -> Account:  # noqa: ARG002 - as every store
+        """Return the account in ``raw``, which is a ServiceAccount or its PartialObjectMetadata.
+
+        Raises:
+            msgspec.DecodeError: it is neither.
+        """
+        metadata = _decode(raw).metadata
+        return self.account(metadata.namespace, metadata.name, metadata.annotations, metadata.labels)
+
+    def account(
+        self, namespace: str, name: str, annotations: Mapping[str, str] | None, labels: Mapping[str, str] | None
+    ) -> Account:
+        """Return an account that keeps only what decides."""
+        kept = {k: v for k, v in annotations.items() if k.startswith(self._families)} if annotations else _NONE
+        return Account(namespace, name, kept or _NONE, labels or _NONE)
+
+    def replace(self, items: Mapping[Key, Account | None]) -> None:
+        """Hold ``items`` and nothing else, from one moment to the next."""
+        fresh: dict[str, dict[str, Account]] = {}
+        for (namespace, name), item in items.items():
+            if item is not None:
+                fresh.setdefault(namespace, {})[name] = item
+        self._held = fresh
+
+    def put(self, key: Key, item: Account | None) -> None:
+        """Add or change one."""
+        if item is None:
+            self.drop(key)
+        else:
+            self._held.setdefault(key[0], {})[key[1]] = item
+
+    def drop(self, key: Key) -> None:
+        """Forget one, if it is there."""
+        _drop(self._held, *key)
+
+
+class Bindings:
+    """Role bindings, found by the account that they name; those with a selector are asked for every account.
+
+    Args:
+        unreadable: told once, with key and sentence, of a binding that cannot be read.
+    """
+
+    def __init__(self, unreadable: Callable[[Key, str], None]) -> None:
+        self._told = unreadable
+        self._problems: dict[Key, str] = {}
+        self._reset()
+
+    def __len__(self) -> int:
+        return sum(map(len, self._held.values()))
+
+    @property
+    def unreadable(self) -> int:
+        """How many are left out because they cannot be read."""
+        return len(self._problems)
+
+    def of(self, namespace: str, account: str) -> Sequence[RoleBinding]:
+        """Return the namespace's bindings that name ``account``, and those that may select it, in no order."""
+        named = self._naming.get(namespace)
+        found = list(named[account].values()) if named and account in named else []
+        if selecting := self._selecting.get(namespace):
+            found += selecting.values()
+        return found
+
+    def in_namespace(self, namespace: str) -> Sequence[RoleBinding]:
+        """Return all bindings of the namespace, in no order."""
+        return list(self._held.get(namespace, {}).values())
+
+    def read(self, key: Key, raw: bytes | msgspec.Raw) -> RoleBinding | None:
+        """Return the binding in ``raw``; None, and a word to ``unreadable``, when it cannot be read."""
+        try:
+            # A list's items may come without the two fields that the list itself has.
+            body: dict[str, Any] = {"apiVersion": API_VERSION, "kind": KIND, **msgspec.json.decode(raw)}
+            binding = RoleBinding.parse(body)
+        except InvalidValueError as error:
+            problem = str(error)
+        else:
+            self._problems.pop(key, None)
+            return binding
+        if self._problems.get(key) != problem:
+            self._problems[key] = problem
+            self._told(key, problem)
+        return None
+
+    def replace(self, items: Mapping[Key, RoleBinding | None]) -> None:
+        """Hold ``items`` and nothing else, from one moment to the next; those that are None cannot be read."""
+        self._problems = {key: problem for key, problem in self._problems.items() if key in items}
+        self._reset()
+        for key, item in items.items():
+            self.put(key, item)
+
+    def put(self, key: Key, item: RoleBinding | None) -> None:
+        """Add or change one; with None, hold it no longer, since it cannot be read any more."""
+        namespace, name = key
+        self._unlink(namespace, name)
+        if item is None:
+            _drop(self._held, namespace, name)
+            return
+        self._held.setdefault(namespace, {})[name] = item
+        if item.selector is not None:
+            self._selecting.setdefault(namespace, {})[name] = item
+            return
+        named = self._naming.setdefault(namespace, {})
+        for account in item.service_account_names:
+            named.setdefault(account, {})[name] = item
+
+    def drop(self, key: Key) -> None:
+        """Forget one, if it is there."""
+        self._problems.pop(key, None)
+        self.put(key, None)
+
+    def _reset(self) -> None:
+        self._held: dict[str, dict[str, RoleBinding]] = {}
+        self._naming: dict[str, dict[str, dict[str, RoleBinding]]] = {}
+        self._selecting: dict[str, dict[str, RoleBinding]] = {}
+
+    def _unlink(self, namespace: str, name: str) -> None:
+        old = self._held.get(namespace, {}).get(name)
+        if old is None:
+            return
+        if old.selector is not None:
+            _drop(self._selecting, namespace, name)
+            return
+        named = self._naming[namespace]
+        for account in old.service_account_names:
+            _drop(named, account, name)
+        if not named:
+            del self._naming[namespace]
+
+
+class Objects(Generic[T]):
+    """Objects of any other kind, each kept as ``parse`` makes it.
+
+    Args:
+        parse: makes a value of a manifest; what it refuses with an InvalidValueError is left out.
+        kind: of the objects; a list's items may come without it.
+        api_version: likewise.
+    """
+
+    def __init__(self, parse: Callable[[dict[str, Any]], T], kind: str, api_version: str = API_VERSION) -> None:
+        self._parse = parse
+        self._head = {"apiVersion": api_version, "kind": kind}
+        self._held: dict[Key, T] = {}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def values(self) -> list[T]:
+        """Return all of them, in no order."""
+        return list(self._held.values())
+
+    def by_name(self) -> dict[str, T]:
+        """Return all of them by name, where names are unique: objects of the cluster."""
+        return {name: item for (_, name), item in self._held.items()}
+
+    def read(self, key: Key, raw: bytes | msgspec.Raw) -> T | None:  # noqa: ARG002 - as every store
+        """Return the object in ``raw``; None when it cannot be read: one from before its schema or this check."""
+        try:
+            return self._parse(self._head | msgspec.json.decode(raw))
+        except InvalidValueError:
+            return None
+
+    def replace(self, items: Mapping[Key, T | None]) -> None:
+        """Hold ``items`` and nothing else, from one moment to the next."""
+        self._held = {key: item for key, item in items.items() if item is not None}
+
+    def put(self, key: Key, item: T | None) -> None:
+        """Add or change one; with None, hold it no longer."""
+        if item is None:
+            self.drop(key)
+        else:
+            self._held[key] = item
+
+    def drop(self, key: Key) -> None:
+        """Forget one, if it is there."""
+        self._held.pop(key, None)
+
+
+def labels_of(manifest: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return the labels of an object: all that is kept of a namespace."""
+    return (manifest.get("metadata") or {}).get("labels") or _NONE
+
+
+def _drop(held: dict[str, dict[str, T]], outer: str, inner: str) -> None:
+    names = held.get(outer)
+    if names is not None and names.pop(inner, None) is not None and not names:
+        del held[outer]

@@ -1,0 +1,1 @@
+"""Validation of custom resources at admission."""
