@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import os
 import pkgutil
+import re
 import shutil
 import subprocess
 import sys
@@ -105,3 +107,19 @@ def test_core_reads_no_environment() -> None:
     ]
 
     assert readers == []
+
+
+def test_keys_have_one_home() -> None:
+    """Labels, annotations, finalizers and gates are constants of one module; tags in AWS are with their rules."""
+    homes = {"labels.py", "role_grant.py", "pod_identity.py"}
+    key = re.compile(r"trustbind\.dev/(?!v1)[a-z-]*")
+    elsewhere = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.value}"
+        for name, folder in PACKAGES.items()
+        for path in sorted((ROOT / folder / name).rglob("*.py"))
+        if path.name not in homes
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and key.fullmatch(node.value)
+    ]
+
+    assert elsewhere == []

@@ -18,7 +18,8 @@ import kopf
 import msgspec
 
 from trustbind import __version__
-from trustbind.api.annotations import INJECT, AnnotationKeys
+from trustbind.api.annotations import AnnotationKeys
+from trustbind.api.labels import INJECT
 from trustbind.api.strict import API_VERSION
 from trustbind.errors import InvalidValueError, TrustbindError
 from trustbind.identity.subjects import Issuer

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, cast
 
 from trustbind.api.aws_account import AwsAccount
+from trustbind.api.labels import ACCOUNT_FINALIZER, BINDING_FINALIZER
 from trustbind.api.role_binding import BindingRef
 from trustbind.api.role_grant import RoleGrant
 from trustbind.errors import AwsError, NotFoundError
@@ -19,9 +20,8 @@ from trustbind.policy.trust_document import TrustDocument
 from trustbind_aws.account_pool import Accounts
 from trustbind_aws.client import AwsAccess, ManagerRole, RoleState
 from trustbind_aws.resources.trust_policy import Patience
-from trustbind_operator.cluster.cache import FINALIZER, BindingEntry, Registry
+from trustbind_operator.cluster.cache import BindingEntry, Registry
 from trustbind_operator.cluster.conditions import Transition
-from trustbind_operator.controllers.aws_account.controller import FINALIZER as ACCOUNT_FINALIZER
 from trustbind_operator.controllers.context import Context
 
 __all__ = [
@@ -140,11 +140,11 @@ class FakeCluster:
         """Add our finalizer."""
         if self.before_guard:
             self.before_guard.pop(0)()
-        return self._finalizer("RoleBinding", str(entry.ref), entry.uid, FINALIZER, on=True)
+        return self._finalizer("RoleBinding", str(entry.ref), entry.uid, BINDING_FINALIZER, on=True)
 
     async def release(self, entry: BindingEntry) -> Mapping[str, Any] | None:
         """Take our finalizer off; what is being deleted is gone then."""
-        return self._finalizer("RoleBinding", str(entry.ref), entry.uid, FINALIZER, on=False)
+        return self._finalizer("RoleBinding", str(entry.ref), entry.uid, BINDING_FINALIZER, on=False)
 
     async def binding_status(self, entry: BindingEntry, status: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Store a status."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from trustbind.api.strict import API_VERSION
+
 ACCOUNT_A: Final = "111122223333"
 """Where the operator's own identity lives. AWS's documentation uses these numbers, too."""
 
@@ -51,13 +53,13 @@ def world(jwks: dict[str, Any]) -> World:
         },
         accounts=[_service_account(READER), _service_account(WRITER)],
         account_b={
-            "apiVersion": "trustbind.dev/v1alpha1",
+            "apiVersion": API_VERSION,
             "kind": "AWSAccount",
             "metadata": {"name": "account-b"},
             "spec": {"accountId": ACCOUNT_B, "managerRoleArn": MANAGER_ROLE, "externalId": EXTERNAL_ID},
         },
         binding={
-            "apiVersion": "trustbind.dev/v1alpha1",
+            "apiVersion": API_VERSION,
             "kind": "RoleBinding",
             "metadata": {"name": "s3-reader", "namespace": NAMESPACE},
             "spec": {"roleArn": TARGET_ROLE, "serviceAccountNames": [READER]},

@@ -13,7 +13,7 @@ from typing import Final
 
 from trustbind.api.federated_subjects import too_wide
 from trustbind.api.label_selector import LabelSelector
-from trustbind.api.role_binding import Method, RoleBinding
+from trustbind.api.role_binding import RoleBinding
 from trustbind.api.role_grant import RoleGrant, authorize
 from trustbind.identity.arns import RoleArn
 from trustbind.policy.plan import Refusal
@@ -51,7 +51,7 @@ def judge(objects: Objects) -> Verdicts:
     refused: dict[RoleArn, tuple[Refusal, ...]] = {}
     unclear: dict[RoleArn, tuple[Refusal, ...]] = {}
     for binding in objects.bindings:
-        if binding.method is Method.POD_IDENTITY:
+        if not binding.method.writes_trust_policy:
             continue  # nothing in a trust policy is ours then; see `by_agent`
         if refusal := _unselected(binding, objects) or _unlabelled(binding, objects):
             kept = unclear
@@ -72,7 +72,7 @@ def roles_of(binding: RoleBinding) -> tuple[RoleArn, ...]:
 
 def by_agent(binding: RoleBinding) -> str:
     """Return the sentence about a binding by EKS Pod Identity; empty for every other."""
-    if binding.method is not Method.POD_IDENTITY:
+    if binding.method.writes_trust_policy:
         return ""
     return (
         f"RoleBinding {binding.ref} has method {binding.method}, for which there is nothing to do in IAM: the "

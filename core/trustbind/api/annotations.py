@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from trustbind.api.labels import INJECT
 from trustbind.errors import InvalidValueError
 from trustbind.identity.subjects import audience_of
 
 __all__ = [
     "DEFAULT_EXPIRATION_SECONDS",
     "DEFAULT_PREFIX",
-    "INJECT",
     "MAX_EXPIRATION_SECONDS",
     "MIN_EXPIRATION_SECONDS",
     "AnnotationKeys",
@@ -32,9 +32,6 @@ __all__ = [
 ]
 
 DEFAULT_PREFIX: Final = "eks.amazonaws.com"
-
-INJECT: Final = "trustbind.dev/inject"
-"""``"false"`` on a Pod or a ServiceAccount: leave it alone."""
 
 MIN_EXPIRATION_SECONDS: Final = 600
 """The API server's own minimum for projected tokens (Kubernetes documentation,

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from trustbind.api.aws_account import AwsAccount
-from trustbind.api.role_binding import Method, RoleBinding
+from trustbind.api.role_binding import RoleBinding
+from trustbind.api.strict import API_VERSION
 from trustbind.identity.arns import RoleArn
 
 __all__ = ["NO_SUBJECTS", "duplicate_account", "profile_conflict", "unknown_account"]
@@ -58,7 +59,7 @@ def _are_rivals(one: RoleBinding, other: RoleBinding) -> bool:
     EKS's agent gives an account one role, and pods get its credentials before those of any profile; so a binding by it
     has no rival but one of its kind, and can take the place of others at its own time.
     """
-    by_agent = [b.method is Method.POD_IDENTITY for b in (one, other)]
+    by_agent = [b.method.uses_pod_identity_association for b in (one, other)]
     return all(by_agent) or (not any(by_agent) and one.profile == other.profile)
 
 
@@ -69,7 +70,7 @@ def unknown_account(role: RoleArn) -> str:
     """
     return (
         f"no AWSAccount has accountId {role.account_id}; create one: "
-        "{apiVersion: trustbind.dev/v1alpha1, kind: AWSAccount, "
+        f"{{apiVersion: {API_VERSION}, kind: AWSAccount, "
         f'metadata: {{name: account-{role.account_id}}}, spec: {{accountId: "{role.account_id}", '
         f"managerRoleArn: arn:{role.partition}:iam::{role.account_id}:role/trustbind-manager}}}}"
     )

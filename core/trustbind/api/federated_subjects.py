@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Annotated, Final
 
 from msgspec import Meta
 
 from trustbind.api.strict import Strict
 from trustbind.errors import InvalidValueError
+from trustbind.evaluation.wildcards import glob_covers
 from trustbind.identity.subjects import DEFAULT_AUDIENCE, Issuer, audience_of
 
 __all__ = ["FederatedSubjects", "RawFederatedSubjects", "federated_of", "is_one_issuer", "too_wide", "uncovered"]
@@ -98,7 +98,7 @@ def uncovered(wanted: Iterable[FederatedSubjects], granted: Iterable[FederatedSu
             for pattern in grant.subjects
         ]
         for subject in entry.subjects:
-            if not any(_wider(pattern).fullmatch(subject) for pattern in patterns):
+            if not any(glob_covers(pattern, subject) for pattern in patterns):
                 return f"the federated subject {subject} of {entry.issuer} with audience {entry.audience}"
     return ""
 
@@ -147,15 +147,3 @@ def _subjects(raw: list[str], where: str) -> tuple[str, ...]:
         if subject in raw[:index]:
             raise InvalidValueError(f"{subject!r} stands twice", field=field)
     return tuple(sorted(raw))
-
-
-@lru_cache(maxsize=1024)
-def _wider(pattern: str) -> re.Pattern[str]:
-    """Return what matches the patterns that match no more than ``pattern``.
-
-    The wildcards of those are letters like others here, with one exception: ``?`` is one character, and so does not
-    cover ``*``, which may be none or many.
-    """
-    single = re.sub(r"\*+", "*", pattern)  # "**" says no more than "*", and would make matching slow
-    parts = (".*" if c == "*" else "[^*]" if c == "?" else re.escape(c) for c in single)
-    return re.compile("".join(parts), re.DOTALL)

@@ -23,12 +23,14 @@ from trustbind.errors import InvalidValueError
 from trustbind.identity import session_names
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import DEFAULT_AUDIENCE, Subject, audience_of
+from trustbind.policy.condition_operators import IF_EXISTS, OPERATORS, SPEC_PATTERN, SetQualifier
 
 __all__ = [
     "KIND",
     "BindingRef",
     "DeletionPolicy",
     "ExtraCondition",
+    "Injection",
     "Method",
     "RoleBinding",
     "Source",
@@ -41,23 +43,61 @@ DEFAULT_PROFILE: Final = "default"
 _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)  # STS API reference, AssumeRole, ExternalId
 _PROFILE = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
 _CONDITION_KEY = re.compile(r"[\w.:/@+=,-]{3,300}", re.ASCII)
-_OPERATOR = re.compile(
-    r"(?:ForAnyValue:)?(?:String(?:Not)?Equals(?:IgnoreCase)?|String(?:Not)?Like|Bool|BinaryEquals|(?:Not)?IpAddress"
-    r"|(?:Numeric|Date)(?:(?:Not)?Equals|(?:Less|Greater)Than(?:Equals)?)|Arn(?:Not)?(?:Equals|Like))(?:IfExists)?|Null",
-    re.ASCII,
-)  # IAM User Guide, "IAM JSON policy elements: Condition operators"
+_OPERATOR = re.compile(SPEC_PATTERN)
 
 MIN_SESSION_SECONDS: Final = 900  # STS API reference, DurationSeconds
 MAX_SESSION_SECONDS: Final = 43200  # IAM API reference, MaxSessionDuration
 MAX_CHAINED_SESSION_SECONDS: Final = 3600  # IAM User Guide, "Role chaining"
 
 
+class Injection(StrEnum):
+    """How a container gets its credentials."""
+
+    TOKEN = "token"  # noqa: S105 - not a password
+    """The SDK exchanges a service account token at STS."""
+    CONTAINER_CREDENTIALS = "container credentials"
+    """The SDK asks the EKS Pod Identity agent on the node."""
+
+
 class Method(StrEnum):
-    """How the workload gets the target role."""
+    """How the workload gets the target role.
+
+    Ask for what a method does by the properties; compare with a member only where that one method is meant.
+    """
 
     WEB_IDENTITY = "WebIdentity"
     ASSUME_ROLE = "AssumeRole"
     POD_IDENTITY = "PodIdentity"
+
+    @property
+    def needs_oidc_provider(self) -> bool:
+        """Whether an AWS account needs the cluster's OIDC provider: that of the source role, else of the target."""
+        return self is not Method.POD_IDENTITY
+
+    @property
+    def has_source_role(self) -> bool:
+        """Whether the workload assumes the target role from a source role, ``spec.source``."""
+        return self is Method.ASSUME_ROLE
+
+    @property
+    def target_trusts_tokens(self) -> bool:
+        """Whether the trust policy of the target role, and not of a source role, trusts tokens."""
+        return self is Method.WEB_IDENTITY
+
+    @property
+    def writes_trust_policy(self) -> bool:
+        """Whether trustbind writes statements into trust policies."""
+        return self is not Method.POD_IDENTITY
+
+    @property
+    def uses_pod_identity_association(self) -> bool:
+        """Whether an EKS Pod Identity association connects service account and role; then it has one role."""
+        return self is Method.POD_IDENTITY
+
+    @property
+    def injection(self) -> Injection:
+        """How a container gets its credentials."""
+        return Injection.CONTAINER_CREDENTIALS if self is Method.POD_IDENTITY else Injection.TOKEN
 
 
 class DeletionPolicy(StrEnum):
@@ -295,11 +335,12 @@ def _check_accounts(namespace: str, spec: _Spec) -> None:
 
 
 def _check_method(spec: _Spec, role: RoleArn) -> None:
-    if spec.federated_subjects and Method(spec.method) is not Method.WEB_IDENTITY:
+    method = Method(spec.method)
+    if spec.federated_subjects and not method.target_trusts_tokens:
         raise InvalidValueError("goes only with method WebIdentity", field="spec.federatedSubjects")
-    if spec.conditions and Method(spec.method) is Method.POD_IDENTITY:
+    if spec.conditions and not method.writes_trust_policy:
         raise InvalidValueError("goes not with method PodIdentity: no trust policy is written", field="spec.conditions")
-    if Method(spec.method) is Method.ASSUME_ROLE:
+    if method.has_source_role:
         if spec.source is None:
             raise InvalidValueError("required with method AssumeRole: the role to start from", field="spec.source")
         if spec.source.role_arn == str(role):
@@ -343,7 +384,7 @@ def _conditions(raw: list[_Condition] | None, method: Method) -> tuple[ExtraCond
             raise InvalidValueError(
                 f"{condition.key!r} is not a condition key, such as aws:SourceIp", field=f"{field}.key"
             )
-        if method is Method.ASSUME_ROLE and condition.key.lower() == "sts:externalid":
+        if method.has_source_role and condition.key.lower() == "sts:externalid":
             raise InvalidValueError("use spec.externalId instead", field=f"{field}.key")
         if any(c.operator == condition.operator and c.key.lower() == condition.key.lower() for c in result):
             raise InvalidValueError(
@@ -355,13 +396,11 @@ def _conditions(raw: list[_Condition] | None, method: Method) -> tuple[ExtraCond
 
 
 def _no_operator(text: str) -> str:
-    """Return the sentence about a condition operator that is none of those that can be had."""
-    from trustbind.evaluation.operators import OPERATORS  # noqa: PLC0415 - only a mistake needs it
-
-    if text.startswith("ForAllValues"):
+    """Return why ``text`` is not a condition operator that a spec may have."""
+    if text.startswith(SetQualifier.FOR_ALL_VALUES):
         return "ForAllValues is true when the key is absent, so it protects nothing; use ForAnyValue"
-    base = text.removeprefix("ForAnyValue:").removesuffix("IfExists")
-    near = nearest(base, OPERATORS)
+    base = text.removeprefix(f"{SetQualifier.FOR_ANY_VALUE}:").removesuffix(IF_EXISTS)
+    near = nearest(base, (name for name, operator in OPERATORS.items() if operator.is_allowed_in_spec))
     if meant := text.replace(base, near) if near and near != base else near:
         return f"{text!r} is not a condition operator of IAM; did you mean {meant}?"
     return f"{text!r} is not a condition operator of IAM"

@@ -7,10 +7,8 @@ since whoever wrote them did not think of the combination.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -21,8 +19,9 @@ from trustbind.api.label_selector import LabelSelector, RawSelector, selector_of
 from trustbind.api.role_binding import MAX_SESSION_SECONDS, MIN_SESSION_SECONDS, Method, RoleBinding
 from trustbind.api.strict import Metadata, Strict, converted
 from trustbind.errors import InvalidValueError
+from trustbind.evaluation.wildcards import glob_matches
 
-__all__ = ["CONSENT_TAG", "KIND", "Authorization", "RoleGrant", "arn_glob", "authorize", "consents"]
+__all__ = ["CONSENT_TAG", "KIND", "Authorization", "RoleGrant", "arn_matches", "authorize", "consents"]
 
 KIND: Final = "RoleGrant"
 
@@ -111,12 +110,12 @@ class RoleGrant:
         if binding.source is not None:
             roles.append(("source role", binding.source.role))
         for what, role in roles:
-            if not any(arn_glob(pattern).fullmatch(str(role)) for pattern in self.role_arns):
+            if not any(arn_matches(pattern, str(role)) for pattern in self.role_arns):
                 return f"the {what} {role}"
         if binding.method not in self.methods:
             return f"the method {binding.method}"
         for account in sorted(accounts):
-            if not any(_name_glob(pattern).fullmatch(account) for pattern in self.service_account_names):
+            if not any(glob_matches(pattern, account) for pattern in self.service_account_names):
                 return f"the service account {account}"
         if lacking := uncovered(binding.federated, self.federated):
             return lacking
@@ -176,21 +175,9 @@ def consents(tags: Mapping[str, str], namespace: str) -> bool:
     return namespace in tags.get(CONSENT_TAG, "").split()
 
 
-@lru_cache(maxsize=1024)
-def arn_glob(pattern: str) -> re.Pattern[str]:
-    """Return ``pattern`` compiled: ``*`` and ``?`` stand for characters other than ``:``."""
-    return _glob(pattern, "[^:]")
-
-
-@lru_cache(maxsize=1024)
-def _name_glob(pattern: str) -> re.Pattern[str]:
-    return _glob(pattern, ".")
-
-
-def _glob(pattern: str, one: str) -> re.Pattern[str]:
-    single = re.sub(r"\*+", "*", pattern)  # "**" says no more than "*", and would make matching slow
-    parts = (f"{one}*" if c == "*" else one if c == "?" else re.escape(c) for c in single)
-    return re.compile("".join(parts), re.DOTALL)
+def arn_matches(pattern: str, arn: str) -> bool:
+    """Return whether an ARN matches a grant's pattern: ``*`` and ``?`` stand for characters other than ``:``."""
+    return glob_matches(pattern, arn, barrier=":")
 
 
 _ARN_COLONS: Final = 5

@@ -17,21 +17,29 @@ Where these leave room, the choice is the one that lets nobody in (see ``truth``
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from trustbind.evaluation.model import Failure
-from trustbind.evaluation.operators import OPERATORS, Operator
+from trustbind.evaluation.operators import comparison_of
 from trustbind.evaluation.three_valued import Check, Truth, as_texts, listed, quoted
 from trustbind.evaluation.variables import Operand, VariableAbsentError, resolve
 from trustbind.evaluation.wildcards import has_wildcard
+from trustbind.policy.condition_operators import (
+    ConditionOperator,
+    OperatorKind,
+    OperatorName,
+    SetQualifier,
+    UnknownOperatorError,
+)
 
-_NULL: Final = "Null"
-_IF_EXISTS: Final = "IfExists"
-_SETS: Final = {"ForAnyValue": max, "ForAllValues": min}
-_SET_WORDINGS: Final = {"ForAnyValue": "some value to be ", "ForAllValues": "every value to be "}
-_LOWER_NAMES: Final = {name.lower(): name for name in (*OPERATORS, _NULL)}
+_SETS: Final = {None: min, SetQualifier.FOR_ANY_VALUE: max, SetQualifier.FOR_ALL_VALUES: min}
+_SET_WORDINGS: Final = {
+    None: "",
+    SetQualifier.FOR_ANY_VALUE: "some value to be ",
+    SetQualifier.FOR_ALL_VALUES: "every value to be ",
+}
 
 
 def by_lower_name(context: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
@@ -62,47 +70,31 @@ def check_condition(block: object, context: Mapping[str, Sequence[str]], *, vari
     failures: list[Failure] = []
     unknown: list[str] = []
     for written, entries in block.items():
-        name = _Name.parse(str(written))
-        problem = name.problem or ("" if isinstance(entries, Mapping) else f"{written} does not hold an object of keys")
-        if problem:
-            truth = min(truth, Truth.UNKNOWN)
-            failures.append(Failure("Condition", str(written), message=problem))
-            unknown.append(problem)
-            continue
-        for key, values in entries.items():
-            outcome = _Entry(name, str(key), context, variables).check(values)
+        for outcome in _check_operator(str(written), entries, context, variables=variables):
             truth = min(truth, outcome.truth)
             failures += outcome.failures
             unknown += outcome.unknown
     return Check(truth, tuple(failures), tuple(unknown))
 
 
-@dataclass(frozen=True, slots=True)
-class _Name:
-    """An operator name, taken apart."""
+def _check_operator(
+    written: str, entries: object, context: Mapping[str, Sequence[str]], *, variables: bool
+) -> Iterator[Check]:
+    """Yield the outcome for each key of one operator, or one that says why the operator is not understood."""
+    try:
+        name = OperatorName.parse(written)
+    except UnknownOperatorError as error:
+        yield _not_understood(written, f"the condition operator {quoted(written)} {error}")
+        return
+    if not isinstance(entries, Mapping):
+        yield _not_understood(written, f"{written} does not hold an object of keys")
+        return
+    for key, values in entries.items():
+        yield _Entry(written, name, str(key), context, variables).check(values)
 
-    written: str
-    base: str = ""
-    set_prefix: str = ""
-    if_exists: bool = False
-    problem: str = ""
 
-    @classmethod
-    def parse(cls, written: str) -> _Name:
-        prefix, colon, rest = written.rpartition(":")
-        base = rest.removesuffix(_IF_EXISTS)
-        if_exists = base != rest
-        if colon and prefix not in _SETS:
-            return cls(written, problem=f"the condition operator {quoted(written)} has an unknown prefix")
-        if base == _NULL and (colon or if_exists):
-            return cls(written, problem=f"the condition operator {quoted(written)} is not one: Null stands alone")
-        if base not in OPERATORS and base != _NULL:
-            problem = f"the condition operator {quoted(written)} is not known"
-            meant = _LOWER_NAMES.get(base.lower().removesuffix("ifexists"))
-            if meant:
-                problem += f"; names of operators are case-sensitive, IAM has {meant}"
-            return cls(written, problem=problem)
-        return cls(written, base, prefix, if_exists)
+def _not_understood(written: str, problem: str) -> Check:
+    return Check(Truth.UNKNOWN, (Failure("Condition", written, message=problem),), (problem,))
 
 
 class _NotUnderstoodError(ValueError):
@@ -126,7 +118,8 @@ class _Wanted:
 class _Entry:
     """One operator on one key."""
 
-    name: _Name
+    written: str
+    name: OperatorName
     key: str
     context: Mapping[str, Sequence[str]]
     variables: bool
@@ -135,18 +128,17 @@ class _Entry:
         texts = as_texts(value)
         if texts is None:
             return self._outcome(
-                Truth.UNKNOWN, note=f"{self.name.written} {self.key} has no text or list of texts as its value"
+                Truth.UNKNOWN, note=f"{self.written} {self.key} has no text or list of texts as its value"
             )
         given = self.context.get(self.key.lower(), ())
-        if self.name.base == _NULL:
+        if self.name.operator.kind is OperatorKind.NULL:
             return self._check_null(texts, present=bool(given))
-        operator = OPERATORS[self.name.base]
-        wanted = self._read(operator, texts)
+        wanted = self._read(texts)
         if not given:
-            return self._check_absent(operator, wanted, texts)
-        if len(given) > 1 and not self.name.set_prefix:
+            return self._check_absent(wanted, texts)
+        if len(given) > 1 and not self.name.qualifier:
             note = (
-                f"{self.name.written} {self.key} meets {len(given)} values in the request, which needs ForAnyValue: "
+                f"{self.written} {self.key} meets {len(given)} values in the request, which needs ForAnyValue: "
                 "or ForAllValues: before the operator"
             )
             return self._outcome(Truth.UNKNOWN, note=note)
@@ -154,43 +146,44 @@ class _Entry:
         truths = []
         for text in given:
             try:
-                truths.append(_compare(operator, text, wanted))
+                truths.append(_compare(self.name.operator, text, wanted))
             except _NotUnderstoodError as error:
-                note = note or f"{self.name.written} {self.key} meets a value it cannot read: {error}"
+                note = note or f"{self.written} {self.key} meets a value it cannot read: {error}"
                 truths.append(Truth.UNKNOWN)
-        truth = _SETS.get(self.name.set_prefix, min)(truths)
+        truth = _SETS[self.name.qualifier](truths)
         if truth is Truth.YES:
             return Check(truth, unknown=(note,) if note else ())
         if truth is Truth.UNKNOWN and wanted.absent:
             note = note or wanted.absent
         if truth is Truth.UNKNOWN and note:
             return self._outcome(truth, note=note)
-        message = f"{self._expects(operator, texts)} but the request has {listed(list(given), 'and')}"
+        message = f"{self._expects(texts)} but the request has {listed(list(given), 'and')}"
         message += "".join(f"; {text} is {quoted(value)} here" for text, value in wanted.replaced.items())
         message += wanted.absent and f"; {wanted.absent}"
-        message += _hint(self.name, operator, texts, given, variables=self.variables)
+        message += _hint(self.name.operator, texts, given, variables=self.variables)
         return self._outcome(truth, message, note)
 
-    def _read(self, operator: Operator, texts: list[str]) -> _Wanted:
+    def _read(self, texts: list[str]) -> _Wanted:
         wanted = _Wanted()
+        comparison = comparison_of(self.name.operator)
         for text in texts:
             try:
-                operand = self._resolved(operator, text)
-                wanted.values.append(operator.read_wanted(operand))
+                operand = self._resolved(text)
+                wanted.values.append(comparison.read_wanted(operand))
                 if operand.text != text:
                     wanted.replaced[text] = operand.text
             except VariableAbsentError as error:
                 wanted.absent = wanted.absent or str(error)
             except ValueError as error:
-                problem = f"{self.name.written} {self.key} has a value that is not understood: {error}"
+                problem = f"{self.written} {self.key} has a value that is not understood: {error}"
                 wanted.problem = wanted.problem or problem
         return wanted
 
-    def _resolved(self, operator: Operator, text: str) -> Operand:
+    def _resolved(self, text: str) -> Operand:
         if not self.variables or "${" not in text:
             return Operand(text)
-        if not operator.variables:
-            raise _NotUnderstoodError(f"{self.name.base} takes no policy variables, as in {quoted(text)}")
+        if not self.name.operator.replaces_variables:
+            raise _NotUnderstoodError(f"{self.name.operator.name} takes no policy variables, as in {quoted(text)}")
         return resolve(text, self.context)
 
     def _check_null(self, texts: list[str], *, present: bool) -> Check:
@@ -208,61 +201,64 @@ class _Entry:
             Truth.NO, f"Null {self.key} expects that the key is present but the request has no such key"
         )
 
-    def _check_absent(self, operator: Operator, wanted: _Wanted, texts: list[str]) -> Check:
-        if self.name.set_prefix == "ForAnyValue":
+    def _check_absent(self, wanted: _Wanted, texts: list[str]) -> Check:
+        if self.name.qualifier is SetQualifier.FOR_ANY_VALUE:
             if self.name.if_exists:
                 note = (
-                    f"{self.name.written} {self.key} on an absent key is not understood, because ForAnyValue makes it "
+                    f"{self.written} {self.key} on an absent key is not understood, because ForAnyValue makes it "
                     "false and IfExists makes it true"
                 )
                 return self._outcome(Truth.UNKNOWN, note=note)
-        elif self.name.if_exists or self.name.set_prefix or operator.negated:
+        elif self.name.if_exists or self.name.qualifier or self.name.operator.is_negated:
             if wanted.problem:
                 return self._outcome(Truth.UNKNOWN, note=wanted.problem)
             if wanted.absent and not self.name.if_exists:
                 return self._outcome(Truth.UNKNOWN, note=wanted.absent)
             return Check(Truth.YES)
-        message = f"{self._expects(operator, texts)} but the request has no such key"
+        message = f"{self._expects(texts)} but the request has no such key"
         suffix = self.key.lower().rpartition(":")[2]
         alike = [key for key in self.context if key.rpartition(":")[2] == suffix]
         if alike:
             message += f"; it has {listed(alike, 'and')}"
         return self._outcome(Truth.NO, message, wanted.problem)
 
-    def _expects(self, operator: Operator, texts: list[str]) -> str:
-        wording = _SET_WORDINGS.get(self.name.set_prefix, "")
-        wording += f"{operator.wording} " if operator.wording else ""
-        return f"{self.name.written} {self.key} expects {wording}{listed(texts)}"
+    def _expects(self, texts: list[str]) -> str:
+        wording = _SET_WORDINGS[self.name.qualifier]
+        wording += "anything but " if self.name.operator.is_negated else ""
+        compared = comparison_of(self.name.operator).wording
+        wording += f"{compared} " if compared else ""
+        return f"{self.written} {self.key} expects {wording}{listed(texts)}"
 
     def _outcome(self, truth: Truth, message: str = "", note: str = "") -> Check:
-        failure = Failure("Condition", self.name.written, self.key, message or note)
+        failure = Failure("Condition", self.written, self.key, message or note)
         return Check(truth, (failure,), (note,) if note else ())
 
 
-def _compare(operator: Operator, text: str, wanted: _Wanted) -> Truth:
+def _compare(operator: ConditionOperator, text: str, wanted: _Wanted) -> Truth:
     """Return whether one value of the request matches the policy's values."""
+    comparison = comparison_of(operator)
     try:
-        given = operator.read_given(text)
+        given = comparison.read_given(text)
     except ValueError as error:
         raise _NotUnderstoodError(str(error)) from None
-    if any(operator.test(given, value) for value in wanted.values):
+    if any(comparison.test(given, value) for value in wanted.values):
         truth = Truth.YES
-    elif wanted.problem or (wanted.absent and operator.negated):
+    elif wanted.problem or (wanted.absent and operator.is_negated):
         truth = Truth.UNKNOWN
     else:
         truth = Truth.NO
-    return truth.negated() if operator.negated else truth
+    return truth.negated() if operator.is_negated else truth
 
 
-def _hint(name: _Name, operator: Operator, texts: list[str], given: Sequence[str], *, variables: bool) -> str:
+def _hint(operator: ConditionOperator, texts: list[str], given: Sequence[str], *, variables: bool) -> str:
     """Return what a person most likely overlooked, as the end of a sentence."""
-    if operator.negated:
+    if operator.is_negated:
         return ""
     if not variables and any("${" in text for text in texts):
         return '; policy variables are replaced only where the document says "Version": "2012-10-17"'
-    if name.base == "StringEquals" and any(has_wildcard(text) for text in texts):
+    if operator.name == "StringEquals" and any(has_wildcard(text) for text in texts):
         return "; StringEquals takes * and ? literally, use StringLike for a pattern"
-    if not name.base.startswith("String"):
+    if operator.kind is not OperatorKind.STRING:
         return ""
     for text in texts:
         for value in given:

@@ -1,7 +1,7 @@
-"""The condition operators, as a table: how each reads the two values and what it compares.
+"""How condition operators read the two values and compare them; ``condition_operators`` has their names.
 
-Source: IAM User Guide, "IAM JSON policy elements: Condition operators". Operator names are case-sensitive: IAM
-refuses ``stringEquals`` with "Invalid Condition type". ``Null`` and the prefixes and suffix are in ``conditions``.
+Source: IAM User Guide, "IAM JSON policy elements: Condition operators". ``Null``, which compares no values, and the
+prefixes and suffix are in ``conditions``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from trustbind.evaluation.three_valued import quoted
 from trustbind.evaluation.wildcards import glob_matches
+from trustbind.policy.condition_operators import ConditionOperator, OperatorKind, Relation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Operator:
-    """One condition operator. Reading raises ValueError, with a phrase for people, for what has the wrong form."""
+class Comparison:
+    """How to compare values. Reading raises ValueError, with a phrase for people, for what has the wrong form."""
 
     read_wanted: Callable[[Operand], Any]
     """Reads a value of the policy."""
@@ -36,11 +37,7 @@ class Operator:
     test: Callable[[Any, Any], bool]
     """Compares the given with the wanted, in this order."""
     wording: str = ""
-    """Stands in messages between "expects" and the wanted value."""
-    negated: bool = False
-    """Whether the operator matches when ``test`` holds for none of the policy's values."""
-    variables: bool = False
-    """Whether policy variables are replaced in the policy's values."""
+    """The words in messages between "expects" and the wanted value."""
 
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,40}(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-9]{1,3})?")
@@ -168,80 +165,44 @@ def _arn_matches(given: list[str], wanted: list[tuple[str, frozenset[int]]]) -> 
     return all(glob_matches(pattern, part, literal) for part, (pattern, literal) in zip(given, wanted, strict=True))
 
 
-def _pair(
-    positive: str,
-    negative: str,
-    read: Callable[[str], Any],
-    test: Callable[[Any, Any], bool] = operator.eq,
-    *,
-    read_wanted: Callable[[Operand], Any] | None = None,
-    wording: str = "",
-    variables: bool = False,
-) -> dict[str, Operator]:
-    """Return an operator and its negation."""
-    wanted = read_wanted or (lambda operand: read(operand.text))
-    return {
-        positive: Operator(wanted, read, test, wording, variables=variables),
-        negative: Operator(wanted, read, test, f"anything but {wording}".strip(), negated=True, variables=variables),
-    }
-
-
-def _ordered(family: str, read: Callable[[str], Any], wordings: tuple[str, str, str, str]) -> dict[str, Operator]:
-    """Return the six operators of a family whose values have an order."""
-    orders = {
-        "LessThan": operator.lt,
-        "LessThanEquals": operator.le,
-        "GreaterThan": operator.gt,
-        "GreaterThanEquals": operator.ge,
-    }
-    return _pair(f"{family}Equals", f"{family}NotEquals", read) | {
-        family + name: Operator(lambda operand: read(operand.text), read, test, wording)
-        for (name, test), wording in zip(orders.items(), wordings, strict=True)
-    }
-
-
 def _itself(wanted: Operand) -> Operand:
     return wanted
 
 
-OPERATORS: Final[dict[str, Operator]] = {
-    **_pair("StringEquals", "StringNotEquals", _same, variables=True),
-    **_pair("StringEqualsIgnoreCase", "StringNotEqualsIgnoreCase", _folded, variables=True),
-    **_pair("StringLike", "StringNotLike", _same, _glob, read_wanted=_itself, wording="a value like", variables=True),
-    **_ordered(
-        "Numeric",
-        _number,
-        ("a number less than", "a number of at most", "a number greater than", "a number of at least"),
+def _read_alike(
+    read: Callable[[str], Any], test: Callable[[Any, Any], bool] = operator.eq, wording: str = ""
+) -> Comparison:
+    """Return a comparison that reads both values in the same way."""
+    return Comparison(lambda operand: read(operand.text), read, test, wording)
+
+
+_COMPARISONS: Final[dict[tuple[OperatorKind, Relation], Comparison]] = {
+    (OperatorKind.STRING, Relation.EQUALS): _read_alike(_same),
+    (OperatorKind.STRING, Relation.EQUALS_IGNORE_CASE): _read_alike(_folded),
+    (OperatorKind.STRING, Relation.LIKE): Comparison(_itself, _same, _glob, "a value like"),
+    (OperatorKind.NUMERIC, Relation.EQUALS): _read_alike(_number),
+    (OperatorKind.NUMERIC, Relation.LESS_THAN): _read_alike(_number, operator.lt, "a number less than"),
+    (OperatorKind.NUMERIC, Relation.LESS_THAN_EQUALS): _read_alike(_number, operator.le, "a number of at most"),
+    (OperatorKind.NUMERIC, Relation.GREATER_THAN): _read_alike(_number, operator.gt, "a number greater than"),
+    (OperatorKind.NUMERIC, Relation.GREATER_THAN_EQUALS): _read_alike(_number, operator.ge, "a number of at least"),
+    (OperatorKind.DATE, Relation.EQUALS): _read_alike(_moment),
+    (OperatorKind.DATE, Relation.LESS_THAN): _read_alike(_moment, operator.lt, "a time before"),
+    (OperatorKind.DATE, Relation.LESS_THAN_EQUALS): _read_alike(_moment, operator.le, "a time not after"),
+    (OperatorKind.DATE, Relation.GREATER_THAN): _read_alike(_moment, operator.gt, "a time after"),
+    (OperatorKind.DATE, Relation.GREATER_THAN_EQUALS): _read_alike(_moment, operator.ge, "a time not before"),
+    (OperatorKind.BOOL, Relation.EQUALS): _read_alike(_boolean),
+    (OperatorKind.BINARY, Relation.EQUALS): _read_alike(_binary),
+    (OperatorKind.IP, Relation.IN_NETWORK): Comparison(
+        lambda operand: _network(operand.text), _address, _in_network, "an address in"
     ),
-    **_ordered("Date", _moment, ("a time before", "a time not after", "a time after", "a time not before")),
-    "Bool": Operator(lambda operand: _boolean(operand.text), _boolean, operator.eq, variables=True),
-    "BinaryEquals": Operator(lambda operand: _binary(operand.text), _binary, operator.eq),
-    **_pair(
-        "IpAddress",
-        "NotIpAddress",
-        _address,
-        _in_network,
-        read_wanted=lambda operand: _network(operand.text),
-        wording="an address in",
-    ),
-    # "ArnEquals and ArnLike behave identically", and so do their negations.
-    **_pair(
-        "ArnEquals",
-        "ArnNotEquals",
-        _arn,
-        _arn_matches,
-        read_wanted=_arn_pattern,
-        wording="an ARN like",
-        variables=True,
-    ),
-    **_pair(
-        "ArnLike",
-        "ArnNotLike",
-        _arn,
-        _arn_matches,
-        read_wanted=_arn_pattern,
-        wording="an ARN like",
-        variables=True,
-    ),
+    (OperatorKind.ARN, Relation.LIKE): Comparison(_arn_pattern, _arn, _arn_matches, "an ARN like"),
 }
-"""Every operator of the reference except Null, by name."""
+
+
+def comparison_of(condition_operator: ConditionOperator) -> Comparison:
+    """Return how an operator compares values.
+
+    Raises:
+        KeyError: for ``Null``, which compares none.
+    """
+    return _COMPARISONS[condition_operator.kind, condition_operator.relation]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from trustbind.api.role_binding import BindingRef, Method, RoleBinding
+from trustbind.api.role_binding import BindingRef, RoleBinding
 from trustbind.identity.arns import RoleArn
 from trustbind.policy.owned_statement import ChainKey, FederatedKey, Named, StatementKey, WebIdentityKey
 
@@ -44,10 +44,10 @@ def claims_on(role: RoleArn, binding: RoleBinding, accounts: Mapping[str, Mappin
         One claim for the accounts or the source role, and after it one for each other issuer and audience. None when
         the binding is about other roles, or names nobody, or uses EKS Pod Identity, which does without.
     """
-    if binding.method is Method.POD_IDENTITY:
+    if not binding.method.writes_trust_policy:
         return ()
     claims: list[Claim] = []
-    source = binding.source.role if binding.method is Method.ASSUME_ROLE and binding.source else None
+    source = binding.source.role if binding.method.has_source_role and binding.source else None
     subjects = binding.subjects(accounts)
     if role == (source or binding.role) and subjects:
         # Further conditions guard the way into the target role, which in a chain is the second step.

@@ -9,7 +9,6 @@ the answer is no).
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from functools import lru_cache
@@ -17,6 +16,7 @@ from typing import Any
 
 from trustbind.evaluation.conditions import by_lower_name, check_condition
 from trustbind.evaluation.three_valued import Truth
+from trustbind.evaluation.wildcards import glob_matches
 
 __all__ = ["Verdict", "judge"]
 
@@ -65,13 +65,13 @@ def _matches(statement: Mapping[str, Any], action: str, resource: str, known: Ma
     if condition and not _holds(condition, known):
         return False
     if "Action" in statement:
-        acts = _any(statement["Action"], action, re.IGNORECASE)
+        acts = _names_action(statement["Action"], action)
     else:
-        acts = "NotAction" in statement and not _any(statement["NotAction"], action, re.IGNORECASE)
+        acts = "NotAction" in statement and not _names_action(statement["NotAction"], action)
     if "Resource" in statement:
-        on = _any(statement["Resource"], resource, 0)
+        on = _any(statement["Resource"], resource)
     else:
-        on = "NotResource" in statement and not _any(statement["NotResource"], resource, 0)
+        on = "NotResource" in statement and not _any(statement["NotResource"], resource)
     return acts and on
 
 
@@ -80,11 +80,11 @@ def _holds(condition: Any, known: Mapping[str, tuple[str, ...]]) -> bool:
     return keys <= known.keys() and check_condition(condition, known, variables=True).truth is Truth.YES
 
 
-def _any(patterns: Any, text: str, flags: int) -> bool:
+def _names_action(patterns: Any, action: str) -> bool:
     listed = patterns if isinstance(patterns, list) else [patterns]
-    return any(_glob(str(pattern), flags).fullmatch(text) for pattern in listed)
+    return _any([str(pattern).lower() for pattern in listed], action.lower())
 
 
-@lru_cache(maxsize=4096)
-def _glob(pattern: str, flags: int) -> re.Pattern[str]:
-    return re.compile(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), flags | re.DOTALL)
+def _any(patterns: Any, text: str) -> bool:
+    listed = patterns if isinstance(patterns, list) else [patterns]
+    return any(glob_matches(str(pattern), text) for pattern in listed)

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from trustbind.policy.condition_operators import OperatorName, UnknownOperatorError
 from trustbind.policy.trust_document import document_size
 from trustbind_localaws.protocol.query import AwsFailure
 
@@ -29,20 +30,6 @@ _HOSTS: Final = frozenset(
 )
 """Identity providers built into IAM (IAM User Guide, "AWS JSON policy elements: Principal")."""
 
-_BASE_OPERATORS: Final = frozenset(
-    f"{family}{comparison}"
-    for family, comparisons in {
-        "String": ("Equals", "NotEquals", "EqualsIgnoreCase", "NotEqualsIgnoreCase", "Like", "NotLike"),
-        "Numeric": ("Equals", "NotEquals", "LessThan", "LessThanEquals", "GreaterThan", "GreaterThanEquals"),
-        "Date": ("Equals", "NotEquals", "LessThan", "LessThanEquals", "GreaterThan", "GreaterThanEquals"),
-        "Arn": ("Equals", "NotEquals", "Like", "NotLike"),
-        "": ("Bool", "BinaryEquals", "IpAddress", "NotIpAddress"),
-    }.items()
-    for comparison in comparisons
-)
-"""IAM User Guide, "IAM JSON policy elements: Condition operators"."""
-
-_OPERATOR = re.compile(r"(?:(?:ForAllValues|ForAnyValue):)?(\w+?)(?:IfExists)?", re.ASCII)
 _SID = re.compile(r"[A-Za-z0-9]*", re.ASCII)
 _STS_ACTION = re.compile(r"sts:[A-Za-z*?]+", re.ASCII | re.IGNORECASE)
 _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
@@ -228,9 +215,10 @@ def _check_conditions(condition: Any) -> None:
     if not isinstance(condition, Mapping):
         raise _malformed("Syntax errors in policy.")
     for operator, keys in condition.items():
-        match = _OPERATOR.fullmatch(operator)
-        if operator != "Null" and (match is None or match[1] not in _BASE_OPERATORS):
-            raise _malformed(f"Invalid Condition type : {operator}.")
+        try:
+            OperatorName.parse(operator)
+        except UnknownOperatorError:
+            raise _malformed(f"Invalid Condition type : {operator}.") from None
         if not isinstance(keys, Mapping):
             raise _malformed("Syntax errors in policy.")
         for values in keys.values():

@@ -11,15 +11,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from trustbind.api.aws_account import AwsAccount
-from trustbind.api.role_binding import BindingRef, Method, RoleBinding
+from trustbind.api.labels import BINDING_FINALIZER
+from trustbind.api.role_binding import BindingRef, RoleBinding
 from trustbind.api.role_grant import RoleGrant
 from trustbind.errors import InvalidValueError
 from trustbind.identity.arns import RoleArn
 
-__all__ = ["FINALIZER", "BindingEntry", "Registry", "is_older"]
-
-FINALIZER: Final = "trustbind.dev/trust"
-"""Keeps a binding until its trust is revoked."""
+__all__ = ["BindingEntry", "Registry", "is_older"]
 
 _AGENT: Final = "by agent"
 """Stands for a profile, and can be none (it has a space): an account has one role by EKS Pod Identity."""
@@ -57,7 +55,7 @@ class BindingEntry:
     @property
     def guarded(self) -> bool:
         """Whether it carries our finalizer."""
-        return FINALIZER in self.finalizers
+        return BINDING_FINALIZER in self.finalizers
 
     @classmethod
     def of(cls, body: Mapping[str, Any]) -> BindingEntry:
@@ -250,7 +248,7 @@ def _claims(binding: RoleBinding | None) -> Iterable[tuple[str, str, str]]:
 
 
 def _profiles(binding: RoleBinding) -> tuple[str, ...]:
-    return (_AGENT,) if binding.method is Method.POD_IDENTITY else (binding.profile,)
+    return (_AGENT,) if binding.method.uses_pod_identity_association else (binding.profile,)
 
 
 def _discard(index: dict[Any, set[BindingRef]], key: Any, ref: BindingRef) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from trustbind_operator.controllers.pod.gate_decision import WAITING_LABEL
+from trustbind.api.labels import WAITING_LABEL
 from trustbind_runtime.kubernetes.informer import Key, Resource
 
 __all__ = ["NAMESPACES", "SERVICE_ACCOUNTS", "WAITING_PODS", "Feed", "Seen"]

@@ -11,10 +11,10 @@ from urllib.parse import quote
 
 import msgspec
 
+from trustbind.api.labels import ACCOUNT_FINALIZER, BINDING_FINALIZER
 from trustbind.api.strict import API_VERSION
-from trustbind_operator.cluster.cache import FINALIZER, BindingEntry
+from trustbind_operator.cluster.cache import BindingEntry
 from trustbind_operator.cluster.conditions import Transition
-from trustbind_operator.controllers.aws_account.controller import FINALIZER as ACCOUNT_FINALIZER
 from trustbind_operator.controllers.context import stamp
 from trustbind_runtime.kubernetes.client import NOT_FOUND, ApiError, ApiServer
 from trustbind_runtime.logs import Logger
@@ -75,11 +75,11 @@ class KubeCluster:
 
     async def guard(self, entry: BindingEntry) -> Mapping[str, Any] | None:
         """Add our finalizer; return the object as it is then, None when it went or was replaced."""
-        return await self._finalizers(_path_of(entry), _metadata_of(entry), FINALIZER, on=True)
+        return await self._finalizers(_path_of(entry), _metadata_of(entry), BINDING_FINALIZER, on=True)
 
     async def release(self, entry: BindingEntry) -> Mapping[str, Any] | None:
         """Take our finalizer off."""
-        return await self._finalizers(_path_of(entry), _metadata_of(entry), FINALIZER, on=False)
+        return await self._finalizers(_path_of(entry), _metadata_of(entry), BINDING_FINALIZER, on=False)
 
     async def binding_status(self, entry: BindingEntry, status: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Store a binding's status; return the object as it is then."""

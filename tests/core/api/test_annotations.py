@@ -7,7 +7,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trustbind.api.annotations import (
-    INJECT,
     AnnotationKeys,
     audience,
     clamp_expiration,
@@ -16,6 +15,7 @@ from trustbind.api.annotations import (
     sts_regional_endpoints,
     token_expiration,
 )
+from trustbind.api.labels import INJECT
 
 KEY = "eks.amazonaws.com/some-key"
 

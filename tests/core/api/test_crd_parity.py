@@ -17,6 +17,7 @@ from trustbind.api.aws_account import AwsAccount
 from trustbind.api.role_binding import RoleBinding
 from trustbind.api.role_grant import RoleGrant
 from trustbind.errors import InvalidValueError
+from trustbind.policy.condition_operators import IF_EXISTS, OPERATORS, SPEC_PATTERN, SetQualifier
 
 Schema = dict[str, Any]
 
@@ -185,6 +186,17 @@ def test_fields_bounds_and_defaults_are_the_same(kind: str) -> None:
             assert form.max_length == schema["maxLength"], path
         if path not in DEFAULTS_OF_THE_SCHEMA_ONLY:
             assert default_of(field) == schema.get("default"), path
+
+
+def test_condition_operators_are_those_of_the_table() -> None:
+    """``make generate`` writes the pattern; one that was written by hand, or is stale, is refused here."""
+    condition = spec_of("RoleBinding")["properties"]["conditions"]["items"]
+    operator = condition["properties"]["operator"]
+
+    assert operator["pattern"] == SPEC_PATTERN
+    assert operator["minLength"] <= min(map(len, OPERATORS))
+    longest = max(len(f"{q}:{name}{IF_EXISTS}") for q in SetQualifier for name in OPERATORS)
+    assert longest <= operator["maxLength"]
 
 
 @pytest.mark.parametrize("kind", PARSERS)

@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 
 from trustbind.api.aws_account import AwsAccount
 from trustbind.api.label_selector import LabelSelector, SelectorRequirement
-from trustbind.api.role_binding import BindingRef, DeletionPolicy, ExtraCondition, Method, RoleBinding, Source
+from trustbind.api.role_binding import (
+    BindingRef,
+    DeletionPolicy,
+    ExtraCondition,
+    Injection,
+    Method,
+    RoleBinding,
+    Source,
+)
 from trustbind.api.role_grant import RoleGrant
 from trustbind.errors import InvalidValueError
 from trustbind.identity.arns import RoleArn
@@ -139,6 +147,22 @@ def test_least() -> None:
     )
     assert (binding.method, binding.profile, binding.audience) == (Method.WEB_IDENTITY, "default", "sts.amazonaws.com")
     assert RoleBinding.parse(manifest, default_namespace="other").ref.namespace == "other"
+
+
+@pytest.mark.parametrize(
+    ("method", "can"),
+    [
+        (Method.WEB_IDENTITY, {"needs_oidc_provider", "target_trusts_tokens", "writes_trust_policy"}),
+        (Method.ASSUME_ROLE, {"needs_oidc_provider", "has_source_role", "writes_trust_policy"}),
+        (Method.POD_IDENTITY, {"uses_pod_identity_association"}),
+    ],
+)
+def test_methods(method: Method, can: set[str]) -> None:
+    """Each method has its capabilities, and one way of injection."""
+    switches = {name for name, kind in vars(Method).items() if isinstance(kind, property)} - {"injection"}
+
+    assert {name for name in switches if getattr(method, name)} == can
+    assert (method.injection is Injection.CONTAINER_CREDENTIALS) is method.uses_pod_identity_association
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.operator_world import ACCOUNT, OTHER_ROLE, ROLE, account_body, binding_body
+from trustbind.api.labels import BINDING_FINALIZER
 from trustbind.api.role_binding import BindingRef
 from trustbind.identity.arns import RoleArn
-from trustbind_operator.cluster.cache import FINALIZER, BindingEntry, Registry, is_older
+from trustbind_operator.cluster.cache import BindingEntry, Registry, is_older
 
 SOURCE = RoleArn.parse("arn:aws:iam::111122223333:role/base")
 OLD, YOUNG = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
@@ -32,7 +33,7 @@ def test_entry_of_a_whole_object() -> None:
     """What counts of the object is taken over."""
     body = binding_body(
         status={"statementId": "x"},
-        metadata={"finalizers": ["other", FINALIZER], "deletionTimestamp": OLD, "generation": 7},
+        metadata={"finalizers": ["other", BINDING_FINALIZER], "deletionTimestamp": OLD, "generation": 7},
         method="AssumeRole",
         source={"roleArn": str(SOURCE)},
     )

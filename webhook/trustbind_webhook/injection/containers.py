@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from trustbind_webhook.injection.credential_source import CONFIG_ANNOTATION, CONFIG_FILE, PROFILE, ROLE, TOKEN, Delivery
+from trustbind.api.labels import CONFIG_ANNOTATION
+from trustbind_webhook.injection.credential_source import CONFIG_FILE, PROFILE, ROLE, TOKEN, Delivery
 from trustbind_webhook.injection.pod import Container, Pod, Volume
 
 __all__ = ["Addition", "additions", "foreign_volume", "own_volume"]

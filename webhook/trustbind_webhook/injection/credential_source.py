@@ -16,7 +16,6 @@ from trustbind.api.role_binding import DEFAULT_PROFILE, MAX_CHAINED_SESSION_SECO
 from trustbind.identity.arns import RoleArn
 
 __all__ = [
-    "CONFIG_ANNOTATION",
     "CONFIG_FILE",
     "TOKEN_FILE",
     "VOLUME_NAME",
@@ -38,9 +37,6 @@ TOKEN_FILE: Final = "token"  # noqa: S105 - a file name
 
 CONFIG_FILE: Final = "config"
 """The AWS config file's path inside the volume."""
-
-CONFIG_ANNOTATION: Final = "trustbind.dev/aws-config"
-"""Annotation of the pod that holds the config file's text; the volume projects it (downward API)."""
 
 ROLE: Final = "AWS_ROLE_ARN"
 TOKEN: Final = "AWS_WEB_IDENTITY_TOKEN_FILE"  # noqa: S105 - a variable's name

@@ -11,7 +11,8 @@ from typing import Final
 
 from trustbind.api import annotations
 from trustbind.api.annotations import AnnotationKeys
-from trustbind.api.role_binding import DEFAULT_PROFILE, Method, RoleBinding
+from trustbind.api.labels import CONFIG_ANNOTATION, GATE, INJECT
+from trustbind.api.role_binding import DEFAULT_PROFILE, Injection, RoleBinding
 from trustbind.errors import InvalidValueError
 from trustbind.identity import session_names
 from trustbind.identity.arns import RoleArn
@@ -19,7 +20,6 @@ from trustbind.identity.subjects import DEFAULT_AUDIENCE
 from trustbind.reasons import SkipReason
 from trustbind_webhook.injection.containers import Addition, additions, foreign_volume, own_volume
 from trustbind_webhook.injection.credential_source import (
-    CONFIG_ANNOTATION,
     TOKEN_FILE,
     VOLUME_NAME,
     ContainerCredentials,
@@ -44,12 +44,6 @@ __all__ = [
 ]
 
 DEFAULT_MOUNT_PATH: Final = "/var/run/secrets/eks.amazonaws.com/serviceaccount"
-
-GATE: Final = "trustbind.dev/trust"
-"""Scheduling gate of a pod that waits for its bindings (Kubernetes documentation, "Pod Scheduling Readiness")."""
-
-WAITING_LABEL: Final = "trustbind.dev/waiting"
-"""Marks such a pod, so that the operator finds it without watching all pods."""
 
 _SPREAD_SECONDS: Final = 7200
 
@@ -183,7 +177,7 @@ def decide(
     if _MIRROR in pod.annotations:
         return Skip(SkipReason.MIRROR_POD)
     if annotations.is_opted_out(pod.annotations):
-        return Skip(SkipReason.OPTED_OUT, "the pod is annotated trustbind.dev/inject: false")
+        return Skip(SkipReason.OPTED_OUT, f"the pod is annotated {INJECT}: false")
     findings: list[str] = []
     _tell(findings, "pod", annotations.inject(pod.annotations))
     if account is None:
@@ -195,7 +189,7 @@ def decide(
     if annotations.is_opted_out(account.annotations):
         return Skip(
             SkipReason.OPTED_OUT,
-            f"the service account {namespace}/{account.name} is annotated trustbind.dev/inject: false",
+            f"the service account {namespace}/{account.name} is annotated {INJECT}: false",
         )
     _tell(findings, f"service account {namespace}/{account.name}", annotations.inject(account.annotations))
     findings += account.findings
@@ -262,7 +256,7 @@ def _choices(
     """
     live = (b for b in bindings if not b.is_deleting and b.names(account.name, account.labels))
     own = sorted(live, key=lambda b: b.age_key)
-    by_agent = [b for b in own if b.method is Method.POD_IDENTITY]
+    by_agent = [b for b in own if b.method.injection is Injection.CONTAINER_CREDENTIALS]
     if by_agent or account.pod_identity:
         # Container credentials come before everything else, as in the EKS webhook.
         chosen = _Choices({b.profile: b for b in by_agent[:1]})

@@ -6,9 +6,10 @@ import copy
 from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict
 
+from trustbind.api.labels import CONFIG_ANNOTATION, GATE, WAITING_LABEL
 from trustbind_webhook.injection.containers import Addition
-from trustbind_webhook.injection.credential_source import CONFIG_ANNOTATION, CONFIG_FILE, Delivery
-from trustbind_webhook.injection.decision import GATE, WAITING_LABEL, Inject
+from trustbind_webhook.injection.credential_source import CONFIG_FILE, Delivery
+from trustbind_webhook.injection.decision import Inject
 
 __all__ = ["Operation", "applied", "patch"]
 

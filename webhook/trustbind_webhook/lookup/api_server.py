@@ -21,6 +21,7 @@ from trustbind.api import role_grant
 from trustbind.api.aws_account import AwsAccount
 from trustbind.api.role_binding import RoleBinding
 from trustbind.api.role_grant import RoleGrant
+from trustbind.api.strict import API_VERSION
 from trustbind.errors import InvalidValueError
 from trustbind.identity.subjects import Issuer, Subject
 from trustbind_runtime.kubernetes.client import NOT_FOUND, ApiError, ApiServer, NoClusterError
@@ -36,9 +37,9 @@ from trustbind_webhook.validation.rules import Knowledge
 __all__ = ["ClusterLookup"]
 
 ACCOUNTS: Final = Resource("serviceaccounts", "/api/v1/serviceaccounts", metadata_only=True)
-BINDINGS: Final = Resource("rolebindings", "/apis/trustbind.dev/v1alpha1/rolebindings", optional=True)
-GRANTS: Final = Resource("rolegrants", "/apis/trustbind.dev/v1alpha1/rolegrants", dispensable=True)
-AWS_ACCOUNTS: Final = Resource("awsaccounts", "/apis/trustbind.dev/v1alpha1/awsaccounts", dispensable=True)
+BINDINGS: Final = Resource("rolebindings", f"/apis/{API_VERSION}/rolebindings", optional=True)
+GRANTS: Final = Resource("rolegrants", f"/apis/{API_VERSION}/rolegrants", dispensable=True)
+AWS_ACCOUNTS: Final = Resource("awsaccounts", f"/apis/{API_VERSION}/awsaccounts", dispensable=True)
 NAMESPACES: Final = Resource("namespaces", "/api/v1/namespaces", metadata_only=True, dispensable=True)
 
 _FOUND_SECONDS: Final = 5.0

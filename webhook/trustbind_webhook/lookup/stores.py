@@ -10,6 +10,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
+from trustbind.api.labels import PREFIX
 from trustbind.api.role_binding import KIND, RoleBinding
 from trustbind.api.strict import API_VERSION
 from trustbind.errors import InvalidValueError
@@ -17,8 +18,6 @@ from trustbind_runtime.kubernetes.informer import Key
 from trustbind_webhook.injection.decision import Account
 
 __all__ = ["Accounts", "Bindings", "Objects", "labels_of"]
-
-OWN_PREFIX: Final = "trustbind.dev/"
 
 _NONE: Final[Mapping[str, str]] = {}
 """Shared by all accounts that have none: most of them."""
@@ -44,7 +43,7 @@ class Accounts:
     """Service accounts as far as they decide: of their annotations, only the families that are read."""
 
     def __init__(self, annotation_prefix: str) -> None:
-        self._families = (f"{annotation_prefix}/", OWN_PREFIX)
+        self._families = (f"{annotation_prefix}/", PREFIX)
         self._held: dict[str, dict[str, Account]] = {}
 
     def __len__(self) -> int:

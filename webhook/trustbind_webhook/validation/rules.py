@@ -15,7 +15,7 @@ from trustbind.api.aws_account import AwsAccount
 from trustbind.api.conflicts import NO_SUBJECTS, duplicate_account, profile_conflict, unknown_account
 from trustbind.api.federated_subjects import FederatedSubjects, too_wide
 from trustbind.api.label_selector import LabelSelector
-from trustbind.api.role_binding import DEFAULT_PROFILE, Method, RoleBinding
+from trustbind.api.role_binding import DEFAULT_PROFILE, Injection, RoleBinding
 from trustbind.api.role_grant import RoleGrant, authorize
 from trustbind.api.strict import API_VERSION
 from trustbind.errors import InvalidValueError
@@ -144,7 +144,7 @@ def validate(request: Request, knowledge: Knowledge) -> Verdict:
 def _binding(request: Request, knowledge: Knowledge) -> Iterator[str]:
     binding = RoleBinding.parse(request.object, default_namespace=request.namespace or "default")
     _check_unchanged(request, "roleArn", "create another binding for another role")
-    if knowledge.issuer is not None and binding.method is Method.WEB_IDENTITY:
+    if knowledge.issuer is not None and binding.method.target_trusts_tokens:
         _check_statements(binding, knowledge.issuer)
     known = knowledge.accounts or {}
     if conflict := profile_conflict(binding, knowledge.bindings, known):
@@ -163,7 +163,7 @@ def _binding(request: Request, knowledge: Knowledge) -> Iterator[str]:
 
 def _without_effect(binding: RoleBinding) -> Iterator[str]:
     """Say which fields mean nothing where EKS's agent, and not the pod, asks for the credentials."""
-    if binding.method is not Method.POD_IDENTITY:
+    if binding.method.injection is not Injection.CONTAINER_CREDENTIALS:
         return
     fields = (
         ("spec.audience", binding.audience != DEFAULT_AUDIENCE),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from trustbind.api.aws_account import AwsAccount, DriftPolicy
 from trustbind.api.role_binding import BindingRef, RoleBinding
-from trustbind.api.role_grant import consents
+from trustbind.api.role_grant import CONSENT_TAG, consents
 from trustbind.errors import AwsError, InvalidValueError, TrustbindError
 from trustbind.identity.arns import ProviderArn, RoleArn
 from trustbind.identity.subjects import Issuer
@@ -351,7 +351,7 @@ def _no_consent(binding: RoleBinding, role: RoleArn, account: AwsAccount, state:
     return Refusal(
         binding.ref,
         TrustReason.NO_CONSENT,
-        f"{binding.ref}: {role} does not carry the tag trustbind.dev/namespaces with {namespace} in it, which "
+        f"{binding.ref}: {role} does not carry the tag {CONSENT_TAG} with {namespace} in it, which "
         f"AWSAccount {account.name} asks for",
     )
 

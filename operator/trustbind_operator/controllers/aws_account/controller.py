@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from trustbind.api.aws_account import AwsAccount
 from trustbind.api.conflicts import duplicate_account
-from trustbind.api.role_binding import Method, RoleBinding
+from trustbind.api.labels import ACCOUNT_FINALIZER
+from trustbind.api.role_binding import RoleBinding
 from trustbind.errors import AwsError, InvalidValueError
 from trustbind.identity.arns import RoleArn
 from trustbind.policy.owned_statement import owner_prefix
@@ -19,13 +20,10 @@ from trustbind_operator.cluster.conditions import Condition, ConditionType, merg
 from trustbind_operator.controllers.binding.failure_reasons import account_failure
 from trustbind_operator.controllers.context import Context, Next, is_deleting, stamp
 
-__all__ = ["FINALIZER", "AccountWork"]
+__all__ = ["AccountWork"]
 
 _BELIEVED_FAILURES: Final = 3
 """An account that was in order is not called out of order because AWS was busy, until it was so often in a row."""
-
-FINALIZER: Final = "trustbind.dev/account"
-"""Keeps an AWSAccount until no binding needs it for revoking."""
 
 
 class AccountWork:
@@ -89,7 +87,7 @@ class AccountWork:
         registry = self._context.registry
         async with self._guarding.setdefault(account.name, asyncio.Lock()):
             body = registry.aws_accounts.get(account.name)
-            if body is None or is_deleting(body) or FINALIZER in (body["metadata"].get("finalizers") or ()):
+            if body is None or is_deleting(body) or ACCOUNT_FINALIZER in (body["metadata"].get("finalizers") or ()):
                 return
             changed = await self._context.cluster.guard_account(body, on=True)
             if changed is not None and account.name in registry.aws_accounts:
@@ -203,7 +201,7 @@ def _counts(entries: list[BindingEntry], account_id: str) -> dict[str, int]:
 
 def _web_identity_account(binding: RoleBinding) -> str:
     """Return the account whose OIDC provider the binding needs: a chain, that of its source role; some need none."""
-    if binding.method is Method.POD_IDENTITY or (binding.selector is None and not binding.service_account_names):
+    if not binding.method.needs_oidc_provider or (binding.selector is None and not binding.service_account_names):
         return ""
     return binding.source.role.account_id if binding.source is not None else binding.role.account_id
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from trustbind.api.aws_account import AwsAccount, EksCluster
 from trustbind.api.conflicts import NO_SUBJECTS, profile_conflict, unknown_account
-from trustbind.api.role_binding import DeletionPolicy, Method, RoleBinding
+from trustbind.api.role_binding import DeletionPolicy, RoleBinding
 from trustbind.api.role_grant import CONSENT_TAG, authorize, consents
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer, Subject
@@ -91,7 +91,7 @@ def judge(entry: BindingEntry, registry: Registry, role: RoleArn) -> Verdict:
         return Verdict(
             entry, authorized=False, reason=TrustReason.NOT_GRANTED, message=answer.message, subjects=subjects
         )
-    if binding.method is Method.POD_IDENTITY:
+    if binding.method.uses_pod_identity_association:
         account = registry.aws_account(binding.role.account_id)
         cluster = account.eks if account is not None else None
         if cluster is None or subjects:  # without a cluster, the association of account and role is somebody else's
@@ -197,7 +197,7 @@ def _may_stand(entry: BindingEntry) -> bool:
     """
     conditions: Iterable[Mapping[str, object]] = entry.status.get("conditions") or ()
     refused = any(c.get("type") == "Authorized" and c.get("status") == "False" for c in conditions)
-    by_agent = entry.binding is not None and entry.binding.method is Method.POD_IDENTITY
+    by_agent = entry.binding is not None and entry.binding.method.uses_pod_identity_association
     return (entry.guarded if by_agent else bool(entry.status.get("statementId"))) and not refused
 
 

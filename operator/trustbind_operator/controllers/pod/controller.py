@@ -13,7 +13,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from trustbind.api.annotations import INJECT, AnnotationKeys
+from trustbind.api.annotations import AnnotationKeys
+from trustbind.api.labels import INJECT
 from trustbind.reasons import TrustReason
 from trustbind_operator.cluster.cache import Registry
 from trustbind_operator.cluster.conditions import Transition

@@ -9,18 +9,12 @@ from typing import Any, Final
 
 import msgspec
 
-from trustbind.api.role_binding import Method
+from trustbind.api.labels import GATE, WAITING_LABEL
 from trustbind.identity.subjects import DEFAULT_SERVICE_ACCOUNT
 from trustbind_operator.cluster.cache import BindingEntry, Labels
 from trustbind_operator.cluster.conditions import ready_condition
 
-__all__ = ["GATE", "WAITING_LABEL", "Verdict", "WaitingPod", "judge_wait", "release_patch"]
-
-GATE: Final = "trustbind.dev/trust"
-"""The scheduling gate that the webhook adds."""
-
-WAITING_LABEL: Final = "trustbind.dev/waiting"
-"""The label that the webhook adds with it, so that only such pods have to be watched."""
+__all__ = ["Verdict", "WaitingPod", "judge_wait", "release_patch"]
 
 
 class _Gate(msgspec.Struct, frozen=True):
@@ -153,7 +147,7 @@ def _waited_for(bindings: Iterable[BindingEntry], account: str, labels: Labels) 
         for entry in bindings
         if entry.binding is not None and not entry.deleting and entry.binding.names(account, labels)
     ]
-    by_agent = [pair for pair in live if pair[1].method is Method.POD_IDENTITY]
+    by_agent = [pair for pair in live if pair[1].method.uses_pod_identity_association]
     used = sorted(by_agent, key=lambda pair: pair[1].age_key)[:1] or live
     return [entry for entry, binding in used if binding.wait_until_ready]
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Final
 
 from trustbind.api.aws_account import AwsAccount, DriftPolicy, EksCluster
-from trustbind.api.role_binding import BindingRef, Method
+from trustbind.api.role_binding import BindingRef
 from trustbind.errors import AwsError, InvalidValueError
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Subject
@@ -194,7 +194,7 @@ class AssociationWork:
             binding = entry.binding
             if (
                 binding is not None
-                and binding.method is Method.POD_IDENTITY
+                and binding.method.uses_pod_identity_association
                 and binding.role.account_id == account_id
                 and (verdict := judge(entry, registry, binding.role)).cluster is not None
             ):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from trustbind.api.aws_account import AwsAccount, EksCluster
-from trustbind.api.role_binding import BindingRef, Method
+from trustbind.api.role_binding import BindingRef
 from trustbind.errors import AwsError, InvalidValueError
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer, Subject
@@ -229,7 +229,7 @@ def trust_left(verdict: Verdict, seen: Seen) -> BindingOutcome | None:
 def is_by_agent(verdict: Verdict) -> bool:
     """Return whether EKS's agent gives the credentials; then nothing of the binding is in a trust policy."""
     binding = verdict.entry.binding
-    return binding is not None and binding.method is Method.POD_IDENTITY
+    return binding is not None and binding.method.uses_pod_identity_association
 
 
 def is_left_in_step(entry: BindingEntry, verdict: Verdict, issuer: Issuer) -> bool:

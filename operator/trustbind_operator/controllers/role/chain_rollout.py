@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from trustbind.api.role_binding import Method
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer
 from trustbind.policy.claim import claims_on
@@ -32,7 +31,7 @@ Accounts = Mapping[str, Mapping[str, str]]
 
 def is_chained(entry: BindingEntry) -> bool:
     """Return whether the binding is a chain."""
-    return entry.binding is not None and entry.binding.method is Method.ASSUME_ROLE
+    return entry.binding is not None and entry.binding.method.has_source_role
 
 
 def managed_targets(role: RoleArn, verdicts: list[Verdict]) -> tuple[RoleArn, ...] | None:

@@ -10,16 +10,14 @@ from typing import Any, Final
 
 from trustbind.api import annotations
 from trustbind.api.annotations import AnnotationKeys
+from trustbind.api.labels import MANAGED_LABEL
 from trustbind.api.role_binding import KIND
 from trustbind.api.strict import API_VERSION
 from trustbind.errors import InvalidValueError
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import DEFAULT_AUDIENCE
 
-__all__ = ["MANAGED_LABEL", "binding_name", "wanted_binding"]
-
-MANAGED_LABEL: Final = "trustbind.dev/from-annotation"
-"""Marks a binding that was made from an annotation; one of the same name without it is left alone."""
+__all__ = ["binding_name", "wanted_binding"]
 
 _MAX_NAME: Final = 253
 

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from support.operator_world import ACCOUNT, ISSUER, OPS, OTHER_ROLE, ROLE, World, account_body, binding_body
+from trustbind.api.labels import ACCOUNT_FINALIZER, BINDING_FINALIZER
 from trustbind.errors import AccessDeniedError, AwsError, ThrottledError, UnreachableError
 from trustbind.identity.subjects import Subject
 from trustbind.policy.owned_statement import WebIdentityKey, build
 from trustbind.policy.trust_document import TrustDocument
-from trustbind_operator.cluster.cache import FINALIZER as BINDING_FINALIZER
-from trustbind_operator.controllers.aws_account.controller import FINALIZER, AccountWork
+from trustbind_operator.controllers.aws_account.controller import AccountWork
 from trustbind_operator.controllers.context import Next
 
-GOING = {"deletionTimestamp": "2026-01-02T00:00:00Z", "finalizers": [FINALIZER]}
+GOING = {"deletionTimestamp": "2026-01-02T00:00:00Z", "finalizers": [ACCOUNT_FINALIZER]}
 OURS = build(ISSUER, ROLE, WebIdentityKey("sts.amazonaws.com"), [Subject("team-a", "app")])
 
 

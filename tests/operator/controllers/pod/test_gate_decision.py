@@ -11,9 +11,10 @@ import pytest
 
 from support.operator_world import World, binding_body
 from trustbind.api.annotations import AnnotationKeys
+from trustbind.api.labels import GATE
 from trustbind_operator.cluster.cache import BindingEntry
 from trustbind_operator.cluster.informer import Seen
-from trustbind_operator.controllers.pod.gate_decision import GATE, Verdict, WaitingPod, judge_wait, release_patch
+from trustbind_operator.controllers.pod.gate_decision import Verdict, WaitingPod, judge_wait, release_patch
 from trustbind_operator.controllers.pod.missed_decision import EvictionRounds, ScannedPod, why_missed
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -14,8 +14,8 @@ from support.operator_world import (
     binding_body,
 )
 from support.role_scene import RoleScene
+from trustbind.api.labels import BINDING_FINALIZER
 from trustbind.policy.trust_document import TrustDocument
-from trustbind_operator.cluster.cache import FINALIZER
 from trustbind_operator.controllers.context import Next
 from trustbind_operator.controllers.role.controller import RoleWork
 
@@ -103,7 +103,7 @@ def test_binding_replaced_while_it_is_guarded(scene: RoleScene) -> None:
     scene.run()
 
     assert scene.trusted() == []
-    assert FINALIZER not in replaced["metadata"].get("finalizers", ())
+    assert BINDING_FINALIZER not in replaced["metadata"].get("finalizers", ())
 
 
 def test_binding_that_comes_while_others_are_guarded(scene: RoleScene) -> None:
