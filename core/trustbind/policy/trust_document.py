@@ -1,12 +1,20 @@
-"""The trust document: parsed, kept as it is, compared by meaning, measured as IAM measures it."""
+"""The trust document: parsed, kept as it is, compared by meaning, measured as IAM measures it.
+
+A statement that is read from text keeps its text. What is sent to IAM has each foreign statement in the characters in
+which IAM returned it, white space between the parts apart. So no number is rounded, no escape is rewritten, and no key
+is lost.
+"""
 
 from __future__ import annotations
 
 import copy
 import json
+import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -15,12 +23,15 @@ from trustbind.errors import InvalidValueError
 __all__ = [
     "EMPTY",
     "VERSION",
+    "SourceStatement",
     "Statement",
     "TrustDocument",
     "document_size",
+    "raw_policy",
     "same_meaning",
     "stale_principals",
     "statement_meaning",
+    "statement_text",
 ]
 
 Statement = Mapping[str, Any]
@@ -33,6 +44,54 @@ _UNIQUE_ID = re.compile(r"A[A-Z]{2}A[A-Z0-9]{12,124}", re.ASCII)
 _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
 _ROOT = re.compile(r"arn:aws[a-z0-9-]*:iam::([0-9]{12}):root", re.ASCII)
 
+_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|[{}\[\]:,]|[^\s"{}\[\]:,]+')
+"""One token of a text that is known to be JSON."""
+_OPENING: Final = frozenset("{[")
+_CLOSING: Final = frozenset("}]")
+_BEYOND_LATIN = re.compile(r"[^\x00-\xff]")
+_MAX_DEPTH: Final = 100  # a trust policy has a depth of about 6
+_MAX_DIGITS: Final = 4000  # below the limit of Python's int(), 4300; a trust policy has at most 4096 characters
+
+
+class SourceStatement(dict[str, Any]):
+    """A statement that was read from text. Treat it as read-only: ``text`` does not follow a change.
+
+    Attributes:
+        text: the source without white space between its parts, as it is sent back to IAM.
+        repeats_key: whether an object in it has one key twice; the members of this mapping show the last one only.
+    """
+
+    __slots__ = ("repeats_key", "text")
+
+    text: str
+    repeats_key: bool
+
+    @classmethod
+    def of(cls, members: Mapping[str, Any], text: str, *, repeats_key: bool = False) -> SourceStatement:
+        """Return the statement with these members, read from ``text``."""
+        statement = cls(members)
+        statement.text = text
+        statement.repeats_key = repeats_key
+        return statement
+
+
+class _NumberText(str):
+    """A JSON number that Python has no equal number for, as it is written."""
+
+    __slots__ = ()
+
+
+class _Repeating(dict[str, Any]):
+    """An object of which a key stands twice; it has the last of the two.
+
+    Attributes:
+        key: which one.
+    """
+
+    __slots__ = ("key",)
+
+    key: str
+
 
 @dataclass(frozen=True, slots=True)
 class TrustDocument:
@@ -42,24 +101,36 @@ class TrustDocument:
         statements: in their order, each exactly as it was read.
         version: the document's ``Version``; None when it has none, which IAM takes as 2008-10-17.
         extra: other members of the document (``Id``), kept as they were.
+        text: the JSON text that the document was parsed from, URL-decoded; empty for a document that was built.
+        extra_texts: the members of ``extra`` as they were written.
     """
 
     statements: tuple[Statement, ...] = ()
     version: str | None = VERSION
     extra: Mapping[str, Any] = field(default_factory=dict)
+    text: str = field(default="", compare=False, repr=False)
+    extra_texts: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
-    def parse(cls, source: str | Mapping[str, Any]) -> TrustDocument:
+    def parse(cls, source: str | Mapping[str, Any], *, stored: bool = False) -> TrustDocument:
         """Return the document in ``source``: JSON text, plain or URL-encoded as IAM returns it, or the object itself.
+
+        Only text keeps the statements exactly; an object has lost what its decoder does not show.
+
+        Args:
+            source: the text or the object.
+            stored: whether the text is what IAM stores. A statement of it may have a key twice, and keeps both. In
+                any other document that is a mistake and is refused. A second ``Sid`` is always refused.
 
         Raises:
             InvalidValueError: it is no JSON object with a list of statements; says what is there instead.
         """
-        document = _decode(source) if isinstance(source, str) else source
+        text = raw_policy(source) if isinstance(source, str) else ""
+        document = _decode(text, stored=stored) if isinstance(source, str) else _copied(source)
         if not isinstance(document, Mapping):
             raise InvalidValueError(f"a trust policy is a JSON object, not {_kind(document)}")
         version = document.get("Version")
-        if version is not None and not isinstance(version, str):
+        if version is not None and not _is_text(version):
             raise InvalidValueError(f"Version is a text such as {VERSION}, not {_kind(version)}")
         raw = document.get("Statement", [])
         listed = [raw] if isinstance(raw, Mapping) else raw
@@ -69,34 +140,60 @@ class TrustDocument:
             if not isinstance(statement, Mapping):
                 raise InvalidValueError(f"statement {number} is {_kind(statement)}, not an object")
             sid = statement.get("Sid", "")
-            if not isinstance(sid, str):
+            if not _is_text(sid):
                 raise InvalidValueError(f"statement {number}: Sid is {_kind(sid)}, not a text")
         extra = {key: value for key, value in document.items() if key not in {"Version", "Statement"}}
-        return cls(tuple(copy.deepcopy(dict(s)) for s in listed), version, copy.deepcopy(extra))
+        if not isinstance(source, str):
+            return cls(tuple(dict(s) for s in listed), version, extra)
+        texts = _member_texts(text)
+        sources = _statement_texts(texts.pop("Statement", []))
+        statements = (
+            SourceStatement.of(s, t, repeats_key=stored and _repeats_key(s))
+            for s, t in zip(listed, sources, strict=True)
+        )
+        return cls(tuple(statements), version, extra, text, {key: _joined(texts[key]) for key in extra})
 
     def with_statements(self, statements: Iterable[Statement]) -> TrustDocument:
         """Return the same document with other statements."""
-        return TrustDocument(tuple(statements), self.version, self.extra)
+        return TrustDocument(tuple(statements), self.version, self.extra, "", self.extra_texts)
+
+    def same_text(self, other: TrustDocument | str) -> bool:
+        """Return whether ``other`` is the text that this document was parsed from; false for a document that was built.
+
+        Two documents with one text are equal; two with different texts may still be. A text may be URL-encoded.
+        """
+        text = other.text if isinstance(other, TrustDocument) else raw_policy(other)
+        return bool(self.text) and self.text == text
 
     def to_json_object(self) -> dict[str, Any]:
-        """Return the document as JSON has it: Version first, then what else there was, then the statements."""
+        """Return the document as JSON has it: Version first, then what else there was, then the statements.
+
+        A number that Python cannot hold is a text here, and of a key that stands twice it has the last; `to_json`
+        changes neither.
+        """
         result: dict[str, Any] = {}
         if self.version is not None:
             result["Version"] = self.version
-        result.update(copy.deepcopy(dict(self.extra)))
-        result["Statement"] = [copy.deepcopy(dict(s)) for s in self.statements]
+        result.update(_plain(self.extra))
+        result["Statement"] = [_plain(s) for s in self.statements]
         return result
 
     def to_json(self, *, indent: int | None = None) -> str:
-        """Return the document as JSON text; without ``indent`` as small as it gets, which is what is sent to IAM."""
-        if indent is None:
-            return _compact(self.to_json_object())
-        return json.dumps(self.to_json_object(), indent=indent, ensure_ascii=False)
+        """Return the document as JSON text; without ``indent`` as small as it gets, which is what is sent to IAM.
+
+        A statement that was read from text is in the characters in which it was read. Characters above U+00FF are
+        escaped: IAM takes none (IAM API reference, UpdateAssumeRolePolicy, PolicyDocument).
+        """
+        members = [] if self.version is None else [f'"Version":{_compact(self.version)}']
+        members += [f"{_compact(key)}:{self.extra_texts.get(key) or _compact(v)}" for key, v in self.extra.items()]
+        members.append(f'"Statement":[{",".join(statement_text(s) for s in self.statements)}]')
+        text = "{" + ",".join(members) + "}"
+        return text if indent is None else _indented(text, indent)
 
     @property
     def size(self) -> int:
-        """Length in characters as IAM counts it; see `document_size`."""
-        return document_size(self.to_json_object())
+        """Length in characters as IAM counts it: of what `to_json` returns; see `document_size`."""
+        return len(self.to_json())
 
     def meaning(self) -> tuple[str, tuple[str, ...]]:
         """Return a value that is equal for two documents that mean the same, statement order apart."""
@@ -111,9 +208,31 @@ def document_size(document: Mapping[str, Any]) -> int:
     """Return the length of ``document`` in characters without white space between its parts.
 
     IAM does not count white space (IAM User Guide, "IAM and AWS STS quotas"). White space inside a value is counted
-    here, since AWS does not say that it is not: the figure may be too large by that, never too small.
+    here, since AWS does not say that it is not: the figure may be too large by that, never too small. A character
+    above U+00FF counts as the escape that is sent for it.
     """
     return len(_compact(document))
+
+
+def statement_text(statement: Statement) -> str:
+    """Return a statement as it is sent to IAM: in the characters in which it was read, or as small as it gets."""
+    return statement.text if isinstance(statement, SourceStatement) else _compact(statement)
+
+
+def raw_policy(text: str) -> str:
+    """Return the JSON text of a policy that IAM returned: URL-encoded (RFC 3986), as every policy in IAM's API.
+
+    A text that is not encoded is returned as it is, whatever percent signs are in it: JSON never begins with one.
+
+    Raises:
+        InvalidValueError: it is encoded, but not UTF-8.
+    """
+    if not text.lstrip().startswith("%"):
+        return text
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise InvalidValueError("not JSON: the URL-encoded text is not UTF-8") from None
 
 
 def statement_meaning(statement: Statement) -> str:
@@ -123,6 +242,8 @@ def statement_meaning(statement: Statement) -> str:
     a text or a list of one, the case of actions and of condition keys, an account id or its root ARN, and ``"*"``
     or ``{"AWS": "*"}``. The Sid counts: it says who owns the statement.
     """
+    if isinstance(statement, SourceStatement) and statement.repeats_key:
+        return f"text {statement.text}"  # its members do not show everything
     result: dict[str, Any] = {}
     for key, value in statement.items():
         if key in {"Action", "NotAction"}:
@@ -141,7 +262,8 @@ def statement_meaning(statement: Statement) -> str:
 
 def same_meaning(one: Statement, other: Statement) -> bool:
     """Return whether two statements mean the same; see `statement_meaning`."""
-    return one == other or statement_meaning(one) == statement_meaning(other)
+    repeats_key = any(isinstance(s, SourceStatement) and s.repeats_key for s in (one, other))
+    return (one == other and not repeats_key) or statement_meaning(one) == statement_meaning(other)
 
 
 def stale_principals(statement: Statement) -> tuple[str, ...]:
@@ -158,29 +280,152 @@ def stale_principals(statement: Statement) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _decode(text: str) -> Any:
-    source = unquote(text) if text.lstrip()[:3].upper().startswith("%7B") else text
+def _decode(text: str, *, stored: bool) -> Any:
     try:
-        return json.loads(source, object_pairs_hook=_no_duplicates)
+        document = json.loads(
+            text,
+            object_pairs_hook=_repeating if stored else _no_duplicates,
+            parse_float=_number,
+            parse_int=lambda digits: int(digits) if len(digits) <= _MAX_DIGITS else _NumberText(digits),
+            parse_constant=_no_constant,
+        )
     except json.JSONDecodeError as error:
         raise InvalidValueError(f"not JSON: {error.msg} in line {error.lineno}, column {error.colno}") from None
     except RecursionError:
-        raise InvalidValueError("not a trust policy: nested too deeply") from None
+        raise _too_deep() from None
+    if isinstance(document, _Repeating):
+        raise _stands_twice(document.key)
+    return document
+
+
+def _copied(document: Mapping[str, Any]) -> Any:
+    """Return a deep copy of an object that JSON can hold."""
+    try:
+        json.dumps(document, allow_nan=False, default=str)
+        return copy.deepcopy(document)
+    except RecursionError:
+        raise _too_deep() from None
+    except ValueError as error:  # infinite, not a number, or too long for Python to print
+        raise InvalidValueError(f"a number cannot be written as JSON: {error}") from None
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                raise InvalidValueError(f"the key {key!r} stands twice in one object")
-            seen.add(key)
+    result = _repeating(pairs)
+    if isinstance(result, _Repeating):
+        raise _stands_twice(result.key)
     return result
 
 
+def _repeating(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) == len(pairs):
+        return result
+    repeated = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
+    if "Sid" in repeated:
+        raise _stands_twice("Sid")  # it would have two owners
+    marked = _Repeating(result)
+    marked.key = repeated[0]
+    return marked
+
+
+def _stands_twice(key: str) -> InvalidValueError:
+    return InvalidValueError(f"the key {key!r} stands twice in one object")
+
+
+def _too_deep() -> InvalidValueError:
+    return InvalidValueError("not a trust policy: nested too deeply")
+
+
+def _no_constant(name: str) -> Any:
+    raise InvalidValueError(f"not JSON: {name} is not a JSON number")
+
+
+def _number(text: str) -> float | _NumberText:
+    """Return a number with a fraction or an exponent; its text where a float would be another number."""
+    value = float(text)
+    try:
+        exact = math.isfinite(value) and Decimal(text) == Decimal(repr(value))
+    except ArithmeticError:  # an exponent that Decimal does not take
+        exact = False
+    return value if exact else _NumberText(text)
+
+
+def _repeats_key(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return isinstance(value, _Repeating) or any(_repeats_key(v) for v in value.values())
+    return isinstance(value, list) and any(_repeats_key(v) for v in value)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and not isinstance(value, _NumberText)
+
+
+def _plain(value: Any) -> Any:
+    """Return a copy in the types of `json`."""
+    if isinstance(value, Mapping):
+        return {key: _plain(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return str(value) if isinstance(value, _NumberText) else value
+
+
+def _member_texts(text: str) -> dict[str, list[str]]:
+    """Return the tokens of each member of the JSON object in ``text``."""
+    tokens = _TOKEN.findall(text)
+    depth = 0
+    for token in tokens:
+        depth += (token in _OPENING) - (token in _CLOSING)
+        if depth > _MAX_DEPTH:
+            raise _too_deep()
+    return {json.loads(part[0]): part[2:] for part in _parts(tokens)}
+
+
+def _statement_texts(tokens: list[str]) -> list[str]:
+    """Return the text of each statement, from the tokens of the list of them, or of the only one."""
+    parts = [tokens] if tokens[:1] == ["{"] else _parts(tokens)
+    return [_joined(part) for part in parts]
+
+
+def _parts(tokens: list[str]) -> list[list[str]]:
+    """Return what stands between the commas of an object or a list, which is given with its brackets."""
+    parts: list[list[str]] = []
+    part: list[str] = []
+    depth = 0
+    for symbol in tokens[1:-1]:
+        depth += (symbol in _OPENING) - (symbol in _CLOSING)
+        if symbol == "," and depth == 0:
+            parts.append(part)
+            part = []
+        else:
+            part.append(symbol)
+    return [*parts, part] if part else parts
+
+
+def _joined(tokens: Iterable[str]) -> str:
+    return _escaped("".join(tokens))
+
+
+def _indented(text: str, width: int) -> str:
+    """Return compact JSON text laid out as `json.dumps` does with an indent, its tokens unchanged."""
+    result: list[str] = []
+    depth = 0
+    before = ""
+    for symbol in _TOKEN.findall(text):
+        depth -= symbol in _CLOSING
+        if (before in _OPENING) != (symbol in _CLOSING) or before == ",":
+            result.append("\n" + " " * (width * depth))
+        result.append(": " if symbol == ":" else symbol)
+        depth += symbol in _OPENING
+        before = symbol
+    return "".join(result)
+
+
 def _compact(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return _escaped(json.dumps(value, separators=(",", ":"), ensure_ascii=False))
+
+
+def _escaped(text: str) -> str:
+    return _BEYOND_LATIN.sub(lambda match: json.dumps(match[0])[1:-1], text)
 
 
 def _listed(value: Any) -> list[Any]:
@@ -230,5 +475,7 @@ def _kind(value: Any) -> str:
         bool: "a boolean",
         int: "a number",
         float: "a number",
+        _NumberText: "a number",
+        _Repeating: "an object",
     }
     return names.get(type(value), type(value).__name__)

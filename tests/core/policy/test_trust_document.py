@@ -16,9 +16,11 @@ from trustbind.policy.trust_document import (
     EMPTY,
     TrustDocument,
     document_size,
+    raw_policy,
     same_meaning,
     stale_principals,
     statement_meaning,
+    statement_text,
 )
 
 DATA = Path(__file__).parents[2] / "data" / "documents"
@@ -114,6 +116,13 @@ def test_percent_signs_in_plain_json_are_kept() -> None:
         ("null", "a JSON object, not null"),
         ('"x"', "a JSON object, not a text"),
         ("1", "a JSON object, not a number"),
+        ("1e400", "a JSON object, not a number"),
+        ('{"Statement": [{"Condition": {"NumericEquals": {"a:b": Infinity}}}]}', "Infinity is not a JSON number"),
+        ('{"Statement": [{"Condition": {"NumericEquals": {"a:b": NaN}}}]}', "NaN is not a JSON number"),
+        ('{"Version": 1e400}', "Version is a text such as 2012-10-17, not a number"),
+        ('{"Statement": [{"Sid": ' + "1" * 5000 + "}]}", "statement 1: Sid is a number, not a text"),
+        ('{"Statement": [' + '{"a":' * 150 + "1" + "}" * 150 + "]}", "nested too deeply"),
+        ("%7B%FF%7D", "not UTF-8"),
         ("true", "a JSON object, not a boolean"),
         ('{"Version": 2012}', "Version is a text such as 2012-10-17, not a number"),
         ('{"Version": ["2012-10-17"]}', "Version is a text .*, not a list"),
@@ -155,6 +164,7 @@ def test_a_document_shares_nothing_with_its_source() -> None:
         ({"Version": "2012-10-17", "Statement": []}, 39),
         ({"Statement": [{"Sid": "a b"}]}, 29),  # white space in a value counts
         ({"Statement": [{"Sid": "ü"}]}, 27),  # characters, not bytes
+        ({"Statement": [{"Sid": "Ł"}]}, 32),  # sent as an escape
         (DOCUMENT, 48 + 98),  # the frame, and the statement
     ],
 )
@@ -162,7 +172,7 @@ def test_size(document: dict[str, Any], size: int) -> None:
     """The size is in characters, white space between the parts not counted, however the source was laid out."""
     assert document_size(document) == size
     if "Statement" in document:
-        assert TrustDocument.parse(json.dumps(document, indent=8)).size == size
+        assert TrustDocument.parse(json.dumps(document, indent=8, ensure_ascii=False)).size == size
         assert len(TrustDocument.parse(document).to_json()) == size
 
 
@@ -177,6 +187,139 @@ def test_round_trip(statements: list[dict[str, Any]], version: str | None) -> No
     assert list(document.statements) == statements
     for text in (document.to_json(), document.to_json(indent=2), quote(document.to_json())):
         assert TrustDocument.parse(text) == document
+
+
+VERBATIM = {
+    "a long number": '{"Condition":{"NumericLessThan":{"a:b":12345678901234567890.123456789}}}',
+    "a number beyond a float": '{"Condition":{"NumericLessThan":{"a:b":1e400,"a:c":-1E+400,"a:d":1e-400}}}',
+    "a number that a float prints otherwise": '{"Condition":{"NumericLessThan":{"a:b":3600.10,"a:c":1E2,"a:d":-0}}}',
+    "an integer of 5000 digits": '{"Condition":{"NumericLessThan":{"a:b":' + "1" * 5000 + "}}}",
+    "an exponent beyond all bounds": '{"Condition":{"NumericLessThan":{"a:b":1e-99999999999999999999999}}}',
+    "escapes": '{"Sid":"\\u0041","Condition":{"StringEquals":{"a:b":"\\u0141\\u00f3d\\/\\u007A \\" \\\\"}}}',
+    "a lone surrogate": '{"Condition":{"StringEquals":{"a:b":"\\ud800"}}}',
+    "key order": '{"Sid":"Z","Action":"sts:AssumeRole","Effect":"Allow","Principal":"*"}',
+    "white space and brackets in a text": '{"Condition":{"StringEquals":{"a:b":["  {[,:]} ","\\\\"]}}}',
+    "empty": "{}",
+}
+
+
+@pytest.mark.parametrize("statement", VERBATIM.values(), ids=VERBATIM.keys())
+def test_verbatim(statement: str) -> None:
+    """A statement that was read is written in its own characters, white space between the parts apart."""
+    compact = f'{{"Version":"2012-10-17","Id":"\\u0041","Statement":[{statement},{{"Sid":"B"}}]}}'
+    document = TrustDocument.parse(compact)
+    spaced = TrustDocument.parse(document.to_json(indent=3))
+
+    assert document.to_json() == spaced.to_json() == compact
+    assert document.size == len(compact)
+    assert document.text == compact
+    assert document.with_statements([document.statements[0]]).to_json() == compact.replace(',{"Sid":"B"}', "")
+    assert document.meaning() == spaced.meaning()
+    assert TrustDocument.parse(f'{{"Statement": {statement} }}').to_json() == f'{{"Statement":[{statement}]}}'
+    json.dumps(document.to_json_object(), allow_nan=False)  # for those who need values
+
+
+def test_numbers_that_differ_are_not_equal() -> None:
+    """Two numbers that a float cannot tell apart do not mean the same."""
+    one, other = (
+        TrustDocument.parse(f'{{"Statement": [{{"Condition": {{"NumericEquals": {{"a:b": {number}}}}}}}]}}')
+        for number in ("12345678901234567890.1", "12345678901234567890.2")
+    )
+
+    assert one.meaning() != other.meaning()
+
+
+TWICE = (
+    '{"Sid":"F","Condition":{"StringNotEquals":{"aws:SourceOrgID":"o-1"},"StringNotEquals":{"aws:SourceAccount":"1"}}}'
+)
+
+
+def test_a_key_twice_in_a_stored_document() -> None:
+    """What IAM stores is kept, both keys of it; a statement with one of them means something else."""
+    document = TrustDocument.parse(f'{{"Statement":[{TWICE}]}}', stored=True)
+    last = {"Sid": "F", "Condition": {"StringNotEquals": {"aws:SourceAccount": "1"}}}
+
+    assert document.to_json() == f'{{"Statement":[{TWICE}]}}'
+    assert document.to_json_object() == {"Statement": [last]}
+    assert not same_meaning(document.statements[0], last)
+    assert same_meaning(document.statements[0], document.statements[0])
+    assert document.meaning() == TrustDocument.parse(document.to_json(indent=2), stored=True).meaning()
+    with pytest.raises(InvalidValueError, match="'StringNotEquals' stands twice"):
+        TrustDocument.parse(f'{{"Statement":[{TWICE}]}}')
+
+
+@pytest.mark.parametrize("text", ['{"Statement": [], "Statement": []}', '{"Statement": [{"Sid": "a", "Sid": "b"}]}'])
+def test_a_key_twice_that_is_never_kept(text: str) -> None:
+    """Which statements there are, and who owns one, has to be known."""
+    with pytest.raises(InvalidValueError, match="stands twice"):
+        TrustDocument.parse(text, stored=True)
+
+
+@pytest.mark.parametrize("number", [float("inf"), float("nan"), 10**5000], ids=["inf", "nan", "long"])
+def test_an_object_with_a_number_that_json_has_not(number: float) -> None:
+    """An object that no JSON text can hold is refused with a sentence."""
+    with pytest.raises(InvalidValueError, match="a number cannot be written as JSON"):
+        TrustDocument.parse({"Statement": [{"Condition": {"NumericEquals": {"a:b": number}}}]})
+
+
+@pytest.mark.parametrize(
+    ("text", "raw"),
+    [
+        (quote('{"a": "%41"}', safe=""), '{"a": "%41"}'),
+        ("%0A" + quote('{"a": "ü"}'), '\n{"a": "ü"}'),
+        ('{"a": "%7B%41"}', '{"a": "%7B%41"}'),
+        ('\n {"%7B": 1}', '\n {"%7B": 1}'),
+        (quote('{"a": "+"}'), '{"a": "+"}'),
+        ("", ""),
+    ],
+)
+def test_raw_policy(text: str, raw: str) -> None:
+    """Only what IAM encoded is decoded."""
+    assert raw_policy(text) == raw
+
+
+def test_same_text() -> None:
+    """Texts are compared without being decoded as JSON; one that was built has none."""
+    text = json.dumps(DOCUMENT)
+    document = TrustDocument.parse(quote(text))
+
+    assert document.text == text
+    assert document.same_text(text)
+    assert document.same_text(quote(text, safe=""))
+    assert document.same_text(TrustDocument.parse(text))
+    assert not document.same_text(json.dumps(DOCUMENT, indent=1))
+    assert not EMPTY.same_text("")
+    assert not document.with_statements(document.statements).same_text(text)
+
+
+# What a Python text can hold, lone surrogates included.
+characters = st.text(st.characters(), max_size=8)
+
+
+@given(characters, characters, st.booleans())
+def test_only_characters_that_iam_takes(value: str, key: str, ascii_only: bool) -> None:
+    """What is sent holds characters of U+0020 to U+00FF only, whatever was read or built, and means what it meant."""
+    statement = {"Sid": "A", "Condition": {"StringEquals": {key: value}}}
+    built = TrustDocument((statement,))
+    read = TrustDocument.parse(json.dumps({"Statement": [statement]}, ensure_ascii=ascii_only))
+
+    for document in (built, read):
+        sent = document.to_json()
+        assert all("\x20" <= character <= "\xff" for character in sent)
+        assert document.size == len(sent)
+        assert sent.encode("utf-8")
+        assert TrustDocument.parse(sent).meaning() == TrustDocument(document.statements, document.version).meaning()
+    assert document_size(built.to_json_object()) == built.size
+    assert statement_text(read.statements[0]) in read.to_json()
+
+
+@given(json_objects)
+def test_indented(statement: dict[str, Any]) -> None:
+    """The laid-out text is what `json` makes of the same document."""
+    document = TrustDocument((statement,), None)
+    text = json.dumps({"Statement": [statement]}, indent=2, ensure_ascii=False)
+
+    assert document.to_json(indent=2) == "".join(c if c <= "\xff" else json.dumps(c)[1:-1] for c in text)
 
 
 @given(json_objects, json_objects)
