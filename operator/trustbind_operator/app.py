@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any, Final, TypeVar, cast
@@ -36,7 +35,7 @@ from trustbind_operator.controllers.service_account.controller import Annotator
 from trustbind_operator.events.event_router import ClusterIntake
 from trustbind_operator.events.kopf_handlers import KINDS, registry_of
 from trustbind_operator.events.kopf_storages import NoDiffBase, NoProgress
-from trustbind_operator.leader_election import LeaseLostError, identity, while_leading
+from trustbind_operator.leader_election import Leadership, LeaseLostError, identity, while_leading, without_lease
 from trustbind_operator.metrics import Metrics, Telemetry
 from trustbind_operator.settings import Settings
 from trustbind_runtime.http.listener import PortError, bound
@@ -131,22 +130,23 @@ class _Process:
 
     async def _elected(self, api: ApiServer) -> None:
         if not self._settings.lease.enabled:
-            await self._lead(api)
+            await without_lease(lambda leadership: self._lead(api, leadership))
             return
         who = identity()
         self._state = "standby"
         self._log.info("waiting for the lease", lease=self._settings.lease.name, identity=who)
-        await while_leading(api, self._settings.lease, who, lambda: self._lead(api))
+        await while_leading(
+            api, self._settings.lease, who, lambda leadership: self._lead(api, leadership), log=self._log
+        )
 
-    async def _lead(self, api: ApiServer) -> None:
+    async def _lead(self, api: ApiServer, leadership: Leadership) -> None:
         """Do the work of the active operator until cancelled."""
         self._state = "reading the cluster"
         self._metrics.leading.set(1)
         settings = self._settings
         issuer = await self._issuer(api)
         registry = Registry()
-        over = threading.Event()
-        accounts = Accounts(self._aws(over.is_set), issuer, time.monotonic)
+        accounts = Accounts(self._aws(lambda: not leadership.is_held()), issuer, time.monotonic)
         cluster = KubeCluster(api, self._log)
         reconciler = Reconciler(
             registry,
@@ -162,7 +162,6 @@ class _Process:
         intake = ClusterIntake(reconciler, self._unreadable, unbound)
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(accounts.close)
-            stack.callback(over.set)
             service_accounts = await self._follow_metadata(api, intake, annotator, stack)
             await self._read_whole(api, intake)
             due = reconciler.begin()

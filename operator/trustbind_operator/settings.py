@@ -5,6 +5,7 @@ Names and order are those of the chart's ``values.yaml``; see `trustbind_runtime
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Final, Self
 
@@ -26,7 +27,7 @@ _PREFIX = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?", re.ASCII)
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|", re.ASCII)
 
 _LEASE_JITTER: Final = 1.2
-"""By how much the election stretches its pauses (kubernetes.leaderelection, Config.jitter_factor)."""
+"""How many times retrySeconds must fit into renewDeadlineSeconds, at least (client-go, leaderelection.JitterFactor)."""
 
 
 def _issuer(url: str) -> str:
@@ -71,13 +72,15 @@ class Lease(Section):
     """Name of the Lease. Default trustbind-operator."""
     namespace: Annotated[str, checked(lambda text: bool(_NAME.fullmatch(text)), "is not a namespace")] = ""
     """Namespace of the Lease. Default: the pod's own."""
-    duration_seconds: Annotated[int, Field(ge=2, le=600)] = 15
-    """Seconds after which a Lease that is not renewed may be taken. Default 15, as Kubernetes' own controllers."""
+    duration_seconds: Annotated[int, Field(ge=2, le=600)] = 30
+    """Seconds after which a standby may take a Lease that is not renewed. Default 30: a write that the last leader sent
+    before its renewDeadlineSeconds has ended by then; see aws.readTimeoutSeconds."""
     renew_deadline_seconds: Annotated[int, Field(ge=1, le=600)] = 10
-    """Seconds in which a renewal must succeed, or the operator ends. Default 10; less than durationSeconds, so that
-    it has ended before another one begins."""
+    """Seconds after the last successful renewal until the leader stops writing and exits. Default 10, as in Kubernetes'
+    own controllers; it must be less than durationSeconds."""
     retry_seconds: Annotated[int, Field(ge=1, le=60)] = 2
-    """Seconds between two tries. Default 2; with its jitter of a fifth less than renewDeadlineSeconds."""
+    """Seconds between two attempts to renew the Lease; a standby waits up to 2.2 times as long. Default 2, as in
+    Kubernetes' own controllers; renewDeadlineSeconds must be more than 1.2 times this."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -96,6 +99,16 @@ class Aws(Section):
     others in the account need them, too."""
     burst: Annotated[int, Field(ge=1, le=10000)] = 100
     """IAM calls into one account at once after a quiet time. Default 100: about thirty roles."""
+    connect_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 5.0
+    """Seconds to wait for a connection to an AWS endpoint. Default 5: an endpoint in another region accepts within one
+    second. Together with readTimeoutSeconds not more than lease.durationSeconds less lease.renewDeadlineSeconds."""
+    read_timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 15.0
+    """Seconds to wait for an answer on a connection. Default 15: IAM answers within a few seconds, and a write that is
+    sent just before lease.renewDeadlineSeconds ends before another operator may take the Lease."""
+    max_read_age_seconds: Annotated[float, Field(gt=0, le=2)] = 0.25
+    """Seconds from the answer to a read of a trust policy until the write that is based on it must be sent; an older
+    read is repeated. After three reads that were too old it doubles, up to 2. Default 0.25: short, because IAM cannot
+    detect a change by another writer in between, and long enough for a pod whose CPU is throttled."""
 
 
 class Pace(Section):
@@ -170,6 +183,20 @@ class Settings(ProcessSettings):
     bind_annotated: BindAnnotated = BindAnnotated()
     pods: Pods = Pods()
     kubernetes: Kubernetes = Kubernetes()
+
+    @model_validator(mode="after")
+    def _writes_end_before_the_lease(self) -> Self:
+        """Refuse time-outs with which a write that was sent before the deadline outlasts the Lease."""
+        longest = self.aws.connect_timeout_seconds + self.aws.read_timeout_seconds
+        spare = self.lease.duration_seconds - self.lease.renew_deadline_seconds
+        if self.lease.enabled and longest > spare:
+            raise ValueError(
+                f"aws.connectTimeoutSeconds and aws.readTimeoutSeconds are together {longest:g} s, more than the "
+                f"{spare} s between lease.renewDeadlineSeconds and lease.durationSeconds, so a write may still be "
+                "under way when another operator takes the Lease; raise lease.durationSeconds to at least "
+                f"{math.ceil(self.lease.renew_deadline_seconds + longest)} or lower the time-outs"
+            )
+        return self
 
     def reconciler_pace(self) -> ReconcilerPace:
         """Return what the reconciler takes."""

@@ -202,12 +202,13 @@ def _sentence(
     if any(name.upper() == variable for name in os.environ):
         where = variable
     else:
-        where = ".".join(_camel(name) for name in names)
-        where = f"{file}: {where}" if file else where
+        # A rule between sections belongs to none of them; its sentence names the settings.
+        path = ".".join(_camel(name) for name in names)
+        where = ": ".join(part for part in (file, path) if part)
     problem = message.removeprefix("Value error, ")
     if kind != "value_error":
         problem = problem[:1].lower() + problem[1:]
-    return f"{where}: {problem}"
+    return f"{where}: {problem}" if where else problem
 
 
 def _prefix(kind: type[ProcessSettings]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,7 +25,7 @@ PATIENT = {
     "TRUSTBIND_OPERATOR_LEASE__DURATION_SECONDS": "300",
     "TRUSTBIND_OPERATOR_LEASE__RENEW_DEADLINE_SECONDS": "200",
 }
-"""A Lease that nobody waits for the end of."""
+"""A Lease that no test waits to expire: the next leader has to find it released."""
 
 LEASE = {
     "apiVersion": "coordination.k8s.io/v1",
@@ -49,6 +50,7 @@ def start(world: World, shared_operator: Operator) -> Iterator[Start]:
     yield start
     for operator in started:
         operator.kill()
+    world.merge(LEASE, {"spec": {"holderIdentity": None}})
 
 
 def standby(start: Start, **env: str) -> Operator:
@@ -112,7 +114,7 @@ def test_one_works_and_one_stands_by(world: World, start: Start) -> None:
     """The standby says so; it takes over when the leader is killed, and at once from one that is asked to end."""
     leader = start()
     assert is_working(leader)
-    second = standby(start)
+    second = standby(start, **PATIENT)
     assert second.get("/readyz") == (200, "standby\n")
     assert second.get("/healthz") == (200, "alive\n")
     assert "trustbind_operator_leading 1.0" in leader.get("/metrics")[1]
@@ -129,7 +131,7 @@ def test_one_works_and_one_stands_by(world: World, start: Start) -> None:
 
     leader.kill()
     eventually(lambda: is_working(second), "the standby works", seconds=SECONDS)
-    third = standby(start, **PATIENT)
+    third = standby(start)
     binding.delete()
     binding.gone()
     assert second.stop() == 0
@@ -138,22 +140,41 @@ def test_one_works_and_one_stands_by(world: World, start: Start) -> None:
 
 
 def test_a_lease_that_is_taken_away(world: World, start: Start) -> None:
-    """An operator that cannot renew its Lease ends, with a sentence; it must not work beside another one."""
+    """The leader exits with a sentence as soon as it reads that another process holds the Lease."""
     operator = start()
     now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     taken = {"holderIdentity": "somebody-else", "leaseDurationSeconds": 60, "renewTime": now, "acquireTime": now}
     world.merge(LEASE, {"spec": taken})
     assert operator.process is not None
     assert operator.process.wait(seconds=SECONDS) == 1
-    sentence = "trustbind operator: the Lease trustbind-operator could not be renewed within 2 s"
+    sentence = "trustbind operator: the Lease trustbind-operator was taken by somebody-else"
     assert operator.output[-1] == sentence, "and nothing was left open"
     assert world.api.get(LEASE)["spec"]["holderIdentity"] == "somebody-else"
     world.merge(LEASE, {"spec": {"holderIdentity": None}})
 
 
+def test_a_leader_that_was_paused(world: World, start: Start) -> None:
+    """It was stopped until another one led; it writes nothing when it continues, and exits."""
+    leader = start()
+    second = standby(start)
+    account, team = world.account(), world.team()
+    team.grant(account)
+    team.binding(account.role("before"), "before").ready()
+    assert leader.process is not None
+    leader.process.signal(signal.SIGSTOP)
+    eventually(lambda: is_working(second), "the standby works", seconds=SECONDS)
+    team.binding(account.role("after"), "after", profile="after").ready()
+    writes = account.calls("UpdateAssumeRolePolicy")
+    leader.process.signal(signal.SIGCONT)
+    assert leader.process.wait(seconds=SECONDS) == 1
+    assert leader.output[-1].startswith("trustbind operator: the Lease trustbind-operator was taken by ")
+    assert account.calls("UpdateAssumeRolePolicy") == writes
+    assert is_working(second)
+
+
 def test_a_stop_while_an_account_does_not_answer(world: World, start: Start) -> None:
     """What waits for AWS does not keep the process, nor the next leader."""
-    operator = start()
+    operator = start(**PATIENT)
     account, team = world.account(), world.team()
     team.grant(account)
     account.ready()
@@ -161,7 +182,7 @@ def test_a_stop_while_an_account_does_not_answer(world: World, start: Start) -> 
     world.aws.throttle(account.id, ["GetRole"])
     bindings = [team.binding(role, f"b{n}", profile=f"p{n}") for n, role in enumerate(roles)]
     bindings[0].refused("Throttled")
-    third = standby(start, **PATIENT)
+    third = standby(start)
     assert operator.stop() == 0
     eventually(lambda: is_working(third), "the next one works", seconds=SECONDS)
     world.aws.clear_faults()

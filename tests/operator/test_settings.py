@@ -64,6 +64,20 @@ def test_environment_beats_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ("lease: {durationSeconds: 1}", "lease.durationSeconds: input should be greater than or equal to 2"),
         ("lease: {durationSeconds: 10}", "lease: renewDeadlineSeconds must be less than durationSeconds"),
         ("lease: {retrySeconds: 9}", "lease: renewDeadlineSeconds must be more than 1.2 times retrySeconds"),
+        (
+            "lease: {durationSeconds: 29}",
+            (
+                "config.yaml: aws.connectTimeoutSeconds and aws.readTimeoutSeconds are together 20 s, more than the "
+                "19 s between lease.renewDeadlineSeconds and lease.durationSeconds, so a write may still be under way "
+                "when another operator takes the Lease; raise lease.durationSeconds to at least 30 or lower the "
+                "time-outs"
+            ),
+        ),
+        ("aws: {readTimeoutSeconds: 15.5}", "raise lease.durationSeconds to at least 31 or lower the time-outs"),
+        ("aws: {connectTimeoutSeconds: 0}", "aws.connectTimeoutSeconds: input should be greater than 0"),
+        ("aws: {readTimeoutSeconds: 0}", "aws.readTimeoutSeconds: input should be greater than 0"),
+        ("aws: {maxReadAgeSeconds: 0}", "aws.maxReadAgeSeconds: input should be greater than 0"),
+        ("aws: {maxReadAgeSeconds: 2.5}", "aws.maxReadAgeSeconds: input should be less than or equal to 2"),
         ("aws: {callsPerSecond: 0}", "aws.callsPerSecond: input should be greater than 0"),
         ("aws: {burst: 0}", "aws.burst: input should be greater than or equal to 1"),
         ("pace: {commitWindowSeconds: -1}", "pace.commitWindowSeconds: "),
@@ -97,6 +111,16 @@ def test_a_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: 
     with pytest.raises(SettingsError) as caught:
         load()
     assert str(caught.value).startswith(f"{ENV_PREFIX}{name}: {sentence}")
+
+
+def test_time_outs_and_the_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write must end before another operator may take the Lease; without the Lease there is no such rule."""
+    fitting = "lease: {durationSeconds: 5, renewDeadlineSeconds: 2, retrySeconds: 1}\naws: "
+    assert loaded(tmp_path, fitting + "{connectTimeoutSeconds: 1, readTimeoutSeconds: 2}").lease.duration_seconds == 5
+    assert loaded(tmp_path, "lease: {enabled: false, durationSeconds: 12}").aws.read_timeout_seconds == 15
+    monkeypatch.setenv("TRUSTBIND_OPERATOR_LEASE__DURATION_SECONDS", "15")
+    with pytest.raises(SettingsError, match=r"^aws\.connectTimeoutSeconds and aws\.read"):
+        load()
 
 
 def test_the_webhooks_variables_are_none_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:

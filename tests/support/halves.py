@@ -30,8 +30,8 @@ def operator_env(world: World) -> dict[str, str | None]:
     credentials = sts.assume_role(RoleArn=role, RoleSessionName="operator")["Credentials"]
     settings = {
         "LEASE__NAMESPACE": SYSTEM,
-        "LEASE__DURATION_SECONDS": "3",
-        "LEASE__RENEW_DEADLINE_SECONDS": "2",
+        "LEASE__DURATION_SECONDS": "8",
+        "LEASE__RENEW_DEADLINE_SECONDS": "4",
         "LEASE__RETRY_SECONDS": "1",
         "KUBERNETES__KUBECONFIG": str(world.api.kubeconfig(f"{SYSTEM}/trustbind-operator")),
         "SERVER__HOST": "127.0.0.1",
@@ -39,6 +39,8 @@ def operator_env(world: World) -> dict[str, str | None]:
         "LOG__LEVEL": "debug",
         "AWS__CALLS_PER_SECOND": "1000",
         "AWS__BURST": "1000",
+        "AWS__CONNECT_TIMEOUT_SECONDS": "1",
+        "AWS__READ_TIMEOUT_SECONDS": "3",
         "BIND_ANNOTATED__ENABLED": "true",
         "PODS__MISSED_INTERVAL_SECONDS": "1",
         "PACE__RESYNC_SECONDS": "3",

@@ -101,7 +101,8 @@ class Installation:
             "operator": {
                 "settings": {
                     "server": {"host": "127.0.0.1", "port": self.operator_port},
-                    "lease": {"durationSeconds": 3, "renewDeadlineSeconds": 2, "retrySeconds": 1},
+                    "lease": {"durationSeconds": 8, "renewDeadlineSeconds": 4, "retrySeconds": 1},
+                    "aws": {"connectTimeoutSeconds": 1, "readTimeoutSeconds": 3},
                     "pace": {"retrySeconds": 0.2, "maxRetrySeconds": 1},
                 }
             },

@@ -126,11 +126,6 @@ class ApiServer:
             raise _refused(response.status, body)
         return body
 
-    @property
-    def client(self) -> ApiClient:
-        """The Kubernetes client underneath, for its own helpers (leader election)."""
-        return self._client
-
     async def send(
         self,
         method: str,
