@@ -187,7 +187,8 @@ def _trust_steps(options: Options) -> dict[str, Step]:
     ]
 
     def desired(count: int) -> Desired:
-        return Desired(role, issuer, tuple(claim for each in bindings[:count] for claim in claims_on(role, each, {})))
+        claims = (claim for each in bindings[:count] for claim in claims_on(role, each, each.subjects({})))
+        return Desired(role, issuer, tuple(claims))
 
     everything, few = desired(_BINDINGS), desired(10)
     full = plan(EMPTY, everything, _NO_LIMIT).document

@@ -123,3 +123,36 @@ def test_keys_have_one_home() -> None:
     ]
 
     assert elsewhere == []
+
+
+def test_modules_beside_the_operators_packages() -> None:
+    """What starts, configures, measures and elects stands there; all else is in a package with a subject."""
+    folder = ROOT / "operator" / "trustbind_operator"
+
+    assert {path.stem for path in folder.glob("*.py")} == {"__init__", "app", "settings", "metrics", "leader_election"}
+
+
+def code_lines(node: ast.ClassDef, text: list[str]) -> int:
+    """Return how many lines of a class have code: neither blank nor part of a docstring."""
+    docs = {
+        line
+        for each in ast.walk(node)
+        if isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant) and isinstance(each.value.value, str)
+        for line in range(each.lineno, (each.end_lineno or each.lineno) + 1)
+    }
+    lines = range(node.lineno, (node.end_lineno or node.lineno) + 1)
+    return sum(1 for line in lines if line not in docs and text[line - 1].strip())
+
+
+def test_size_of_classes() -> None:
+    """No class has more than 220 lines of code: one that grows has a second subject."""
+    sizes = {}
+    for folder in sorted(set(PACKAGES.values())):
+        for path in (ROOT / folder).rglob("*.py"):
+            text = path.read_text(encoding="utf-8")
+            for node in ast.walk(ast.parse(text)):
+                if isinstance(node, ast.ClassDef):
+                    sizes[f"{path.relative_to(ROOT)}: {node.name}"] = code_lines(node, text.splitlines())
+
+    assert len(sizes) > 100
+    assert {name: size for name, size in sizes.items() if size > 220} == {}

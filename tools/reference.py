@@ -28,7 +28,6 @@ from trustbind.reasons import SkipReason, TrustReason
 from trustbind_cli.main import app
 from trustbind_operator import metrics as operator_metrics
 from trustbind_operator import settings as operator_settings
-from trustbind_operator.cluster.cache import Registry
 from trustbind_runtime.settings import ProcessSettings
 from trustbind_webhook import metrics as webhook_metrics
 from trustbind_webhook import settings as webhook_settings
@@ -247,7 +246,6 @@ def metrics_of(registry: CollectorRegistry) -> str:
 def metrics() -> str:
     """Return metrics.md."""
     operator, webhook = operator_metrics.Metrics(), webhook_metrics.Metrics()
-    operator.show(Registry(), lambda: 0)
     return (
         "# Metrics\n\nIn Prometheus' text format, beside the usual `process_*`. A label `reason` has the words of "
         "[conditions.md](conditions.md).\n\n"
@@ -435,8 +433,9 @@ def pages() -> dict[str, str]:
     }
 
 
-BY_HAND = frozenset({"permissions.md"})
-"""Pages that stand beside the made ones; tests/cluster/test_rbac.py holds this one to the truth."""
+BY_HAND = frozenset({"drift.md", "permissions.md"})
+"""Pages that stand beside the made ones; tests/cluster/test_rbac.py holds permissions.md to the truth, and
+tests/cluster/test_operator_drift.py the page on drift."""
 
 
 def main(arguments: Iterable[str]) -> int:

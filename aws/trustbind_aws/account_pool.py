@@ -1,266 +1,170 @@
-"""Ways into the accounts that AWSAccount objects describe, with what is known of each: provider, limit, last failure.
+"""The AWS accounts that AWSAccount objects describe: how each is entered, and what is known of it.
 
-Everything here blocks, and is called in threads: each account has a few of its own, so that one account that does not
-answer holds up nobody else.
+Everything here runs on the event loop. What is known of an AWS account is an immutable value (`AccountFacts`) that is
+replaced as a whole.
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol
 
-from trustbind.api.aws_account import AwsAccount, DriftPolicy
-from trustbind.errors import AwsError, NotFoundError
-from trustbind.identity.arns import ProviderArn, RoleArn
-from trustbind.identity.subjects import Issuer
-from trustbind_aws.call_budget import Budget
-from trustbind_aws.client import AccountAccess, AwsAccess, ManagerRole
-from trustbind_aws.resources.oidc_provider import apply_provider, lacking_for, plan_provider
+from trustbind.api.aws_account import AwsAccount
+from trustbind.errors import AccountMismatchError, AwsError
+from trustbind.reconcile.observation import AccountFacts
+from trustbind_aws.call_limiter import CallLimiter
+from trustbind_aws.client import AccountApi
+from trustbind_aws.sessions import ManagerRole
 
-__all__ = ["AccountFacts", "Accounts", "CallWatch", "MismatchError", "ProviderAbsentError"]
-
-T = TypeVar("T")
-
-THREADS_PER_ACCOUNT: Final = 8
-"""Roles of one account that are worked on at once; the budget of calls is the tighter bound."""
+__all__ = ["AccountPool", "Entered", "SessionSource"]
 
 REMEMBER_FAILURE_SECONDS: Final = 15.0
-"""For how long an account that could not be entered is not tried again by each of its roles."""
+"""For how long an AWS account that could not be entered is not tried again by each of its roles."""
+
+_EXPIRED: Final = frozenset(
+    {"ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException"}
+)
+"""AWS's codes for credentials that have to be renewed (IAM API reference, "Common Errors")."""
 
 
-class MismatchError(AwsError):
-    """The credentials lead into another account than the AWSAccount says."""
+class SessionSource(Protocol):
+    """Gives access to AWS accounts; `trustbind_aws.sessions.AwsSessions` does it through boto3."""
+
+    async def direct(self, limiter: CallLimiter) -> AccountApi:
+        """Return access as the caller's own identity."""
+
+    async def assume(self, manager: ManagerRole, limiter: CallLimiter) -> AccountApi:
+        """Return access as a manager role."""
+
+    def forget(self, manager: ManagerRole) -> None:
+        """Drop a cached session."""
 
 
-class ProviderAbsentError(NotFoundError):
-    """The account has no OIDC provider for an issuer, and it is not ours to make."""
-
-
-@dataclass(frozen=True, slots=True)
-class AccountFacts:
-    """What was found in an account.
+@dataclass(slots=True)
+class Entered:
+    """An AWS account that was entered, with what is known of it.
 
     Attributes:
-        caller_arn: whom AWS takes the operator for there.
-        provider_arn: the cluster's OIDC provider.
-        limit: characters of a trust policy.
+        api: its calls.
+        caller_arn: the identity that AWS takes us for there.
+        facts: see `AccountFacts`; replaced as a whole.
+        provider_lock: one look at an OIDC provider and its change at a time: the second finds what the first made.
     """
 
+    api: AccountApi
     caller_arn: str
-    provider_arn: str
-    limit: int
+    facts: AccountFacts = field(default_factory=AccountFacts)
+    provider_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def read_limit(self) -> int:
+        """Read how many characters a trust policy may have, and keep it.
+
+        Raises:
+            AwsError: it cannot be read.
+        """
+        limit = await self.api.trust_policy_limit()
+        self.facts = replace(self.facts, limit=limit)
+        return limit
 
 
 @dataclass(slots=True)
 class _Known:
-    """What is remembered of one account, for one spec of its AWSAccount."""
-
     spec: AwsAccount
-    caller: tuple[AccountAccess, str] | None = None
-    audiences: set[str] = field(default_factory=set)
-    provider: threading.Lock = field(default_factory=threading.Lock)
-    """One look at the OIDC provider at a time: the second finds what the first has made."""
-    others: dict[ProviderArn, frozenset[str]] = field(default_factory=dict)
-    """Client ids that other issuers' providers were seen to list."""
+    entered: Entered | None = None
     failure: tuple[float, AwsError] | None = None
+    entering: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
-class Accounts:
+class AccountPool:
     """See the module.
 
     Args:
-        aws: the way in.
-        issuer: the cluster's.
+        sessions: see `SessionSource`.
         clock: monotonic seconds.
+        make_limiter: returns the limiter of an AWS account.
     """
 
-    def __init__(self, aws: AwsAccess, issuer: Issuer, clock: Callable[[], float]) -> None:
-        self._aws = aws
-        self._issuer = issuer
+    def __init__(
+        self,
+        sessions: SessionSource,
+        clock: Callable[[], float],
+        make_limiter: Callable[[str], CallLimiter] = lambda account_id: CallLimiter(name=f"aws-{account_id}"),
+    ) -> None:
+        self._sessions = sessions
         self._clock = clock
-        self._lock = threading.Lock()
+        self._make_limiter = make_limiter
+        self._limiters: dict[str, CallLimiter] = {}
         self._known: dict[str, _Known] = {}
-        self._pools: dict[str, ThreadPoolExecutor] = {}
 
-    async def within(self, account_id: str, work: Callable[[], T]) -> T:
-        """Run ``work`` in one of the account's threads and return what it returns."""
-        pool = self._pools.get(account_id)
-        if pool is None:
-            pool = ThreadPoolExecutor(THREADS_PER_ACCOUNT, thread_name_prefix=f"account-{account_id}")
-            self._pools[account_id] = pool
-        return await asyncio.get_running_loop().run_in_executor(pool, work)
-
-    def enter(self, account: AwsAccount) -> AccountAccess:
-        """Return access to the account, having made sure that it is that account.
+    async def enter(self, account: AwsAccount) -> Entered:
+        """Return access to the AWS account, having made sure that it is that one.
 
         Raises:
             AwsError: it cannot be entered; for some seconds after a failure the same one, without asking AWS.
         """
         known = self._of(account)
-        if known.failure is not None and self._clock() - known.failure[0] < REMEMBER_FAILURE_SECONDS:
-            raise known.failure[1]
-        try:
-            access = self._access(account)
-            if known.caller is None or known.caller[0] is not access:
-                known.caller = (access, self._checked_caller(account, access))
-        except AwsError as error:
-            known.failure = (self._clock(), error)
-            raise
-        known.failure = None
-        return access
+        async with known.entering:
+            if known.failure is not None and self._clock() - known.failure[0] < REMEMBER_FAILURE_SECONDS:
+                raise known.failure[1].with_traceback(None)  # each raise of one exception would add to its traceback
+            try:
+                api = await self._session(account)
+                if known.entered is None or known.entered.api is not api:
+                    caller_arn = await self._checked_caller(account, api)
+                    facts = known.entered.facts if known.entered is not None else AccountFacts()
+                    known.entered = Entered(api, caller_arn, facts)
+            except AwsError as error:
+                known.failure = (self._clock(), error)
+                self.refused(account, error)
+                raise
+            known.failure = None
+            return known.entered
 
-    def see_to_provider(
-        self, account: AwsAccount, access: AccountAccess, role: RoleArn, audiences: Iterable[str]
-    ) -> bool:
-        """See that the account's OIDC provider lists the audiences; asked of AWS only for those not seen there yet.
-
-        Returns:
-            Whether AWS was asked.
-
-        Raises:
-            NotFoundError: something is lacking and is not ours to manage.
-            AwsError: a call failed.
-        """
-        known = self._of(account)
-        manage = account.manage_provider and account.drift_policy is DriftPolicy.REPAIR
-        with known.provider:
-            missing = set(audiences) - known.audiences
-            if not missing:
-                return False
-            arn = self._issuer.provider_for(role)
-            present = access.provider_audiences(arn)
-            planned = plan_provider(arn, present, missing)
-            known.audiences |= missing & (present or frozenset())
-            apply_provider(access, planned, self._issuer, manage=manage)
-            known.audiences |= missing
-        return True
-
-    def lacks_for(
-        self, account: AwsAccount, access: AccountAccess, provider: ProviderArn, audience: str
-    ) -> AwsError | None:
-        """Return what another issuer's provider lacks for ``audience``, or why that cannot be told; None for nothing.
-
-        AWS is asked only for what was not seen there yet.
-        """
-        known = self._of(account)
-        if audience in known.others.get(provider, ()):
-            return None
-        try:
-            present = access.provider_audiences(provider)
-        except AwsError as error:
-            return error
-        if present is not None:
-            known.others[provider] = present
-        problem = lacking_for(provider, present, audience)
-        if not problem:
-            return None
-        kind = ProviderAbsentError if present is None else NotFoundError
-        return kind(problem, operation="iam:GetOpenIDConnectProvider")
-
-    def is_seen(self, account: AwsAccount, provider: ProviderArn, audience: str) -> bool:
-        """Return whether another issuer's provider was seen to list the audience; then `lacks_for` asks nobody."""
-        return audience in self._of(account).others.get(provider, ())
-
-    def audiences_seen(self, account: AwsAccount) -> frozenset[str]:
-        """Return the audiences that the account's OIDC provider was seen to list, or made to."""
-        return frozenset(self._of(account).audiences)
-
-    def inspect(self, account: AwsAccount, audiences: frozenset[str]) -> AccountFacts:
-        """Look at the account anew and return what is found; brings its provider in order.
-
-        Raises:
-            AwsError: it cannot be entered, or the provider cannot be brought in order.
-        """
-        known = self._of(account)
-        known.failure = None
-        known.caller = None
-        known.audiences = set()
-        known.others = {}
-        access = self.enter(account)
-        entered = self._of(account).caller
-        caller_arn = entered[1] if entered is not None else access.caller()[1]
-        partition = caller_arn.split(":")[1]
-        somebody = RoleArn(partition, account.account_id, "/", "any")
-        if audiences:
-            self.see_to_provider(account, access, somebody, audiences)
-        return AccountFacts(
-            caller_arn=caller_arn,
-            provider_arn=str(self._issuer.provider_for(somebody)),
-            limit=account.trust_policy_limit or access.trust_policy_limit(anew=True),
-        )
+    def forget(self, account: AwsAccount) -> None:
+        """Forget all that is known of the AWS account, a remembered failure included."""
+        self._known.pop(account.account_id, None)
 
     def refused(self, account: AwsAccount, error: AwsError) -> None:
-        """Take note that credentials were refused: the next entry assumes the manager role anew."""
-        if error.code in {
-            "ExpiredToken",
-            "ExpiredTokenException",
-            "InvalidClientTokenId",
-            "UnrecognizedClientException",
-        }:
-            if account.manager_role is not None:
-                self._aws.forget(ManagerRole(account.manager_role, account.external_id))
-            self._of(account).caller = None
+        """Let the next entry assume the manager role again, where credentials were refused."""
+        if error.code not in _EXPIRED:
+            return
+        if account.manager_role is not None:
+            self._sessions.forget(ManagerRole(account.manager_role, account.external_id))
+        known = self._known.get(account.account_id)
+        if known is not None and known.spec == account:
+            known.entered = None
 
-    def close(self) -> None:
-        """Let the threads end; calls under way are not waited for."""
-        for pool in self._pools.values():
-            pool.shutdown(wait=False, cancel_futures=True)
+    async def close(self) -> None:
+        """End the threads, and wait for the calls that are under way, at most their time-outs."""
+        await asyncio.gather(*(limiter.close() for limiter in self._limiters.values()))
+
+    def abandon(self) -> None:
+        """End the threads without waiting; for a process that ends."""
+        for limiter in self._limiters.values():
+            limiter.abandon()
 
     def _of(self, account: AwsAccount) -> _Known:
-        with self._lock:
-            known = self._known.get(account.account_id)
-            if known is None or known.spec != account:
-                known = _Known(account)
-                self._known[account.account_id] = known
-            return known
+        known = self._known.get(account.account_id)
+        if known is None or known.spec != account:
+            known = _Known(account)
+            self._known[account.account_id] = known
+        return known
 
-    def _access(self, account: AwsAccount) -> AccountAccess:
+    async def _session(self, account: AwsAccount) -> AccountApi:
+        limiter = self._limiters.get(account.account_id)
+        if limiter is None:
+            limiter = self._limiters[account.account_id] = self._make_limiter(account.account_id)
         if account.manager_role is None:
-            return self._aws.direct()
-        return self._aws.assume(ManagerRole(account.manager_role, account.external_id))
+            return await self._sessions.direct(limiter)
+        return await self._sessions.assume(ManagerRole(account.manager_role, account.external_id), limiter)
 
-    def _checked_caller(self, account: AwsAccount, access: AccountAccess) -> str:
-        account_id, arn = access.caller()
+    async def _checked_caller(self, account: AwsAccount, api: AccountApi) -> str:
+        account_id, arn = await api.caller()
         if account_id != account.account_id:
-            raise MismatchError(
+            raise AccountMismatchError(
                 f"the operator's credentials lead into account {account_id}, not {account.account_id}; set "
                 "spec.managerRoleArn",
                 operation="sts:GetCallerIdentity",
             )
         return arn
-
-
-class CallWatch:
-    """Stands beside an account's calls: within its budget, and counted.
-
-    Args:
-        budget: of the account.
-        count: takes operation and outcome; an empty outcome is a success.
-        over: says whether this process works no more. A thread cannot be ended, and one that wakes late must not
-            write what another operator may have revoked since.
-    """
-
-    def __init__(
-        self, budget: Budget, count: Callable[[str, str], None], over: Callable[[], bool] = lambda: False
-    ) -> None:
-        self._budget = budget
-        self._count = count
-        self._over = over
-
-    def before(self, operation: str) -> None:
-        """Wait for the budget.
-
-        Raises:
-            AwsError: the process works no more.
-        """
-        self._budget.take()
-        if self._over():
-            raise AwsError("the operator is ending", operation=operation)
-
-    def after(self, operation: str, code: str) -> None:
-        """Count the call."""
-        self._count(operation, code)

@@ -1,4 +1,4 @@
-"""The associations of EKS Pod Identity in one cluster, through boto3.
+"""The EKS Pod Identity associations of one cluster, through boto3.
 
 A list shows neither role nor tags (EKS API reference, ListPodIdentityAssociations), so what matters is described one by
 one.
@@ -13,9 +13,11 @@ from typing import Any, Final, Protocol
 from trustbind.api.aws_account import EksCluster
 from trustbind.errors import NotFoundError
 from trustbind.policy.pod_identity_association import Association, Listed
-from trustbind_aws.client import AccountAccess
+from trustbind_aws.calls import retrying
+from trustbind_aws.client import AccountApi
+from trustbind_aws.permits import WriteGuard, WritePermit
 
-__all__ = ["AssociationStore", "EksAccess"]
+__all__ = ["AssociationStore", "EksAssociations"]
 
 _PAGE: Final = 100  # EKS API reference, ListPodIdentityAssociations, maxResults
 
@@ -23,43 +25,45 @@ _PAGE: Final = 100  # EKS API reference, ListPodIdentityAssociations, maxResults
 class AssociationStore(Protocol):
     """What reconciliation needs of one cluster. Every method raises AwsError when a call fails."""
 
-    def listed(self, namespace: str = "") -> list[Listed]:
+    async def listed(self, namespace: str = "") -> list[Listed]:
         """Return the associations of a namespace, or of the whole cluster."""
 
-    def described(self, listed: Listed) -> Association | None:
-        """Return an association whole; None when it is gone meanwhile."""
+    async def described(self, listed: Listed) -> Association | None:
+        """Return an association whole; None when it was deleted meanwhile."""
 
-    def create(self, namespace: str, service_account: str, role: str, tags: Mapping[str, str]) -> None:
+    async def create(
+        self, namespace: str, service_account: str, role: str, tags: Mapping[str, str], guard: WriteGuard
+    ) -> None:
         """Associate a service account with a role."""
 
-    def move(self, association: Association, role: str) -> None:
+    async def move(self, association: Association, role: str, guard: WriteGuard) -> None:
         """Let an association name another role."""
 
-    def tag(self, association: Association, tags: Mapping[str, str]) -> None:
+    async def tag(self, association: Association, tags: Mapping[str, str], guard: WriteGuard) -> None:
         """Give an association tags, beside those that it has."""
 
-    def untag(self, association: Association, keys: Iterable[str]) -> None:
+    async def untag(self, association: Association, keys: Iterable[str], guard: WriteGuard) -> None:
         """Take tags from an association."""
 
-    def delete(self, association: Association) -> None:
-        """Delete an association; one that is gone is as good as deleted."""
+    async def delete(self, association: Association, guard: WriteGuard) -> None:
+        """Delete an association; deleting one that is gone succeeds."""
 
 
-class EksAccess:
+class EksAssociations:
     """`AssociationStore` on EKS.
 
     Args:
-        access: to the cluster's account.
+        api: the cluster's AWS account.
         cluster: which.
     """
 
-    def __init__(self, access: AccountAccess, cluster: EksCluster) -> None:
-        self._access = access
+    def __init__(self, api: AccountApi, cluster: EksCluster) -> None:
+        self._api = api
         self._name = cluster.name
+        self._region = cluster.region
         self._about = f"{cluster.name} ({cluster.region})"
-        self._eks: Any = access.client("eks", cluster.region)
 
-    def listed(self, namespace: str = "") -> list[Listed]:
+    async def listed(self, namespace: str = "") -> list[Listed]:
         """Return the associations of a namespace, or of the whole cluster.
 
         Raises:
@@ -69,10 +73,10 @@ class EksAccess:
         found: list[Listed] = []
         further: dict[str, str] = {"namespace": namespace} if namespace else {}
         while True:
-            page = self._call(
+            page = await self._read(
                 "ListPodIdentityAssociations",
                 f" of cluster {self._about}",
-                self._eks.list_pod_identity_associations,
+                "list_pod_identity_associations",
                 maxResults=_PAGE,
                 **further,
             )
@@ -84,86 +88,108 @@ class EksAccess:
                 return found
             further["nextToken"] = page["nextToken"]
 
-    def described(self, listed: Listed) -> Association | None:
-        """Return an association whole; None when it is gone meanwhile.
+    async def described(self, listed: Listed) -> Association | None:
+        """Return an association whole; None when it was deleted meanwhile.
 
         Raises:
             AwsError: see `trustbind_aws.client.translated`.
         """
         try:
-            raw = self._call(
+            answer = await self._read(
                 "DescribePodIdentityAssociation",
                 f" on {listed.arn}",
-                self._eks.describe_pod_identity_association,
+                "describe_pod_identity_association",
                 associationId=listed.id,
-            )["association"]
+            )
         except NotFoundError:
             return None
+        raw = answer["association"]
         return Association(listed, raw.get("roleArn", ""), raw.get("tags") or {}, raw.get("targetRoleArn") or "")
 
-    def create(self, namespace: str, service_account: str, role: str, tags: Mapping[str, str]) -> None:
+    async def create(
+        self, namespace: str, service_account: str, role: str, tags: Mapping[str, str], guard: WriteGuard
+    ) -> None:
         """Associate a service account with a role.
 
         Raises:
+            NotLeadingError: nothing may be written.
             AwsError: with code ``ResourceInUseException`` when it has an association already.
         """
-        self._call(
+        await self._write(
             "CreatePodIdentityAssociation",
             f" for {namespace}/{service_account} in cluster {self._about}",
-            self._eks.create_pod_identity_association,
+            "create_pod_identity_association",
+            guard,
+            clusterName=self._name,
             namespace=namespace,
             serviceAccount=service_account,
             roleArn=role,
             tags=dict(tags),
         )
 
-    def move(self, association: Association, role: str) -> None:
+    async def move(self, association: Association, role: str, guard: WriteGuard) -> None:
         """Let an association name another role.
 
         Raises:
+            NotLeadingError: nothing may be written.
             AwsError: see `trustbind_aws.client.translated`.
         """
-        self._call(
+        await self._write(
             "UpdatePodIdentityAssociation",
             f" on {association.listed.arn}",
-            self._eks.update_pod_identity_association,
+            "update_pod_identity_association",
+            guard,
+            clusterName=self._name,
             associationId=association.listed.id,
             roleArn=role,
         )
 
-    def tag(self, association: Association, tags: Mapping[str, str]) -> None:
+    async def tag(self, association: Association, tags: Mapping[str, str], guard: WriteGuard) -> None:
         """Give an association tags, beside those that it has.
 
         Raises:
+            NotLeadingError: nothing may be written.
             AwsError: see `trustbind_aws.client.translated`.
         """
         arn = association.listed.arn
-        self._access.call("eks:TagResource", f" on {arn}", self._eks.tag_resource, resourceArn=arn, tags=dict(tags))
+        await self._write("TagResource", f" on {arn}", "tag_resource", guard, resourceArn=arn, tags=dict(tags))
 
-    def untag(self, association: Association, keys: Iterable[str]) -> None:
+    async def untag(self, association: Association, keys: Iterable[str], guard: WriteGuard) -> None:
         """Take tags from an association.
 
         Raises:
+            NotLeadingError: nothing may be written.
             AwsError: see `trustbind_aws.client.translated`.
         """
         arn = association.listed.arn
-        self._access.call(
-            "eks:UntagResource", f" on {arn}", self._eks.untag_resource, resourceArn=arn, tagKeys=sorted(keys)
-        )
+        await self._write("UntagResource", f" on {arn}", "untag_resource", guard, resourceArn=arn, tagKeys=sorted(keys))
 
-    def delete(self, association: Association) -> None:
-        """Delete an association; one that is gone is as good as deleted.
+    async def delete(self, association: Association, guard: WriteGuard) -> None:
+        """Delete an association; deleting one that is gone succeeds.
 
         Raises:
+            NotLeadingError: nothing may be written.
             AwsError: see `trustbind_aws.client.translated`.
         """
         with contextlib.suppress(NotFoundError):
-            self._call(
+            await self._write(
                 "DeletePodIdentityAssociation",
                 f" on {association.listed.arn}",
-                self._eks.delete_pod_identity_association,
+                "delete_pod_identity_association",
+                guard,
+                clusterName=self._name,
                 associationId=association.listed.id,
             )
 
-    def _call(self, action: str, about: str, method: Any, **arguments: Any) -> Any:
-        return self._access.call(f"eks:{action}", about, method, clusterName=self._name, **arguments)
+    async def _read(self, action: str, about: str, method: str, **arguments: Any) -> Any:
+        eks = await self._api.client("eks", self._region)
+        call = getattr(eks, method)
+        return await retrying(
+            lambda: self._api.call(f"eks:{action}", about, call, clusterName=self._name, **arguments),
+            self._api.reads,
+        )
+
+    async def _write(self, action: str, about: str, method: str, guard: WriteGuard, **arguments: Any) -> None:
+        eks = await self._api.client("eks", self._region)
+        permit = WritePermit(guard.deadline())
+        await self._api.call(f"eks:{action}", about, getattr(eks, method), permit=permit, **arguments)

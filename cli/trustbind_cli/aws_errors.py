@@ -1,7 +1,7 @@
-"""What a failed call of AWS means to somebody at a command line: what they can do about it.
+"""What a failed call of AWS means to a user of the command line, and what to do.
 
-The operator has sentences of its own (`trustbind_operator.controllers.binding.failure_reasons`): it retries
-automatically, and its credentials are those of a pod.
+The operator's sentences are in `trustbind.reconcile.failure_reasons`: it retries automatically, and its credentials are
+those of a pod.
 """
 
 from __future__ import annotations
@@ -10,8 +10,16 @@ from typing import Final
 
 import botocore.exceptions as boto
 
-from trustbind.errors import AccessDeniedError, AwsError, ThrottledError, TrustbindError, UnreachableError
-from trustbind_aws.client import AwsAccess
+from trustbind.errors import (
+    AccessDeniedError,
+    AccountMismatchError,
+    AwsError,
+    ThrottledError,
+    TrustbindError,
+    UnreachableError,
+)
+from trustbind_aws.call_limiter import CallLimiter
+from trustbind_aws.sessions import AwsSessions
 
 __all__ = ["is_of_the_caller", "own_account", "sentence"]
 
@@ -25,17 +33,18 @@ _REFUSED_IDENTITY: Final = frozenset(
 fresh, so these are the caller's own credentials."""
 
 
-def own_account(aws: AwsAccess) -> str:
-    """Return the id of the caller's own account.
+async def own_account(sessions: AwsSessions) -> str:
+    """Return the id of the caller's own AWS account.
 
-    What keeps a client from being made at all shows here, before anything else is asked: half a pair of keys, a file
-    that is not there, an endpoint that is none.
+    What keeps a client from being made shows here, before anything else is asked: half a pair of keys, a file that
+    does not exist, an invalid endpoint.
 
     Raises:
         AwsError: see `is_of_the_caller`.
     """
+    limiter = CallLimiter(name="aws-caller")
     try:
-        return aws.direct().caller()[0]
+        return (await (await sessions.direct(limiter)).caller())[0]
     except TrustbindError:
         raise
     except (boto.BotoCoreError, OSError, ValueError) as error:
@@ -43,10 +52,7 @@ def own_account(aws: AwsAccess) -> str:
 
 
 def is_of_the_caller(error: AwsError) -> bool:
-    """Return whether it is the caller's own credentials or configuration that is no good, whatever role is meant.
-
-    So is a network without STS.
-    """
+    """Return whether the caller's own credentials, configuration or network do not work, whatever role is meant."""
     if error.code in _REFUSED_IDENTITY:
         return True
     return isinstance(error, UnreachableError) and error.operation in {_WHO, _SETTING_UP}
@@ -70,6 +76,8 @@ def sentence(error: AwsError) -> str:
             return f"the AWS configuration cannot be used: {cause}"
     if error.code in _REFUSED_IDENTITY:
         return f"AWS does not take your credentials: {error}; sign in again"
+    if isinstance(error, AccountMismatchError):
+        return "your credentials are for another AWS account; set spec.managerRoleArn of the AWSAccount"
     if isinstance(error, AccessDeniedError) and error.operation.startswith("sts:AssumeRole"):
         return (
             f"{error}; check the manager role's trust policy, spec.externalId of the AWSAccount, and your own "

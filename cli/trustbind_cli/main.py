@@ -16,18 +16,17 @@ from trustbind import __version__
 from trustbind.api.annotations import DEFAULT_EXPIRATION_SECONDS, DEFAULT_PREFIX
 from trustbind.errors import AwsError, InvalidValueError, ManifestError, TrustbindError
 from trustbind.identity.arns import account_of
-from trustbind.policy.plan import DEFAULT_LIMIT, Refusal
+from trustbind.policy.plan import DEFAULT_LIMIT
 from trustbind_cli import options
 from trustbind_cli import output as printing
 from trustbind_cli.files import manifests
-from trustbind_cli.output import note
+from trustbind_cli.output import INTERRUPTED, note
 from trustbind_webhook.injection.decision import DEFAULT_MOUNT_PATH, InjectionSettings, Skip
 
 __all__ = ["app", "main"]
 
 WRONG: Final = 2
 REFUSED: Final = 3
-INTERRUPTED: Final = 130
 
 app = typer.Typer(
     name="trustbind",
@@ -159,7 +158,7 @@ def preview_pod(
 
     Example: trustbind preview pod -f account.yaml -f pod.yaml --region eu-central-1
     """
-    from trustbind_cli.commands import preview as previews  # noqa: PLC0415 - each command loads only what it needs
+    from trustbind_cli.commands.preview import pod as previews  # noqa: PLC0415 - each command loads only what it needs
     from trustbind_webhook.lookup.eks_webhook_sources import Compatibility  # noqa: PLC0415 - the same
 
     objects = options.objects(filename)
@@ -221,28 +220,25 @@ def preview_trust(
     Example: trustbind preview trust -f bindings.yaml --role-arn arn:aws:iam::444455556666:role/app
     --issuer https://oidc.eks.eu-central-1.amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF --diff
     """
-    from trustbind_cli.commands import preview  # noqa: PLC0415 - each command loads only what it needs
-    from trustbind_cli.files import decision  # noqa: PLC0415 - each command loads only what it needs
+    from trustbind_cli.commands.preview.trust import preview_trust as run  # noqa: PLC0415 - as above
 
     role = options.role(role_arn)
     where = options.issuer(issuer)
     objects = options.objects(filename)
     document = manifests.read_policy(current, role) if current is not None else None
-    planned = preview.preview_trust(objects, role, where, document, limit)
-    about = [b for b in objects.bindings if role in decision.roles_of(b)]
-    not_ours = [s for s in (*map(decision.by_agent, about), decision.unnamed(objects, role)) if s]
-    for warning in decision.dangers(about):
+    preview = run(objects, role, where, document, limit)
+    for warning in preview.warnings:
         note(f"warning: {warning}")
     if diff:
-        printing.show_plan(planned, refused=bool(not_ours))
+        printing.show_plan(preview.plan, refused=bool(preview.problems))
     else:
-        document_out = planned.document.to_json_object()
-        print(printing.to_json(document_out) if output is TrustOutput.JSON else printing.to_yaml(document_out).rstrip())
-    if planned.refusals and not diff:
-        _tell_refusals(planned.refusals)
-    for sentence in not_ours:
+        shown = preview.plan.document.to_json_object()
+        print(printing.to_json(shown) if output is TrustOutput.JSON else printing.to_yaml(shown).rstrip())
+        for refusal in preview.plan.refusals:
+            note(f"trustbind: refused ({refusal.reason}): {refusal.message}")
+    for sentence in preview.problems:
         note(f"trustbind: {sentence}")
-    if planned.refusals or not_ours:
+    if preview.is_refused:
         raise typer.Exit(REFUSED)
 
 
@@ -302,55 +298,45 @@ def apply(
     role_arn: Annotated[
         list[str] | None,
         typer.Option(
-            "--role-arn", metavar="ARN", help="Also bring this role in line, though no binding may name it. Repeatable."
+            "--role-arn", metavar="ARN", help="Also write this role, though no binding may name it. Repeatable."
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     output: Annotated[TextOutput, typer.Option("-o", "--output", help="Text, or data.")] = TextOutput.TEXT,
 ) -> None:
-    """Bring the trust policies of roles in line with the RoleBindings in the files: plan, show, ask, write, read back.
+    """Write the trust policies that the RoleBindings in the files ask for: plan, show, ask, write, read back.
 
-    The files are the whole truth about the roles that they name: statements of this issuer's that no binding in the
-    files wants are removed, all others are kept. AWSAccounts in the files say how to reach other accounts. With
-    RoleGrants in the files, only what they cover is written.
+    The files are the whole truth about the roles that they name: statements of this issuer that no binding in the
+    files asks for are removed, all others are kept. AWSAccounts in the files say how to reach other accounts. With
+    RoleGrants in the files, only what they cover is written. The operator decides in the same way.
 
     A binding with a selector needs the ServiceAccounts among the files, and a RoleGrant with a selector the Namespace.
-    Without them, the roles of that binding are not written at all, and the exit code is 3.
+    Without them, the roles of that binding are not written, and the exit code is 3.
 
-    A chain is opened from its far end: a source role lets nobody in before the target role lets the source role in.
+    A chain is granted at its target role first: its source role trusts no service account before the target role
+    trusts the source role. It is revoked in the opposite order. What stands of a binding that cannot be written now
+    is kept.
 
     Example: trustbind apply -f bindings.yaml -f accounts.yaml --issuer https://oidc.example.com --dry-run
     """
-    from trustbind_aws.client import AwsAccess  # noqa: PLC0415
-    from trustbind_cli.commands.apply import plan as applying  # noqa: PLC0415 - boto3 takes long to load
-    from trustbind_cli.commands.apply import report  # noqa: PLC0415
+    from trustbind_cli.commands.apply.run import run  # noqa: PLC0415 - boto3 takes long to load
 
     where = options.issuer(issuer)
     also = [options.role(text) for text in role_arn or ()]
     objects = options.objects(filename)
     if not objects.bindings and not also:
         raise ManifestError(filename[0], 0, "there is no RoleBinding in the files, and no --role-arn is given")
-    prepared = applying.steps(objects, where, AwsAccess("trustbind-apply"), also)
-    if output is TextOutput.TEXT:
-        for step in prepared:
-            report.show(step)
-    todo = applying.to_do(prepared)
-    if not dry_run and todo and not yes:
+
+    def confirm(count: int) -> None:
+        if yes:
+            return
         if output is TextOutput.JSON:
             raise InvalidValueError("-o json cannot ask; add --yes or --dry-run")
-        typer.confirm(f"Write {len(todo)} trust polic{'y' if len(todo) == 1 else 'ies'}?", abort=True, err=True)
-    results = {r.role: r for r in prepared if isinstance(r, applying.Result)}
-    if not dry_run:
-        results |= applying.carry_out(prepared)
-    if output is TextOutput.JSON:
-        print(printing.to_json([report.as_json(s, results) for s in prepared]))
-    elif not dry_run:
-        report.tell_done(results.values())
-    if report.tell_problems(results.values()):
-        raise typer.Exit(1)
-    if any(report.refusals_of(step) for step in prepared) or any(r.waiting for r in results.values()):
-        raise typer.Exit(REFUSED)
+        typer.confirm(f"Write {count} trust polic{'y' if count == 1 else 'ies'}?", abort=True, err=True)
+
+    as_data = output is TextOutput.JSON
+    raise typer.Exit(run(objects, where, also, confirm=confirm, dry_run=dry_run, as_data=as_data))
 
 
 @app.command()
@@ -395,8 +381,3 @@ def demo(
             f"the demo needs the extra 'localaws' ({error}); install trustbind[localaws], or run 'make demo'"
         ) from None
     raise typer.Exit(show.run(keep=keep))
-
-
-def _tell_refusals(refusals: tuple[Refusal, ...]) -> None:
-    for refusal in refusals:
-        note(f"trustbind: refused ({refusal.reason}): {refusal.message}")

@@ -6,8 +6,9 @@ import difflib
 import json
 import os
 import sys
+import threading
 from collections.abc import Iterable, Iterator
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import yaml
 from rich.console import Console
@@ -17,16 +18,22 @@ from trustbind.identity.arns import RoleArn
 from trustbind.policy.plan import Change, ChangeKind, Plan, Refusal
 
 __all__ = [
+    "INTERRUPTED",
     "difference",
+    "leave_calls",
     "leave_unread",
     "note",
     "out",
     "print_difference",
     "show_plan",
+    "show_refusals",
     "show_refused",
     "to_json",
     "to_yaml",
 ]
+
+INTERRUPTED: Final = 130
+"""The exit code after Ctrl-C: 128 and the number of the signal, as a shell has it."""
 
 # No emoji: ":fire:" in an ARN or a subject is no picture.
 out = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
@@ -42,6 +49,14 @@ def leave_unread() -> NoReturn:
     """Stop without a word when nobody reads on (``| head``): the interpreter would complain about it at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(0)
+
+
+def leave_calls() -> None:
+    """Stop at once where a call of AWS is under way: at exit Python would wait for its thread, up to its time-out."""
+    if threading.active_count() > 1:
+        note("trustbind: stopped; a call that was under way may still take effect")
+        sys.stdout.flush()
+        os._exit(INTERRUPTED)
 
 
 def to_json(value: Any) -> str:
@@ -87,9 +102,7 @@ def show_plan(planned: Plan, console: Console = out, *, refused: bool = False) -
     console.print(Text(str(planned.role), style="bold"))
     if planned.is_empty:
         console.print(
-            "  nothing is written"
-            if planned.refusals or refused
-            else "  nothing to do: the trust policy is as it should be"
+            "  nothing is written" if planned.refusals or refused else "  nothing to do: the trust policy is up to date"
         )
     for change in planned.changes:
         console.print(Text(f"  {_sentence(change)}", style=_STYLES[change.kind]))
@@ -99,7 +112,12 @@ def show_plan(planned: Plan, console: Console = out, *, refused: bool = False) -
         console.print(f"  size: {planned.size} of {planned.limit} characters")
     if planned.changes and planned.is_near_limit:
         console.print(Text("  near the limit: use another role, or raise the quota", style="yellow"))
-    for refusal in planned.refusals:
+    show_refusals(planned.refusals, console)
+
+
+def show_refusals(refusals: Iterable[Refusal], console: Console = out) -> None:
+    """Print what is refused about a role that was printed just before."""
+    for refusal in refusals:
         console.print(Text(f"  refused ({refusal.reason}): {refusal.message}", style="red"))
 
 
@@ -107,8 +125,7 @@ def show_refused(role: RoleArn, refusals: Iterable[Refusal]) -> None:
     """Print what is refused about a role that was not looked at."""
     out.print(Text(str(role), style="bold"))
     out.print("  nothing is written")
-    for refusal in refusals:
-        out.print(Text(f"  refused ({refusal.reason}): {refusal.message}", style="red"))
+    show_refusals(refusals)
 
 
 _STYLES = {ChangeKind.ADDED: "green", ChangeKind.CHANGED: "yellow", ChangeKind.REMOVED: "red"}

@@ -5,6 +5,7 @@
     ├── ManifestError              a document of a file cannot be used; names file, document and field
     └── AwsError                   AWS said no; carries AWS's own code
         ├── AccessDeniedError      the caller lacks a permission
+        ├── AccountMismatchError   the credentials lead into another AWS account
         ├── NotFoundError          the role, provider, cluster or association is not there
         ├── ThrottledError         too many calls; worth trying again
         ├── PolicyRejectedError    the document was refused (malformed, too large, unknown principal)
@@ -20,6 +21,7 @@ from typing import Final
 __all__ = [
     "AWS_CODES",
     "AccessDeniedError",
+    "AccountMismatchError",
     "AwsError",
     "InvalidValueError",
     "ManifestError",
@@ -105,6 +107,10 @@ class AwsError(TrustbindError):
 
 class AccessDeniedError(AwsError):
     """The caller lacks a permission, or may not assume the role."""
+
+
+class AccountMismatchError(AwsError):
+    """The credentials lead into another AWS account than the AWSAccount says."""
 
 
 class NotFoundError(AwsError):

@@ -62,6 +62,12 @@ class TrustReason(StrEnum):
     """A RoleGrant covers the binding. Remedy: none needed."""
     ACCOUNT_READY = "AccountReady"
     """The account can be reached and its OIDC provider is as it should be. Remedy: none needed."""
+    SURVEY_DENIED = "SurveyDenied"
+    """The manager role may not list roles, so drift is found late: each role is read alone, at its resync. Remedy:
+    Allow iam:ListRoles to the manager role."""
+    ROLES_OUTSIDE_PATH = "RolesOutsidePath"
+    """Bound roles are not below spec.rolePathPrefix, so the survey reads each of them alone. Remedy: widen
+    spec.rolePathPrefix, or remove it."""
     PENDING = "Pending"
     """A step on the way. A RoleBinding: one role of its chain is done and the other is next. An AWSAccount: it is being
     deleted, and kept while bindings need it for revoking their trust. Remedy: wait; for an AWSAccount, delete the
@@ -124,7 +130,9 @@ class TrustReason(StrEnum):
     """A foreign statement names a principal that was deleted, and IAM would refuse any write. Remedy: correct or
     remove the statement that the message names."""
     SID_TAKEN = "SidTaken"
-    """Another statement has the Sid that this one would need. Remedy: change the binding's audience or conditions."""
+    """Another statement has the Sid that this binding's statement needs. Remedy: rename the Sid of the statement that
+    the message names, or remove that statement; where the message names none, change the binding's audience or
+    conditions."""
     TRUST_CONTENDED = "TrustContended"
     """Another writer keeps undoing what was written. Remedy: find it (CloudTrail: UpdateAssumeRolePolicy) and let it
     leave statements alone whose Sid begins with Trustbind."""

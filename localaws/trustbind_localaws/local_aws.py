@@ -157,6 +157,10 @@ class LocalAws:
         """Close the connection of every call of or into an account, or stop doing so."""
         self._state.faults.unreachable(account, on=on)
 
+    def silence(self, account: str = "*", operations: Iterable[str] = ("*",), *, count: int) -> None:
+        """Close the connection of the next ``count`` matching calls after they took effect, without an answer."""
+        self._state.faults.silence(account, operations, count=count)
+
     def delay_visibility(self, *, calls: int = 0, seconds: float = 0.0) -> None:
         """Let later writes of trust policies show only after ``calls`` reads of the role and ``seconds``.
 

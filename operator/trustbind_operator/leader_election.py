@@ -14,7 +14,6 @@ import math
 import os
 import random
 import socket
-import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any, Final, NoReturn
 import msgspec
 
 from trustbind.errors import TrustbindError
+from trustbind_aws.permits import boottime
 from trustbind_operator.settings import Lease
 from trustbind_runtime.kubernetes.client import NOT_FOUND, ApiError, ApiServer
 from trustbind_runtime.logs import Logger
@@ -31,7 +31,6 @@ __all__ = [
     "Clock",
     "Leadership",
     "LeaseLostError",
-    "boot_time",
     "identity",
     "namespace_of",
     "while_leading",
@@ -54,16 +53,6 @@ _JITTER: Final = 1.2
 """A standby waits between 1 and 1 + 1.2 times retrySeconds (client-go's JitterFactor), so that several standbys do not
 call at the same time."""
 
-_BOOT_CLOCK: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
-
-
-def boot_time() -> float:
-    """Return seconds that include the time in which the machine was suspended.
-
-    This is CLOCK_BOOTTIME (clock_gettime(2)); where there is none, `time.monotonic`.
-    """
-    return time.monotonic() if _BOOT_CLOCK is None else time.clock_gettime(_BOOT_CLOCK)
-
 
 class LeaseLostError(TrustbindError):
     """This process no longer leads; another operator may write now."""
@@ -73,13 +62,13 @@ class Leadership:
     """Permission to write to AWS: a deadline on a clock. Any thread may read it.
 
     Args:
-        clock: usually `boot_time`.
+        clock: usually `boottime`.
         deadline: in the clock's seconds; ``math.inf`` where there is no Lease.
     """
 
     __slots__ = ("_clock", "_deadline")
 
-    def __init__(self, clock: Clock = boot_time, deadline: float = -math.inf) -> None:
+    def __init__(self, clock: Clock = boottime, deadline: float = -math.inf) -> None:
         self._clock = clock
         self._deadline = deadline
 
@@ -129,7 +118,7 @@ async def while_leading(
     who: str,
     work: Work,
     *,
-    clock: Clock = boot_time,
+    clock: Clock = boottime,
     chance: Callable[[], float] = random.random,
     log: Logger | None = None,
 ) -> None:
@@ -169,7 +158,7 @@ async def while_leading(
         await election.release()
 
 
-async def without_lease(work: Work, *, clock: Clock = boot_time) -> None:
+async def without_lease(work: Work, *, clock: Clock = boottime) -> None:
     """Run ``work`` with a leadership that has no deadline, for lease.enabled=false."""
     leadership = Leadership(clock, math.inf)
     try:

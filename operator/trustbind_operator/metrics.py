@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter as Tally
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Info
@@ -13,8 +12,6 @@ from prometheus_client.registry import Collector
 
 from trustbind import __version__
 from trustbind.identity.arns import RoleArn
-from trustbind_operator.cluster.cache import Registry
-from trustbind_operator.cluster.conditions import ready_condition
 from trustbind_runtime.logs import Logger
 
 __all__ = ["Metrics", "Telemetry"]
@@ -63,67 +60,99 @@ class Metrics:
         self.leading: Final = Gauge(
             "trustbind_operator_leading", "1 when this process does the work, 0 on standby.", registry=self.registry
         )
+        self.surveys: Final = Counter(
+            "trustbind_operator_surveys",
+            "Surveys of AWS accounts that ended, their repairs included.",
+            ("account",),
+            registry=self.registry,
+        )
+        self.stale_reads: Final = Counter(
+            "trustbind_operator_stale_reads",
+            "Writes that were not sent because the document was read too long before.",
+            ("account",),
+            registry=self.registry,
+        )
+        self._bindings = _Bindings()
+        self.registry.register(self._bindings)
         Info("trustbind_operator_build", "The running version.", registry=self.registry).info({"version": __version__})
 
-    def show(self, registry: Registry, backlog: Callable[[], int]) -> None:
-        """Show bindings and backlog, asked for whenever metrics are read."""
-        self.backlog.set_function(backlog)
-        self.registry.register(_Bindings(registry))
+    def show(self, readiness: Mapping[tuple[str, str], int], backlog: int, waiting_pods: int, missed_pods: int) -> None:
+        """Show what the event loop counted; a scrape runs in a thread of its own and reads these values alone.
+
+        Args:
+            readiness: number of bindings by status and reason of their Ready condition.
+            backlog: roles and AWSAccounts that are due or under way.
+            waiting_pods: pods at the gate.
+            missed_pods: as of the last look.
+        """
+        self._bindings.readiness = tuple(sorted(readiness.items()))
+        self.backlog.set(backlog)
+        self.waiting_pods.set(waiting_pods)
+        self.missed_pods.set(missed_pods)
 
 
 class _Bindings(Collector):
     """Bindings by the reason of their Ready condition."""
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    def __init__(self) -> None:
+        self.readiness: tuple[tuple[tuple[str, str], int], ...] = ()
+        """Replaced as a whole, never changed: another thread reads it."""
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """Yield the gauge."""
         family = GaugeMetricFamily(
             "trustbind_operator_bindings", "RoleBindings, by readiness and reason.", labels=["ready", "reason"]
         )
-        tally: Tally[tuple[str, str]] = Tally()
-        for entry in list(self._registry.bindings.values()):
-            ready = ready_condition(entry.status) or {}
-            tally[str(ready.get("status", "Unknown")), str(ready.get("reason", ""))] += 1
-        for labels, count in sorted(tally.items()):
+        for labels, count in self.readiness:
             family.add_metric(list(labels), count)
         yield family
 
 
 class Telemetry:
-    """`trustbind_operator.controllers.context.Observer` on metrics and log."""
+    """Logs and metrics of what the controllers do."""
 
     def __init__(self, metrics: Metrics, log: Logger) -> None:
         self._metrics = metrics
         self._log = log
 
     def committed(self, role: RoleArn, outcome: str, written: int, bindings: int) -> None:
-        """One role was worked on."""
+        """One role's trust policy was reconciled."""
         self._metrics.commits.labels(outcome).inc()
         if written:
             self._log.info("trust policy written", role=str(role), bindings=bindings, writes=written, outcome=outcome)
         else:
-            self._log.debug("trust policy looked at", role=str(role), bindings=bindings, outcome=outcome)
+            self._log.debug("trust policy read", role=str(role), bindings=bindings, outcome=outcome)
 
     def associated(self, role: RoleArn, cluster: str, written: int, accounts: int) -> None:
-        """The associations of one role were looked at."""
+        """One role's EKS Pod Identity associations were reconciled; ``accounts`` service accounts want one."""
         log = self._log.info if written else self._log.debug
-        log("associations kept", role=str(role), cluster=cluster, accounts=accounts, writes=written)
+        log("associations reconciled", role=str(role), cluster=cluster, service_accounts=accounts, writes=written)
 
     def failed(self, role: RoleArn, reason: str, message: str) -> None:
-        """One role could not be brought in order."""
+        """One role's run failed."""
         self._metrics.commits.labels(reason).inc()
-        self._log.warning("trust policy not in order", role=str(role), reason=reason, problem=message)
+        self._log.warning("trust policy reconciliation failed", role=str(role), reason=reason, problem=message)
 
     def account(self, account_id: str, reason: str, message: str) -> None:
-        """One account was looked at."""
+        """One AWSAccount was reconciled."""
         if message:
-            self._log.warning("account not in order", account=account_id, reason=reason, problem=message)
+            self._log.warning("AWSAccount is not ready", aws_account=account_id, reason=reason, problem=message)
         else:
-            self._log.debug("account looked at", account=account_id, reason=reason)
+            self._log.debug("AWSAccount reconciled", aws_account=account_id, reason=reason)
+
+    def surveyed(self, account_id: str, pages: int, reconciled: int) -> None:
+        """One survey of an AWS account ended, and the roles that differed were reconciled."""
+        self._metrics.surveys.labels(account_id).inc()
+        log = self._log.info if reconciled else self._log.debug
+        log("AWS account surveyed", aws_account=account_id, pages=pages, reconciled=reconciled)
+
+    def called(self, account_id: str, operation: str, code: str) -> None:
+        """One call of AWS ended."""
+        self._metrics.aws_calls.labels(account_id, operation, code).inc()
+        if code == "StaleReadError":
+            self._metrics.stale_reads.labels(account_id).inc()
 
     def crashed(self, key: str) -> None:
         """An unexpected exception is being handled."""
         self._metrics.crashes.inc()
-        self._log.exception("unexpected error, trying again", what=key)
+        self._log.exception("unexpected error; retrying", what=key)

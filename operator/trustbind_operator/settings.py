@@ -12,9 +12,12 @@ from typing import Annotated, Final, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from trustbind.api.annotations import DEFAULT_PREFIX
+from trustbind.backoff import Backoff
 from trustbind.errors import InvalidValueError
 from trustbind.identity.subjects import Issuer
-from trustbind_operator.controllers.manager import Pace as ReconcilerPace
+from trustbind_aws.calls import CallSettings
+from trustbind_aws.resources.trust_policy import WritePace
+from trustbind_operator.controllers.manager import Pace as ManagerPace
 from trustbind_runtime.settings import Port, ProcessSettings, Section, SettingsError, checked, settings_config
 from trustbind_runtime.settings import load as load_settings
 
@@ -119,8 +122,9 @@ class Pace(Section):
     comes together, and nobody notices the wait."""
     resync_seconds: Annotated[float, Field(ge=1, le=86400)] = 600.0
     """Seconds between two looks at a role that nothing happened to, up to a fifth more or less. Default 600."""
-    sweep_seconds: Annotated[float, Field(ge=1, le=86400)] = 3600.0
-    """Seconds between two searches of an account for statements of ours that no binding wants. Default 3600."""
+    survey_seconds: Annotated[float, Field(ge=1, le=86400)] = 60.0
+    """Seconds between two surveys of an AWS account, which find drift by listing its roles; up to a tenth more or less,
+    and at least 10 for each page of 1,000 roles. Default 60: Ready is not true for longer while access is gone."""
     retry_seconds: Annotated[float, Field(gt=0, le=600)] = 2.0
     """Seconds before the first new try after a failure; doubled with each in a row. Default 2."""
     max_retry_seconds: Annotated[float, Field(gt=0, le=3600)] = 300.0
@@ -198,16 +202,23 @@ class Settings(ProcessSettings):
             )
         return self
 
-    def reconciler_pace(self) -> ReconcilerPace:
-        """Return what the reconciler takes."""
+    def manager_pace(self) -> ManagerPace:
+        """Return when the manager lets what run."""
         pace = self.pace
-        return ReconcilerPace(
+        return ManagerPace(
             window=pace.commit_window_seconds,
             resync=pace.resync_seconds,
-            sweep=pace.sweep_seconds,
-            retry=pace.retry_seconds,
-            max_retry=pace.max_retry_seconds,
+            survey=pace.survey_seconds,
+            retry=Backoff(pace.retry_seconds, pace.max_retry_seconds),
         )
+
+    def write_pace(self) -> WritePace:
+        """Return how trust policies are written."""
+        return WritePace(max_read_age=self.aws.max_read_age_seconds)
+
+    def call_settings(self) -> CallSettings:
+        """Return how AWS is called."""
+        return CallSettings(self.aws.connect_timeout_seconds, self.aws.read_timeout_seconds)
 
 
 def load(file: str | None = None) -> Settings:

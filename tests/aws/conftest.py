@@ -19,7 +19,7 @@ def server() -> Iterator[LocalAws]:
 
 @pytest.fixture
 def aws(server: LocalAws, monkeypatch: pytest.MonkeyPatch) -> LocalAws:
-    """Return the local AWS with an operator's account and a target account, for calls without retries."""
+    """Return the local AWS with an operator's account and a target account, where the environment asks for retries."""
     server.reset()
     seed(server)
     server.reset_calls()
@@ -27,7 +27,7 @@ def aws(server: LocalAws, monkeypatch: pytest.MonkeyPatch) -> LocalAws:
         "AWS_ENDPOINT_URL": server.url,
         "AWS_ACCESS_KEY_ID": OPERATOR,
         "AWS_SECRET_ACCESS_KEY": "any",
-        "AWS_MAX_ATTEMPTS": "1",
+        "AWS_MAX_ATTEMPTS": "5",
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_CONFIG_FILE": "/nonexistent",
         "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",

@@ -1,174 +1,207 @@
-"""Ways into accounts, and what is remembered of each."""
+"""Access to AWS accounts, and what is remembered of each; in virtual time."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Iterator
-from typing import Any
+import gc
+import traceback
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any, Final, TypeVar
 
 import pytest
 
-from support.operator_world import ACCOUNT, ISSUER, ROLE, FakeAws, World, account_body
+from support.fake_iam import FakeAccount, FakeSessions
+from support.pipeline_scene import ACCOUNT
+from support.virtual_time import run_virtually
 from trustbind.api.aws_account import AwsAccount
-from trustbind.errors import AccessDeniedError, AwsError, NotFoundError, ThrottledError
-from trustbind_aws.account_pool import REMEMBER_FAILURE_SECONDS, THREADS_PER_ACCOUNT, MismatchError
+from trustbind.errors import AccessDeniedError, AccountMismatchError, AwsError
+from trustbind.identity.arns import RoleArn
+from trustbind_aws.account_pool import REMEMBER_FAILURE_SECONDS, AccountPool
 
-DENIED = AccessDeniedError("no", code="AccessDenied", operation="sts:AssumeRole on x")
+T = TypeVar("T")
+
+DENIED: Final = AccessDeniedError("no", code="AccessDenied", operation="sts:AssumeRole on x")
+MANAGER: Final = RoleArn.parse(f"arn:aws:iam::{ACCOUNT}:role/manager")
+PROD: Final = AwsAccount("prod", ACCOUNT, MANAGER)
+CALLER: Final = "GetCallerIdentity"
+
+
+class Scene:
+    """A pool that leads into one AWS account, on a clock of its own.
+
+    Attributes:
+        seconds: the clock.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+        self.account = FakeAccount(ACCOUNT)
+        self.sessions = FakeSessions(self.account)
+        self.pool = AccountPool(self.sessions, lambda: self.seconds)
+
+    def enter(self, account: AwsAccount = PROD) -> Any:
+        """Enter the AWS account."""
+        return self.play(self.pool.enter(account))
+
+    def play(self, steps: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine."""
+        return run_virtually(steps)
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    """Return a world."""
-    made = World()
-    yield made
-    made.accounts.close()
+def scene() -> Scene:
+    """Return a scene."""
+    return Scene()
 
 
-def account(**spec: Any) -> AwsAccount:
-    """Return an account."""
-    return AwsAccount.parse(account_body(**spec))
+def test_entering(scene: Scene) -> None:
+    """The manager role is assumed with the external id; the caller is asked for once in each session."""
+    mine = replace(PROD, external_id="blue")
 
-
-def test_entering(world: World) -> None:
-    """The manager role is assumed with the external id; who that is gets asked once for each session."""
-    mine = account(externalId="blue")
-
-    first, second = world.accounts.enter(mine), world.accounts.enter(mine)
+    first, second = scene.enter(mine), scene.enter(mine)
 
     assert first is second
-    assert [(m.role.name, m.external_id) for m in world.doors.assumed] == [("manager", "blue")] * 2
-    assert world.aws.calls["caller"] == 1
+    assert first.api is scene.account
+    assert [(m.role.name, m.external_id) for m in scene.sessions.assumed] == [("manager", "blue")] * 2
+    assert scene.account.calls[CALLER] == 1
 
 
-def test_renewed_session_is_checked(world: World) -> None:
-    """Somebody may have changed where it leads."""
-    world.accounts.enter(account())
-    world.doors.accounts[ACCOUNT] = FakeAws()
-    world.doors.accounts[ACCOUNT].account_id = "999999999999"
-    with pytest.raises(MismatchError):
-        world.accounts.enter(account())
+def test_many_runs_enter_at_once(scene: Scene) -> None:
+    """They wait for the first, and share what it made and what is known."""
+
+    async def play() -> set[int]:
+        entered = await asyncio.gather(*(scene.pool.enter(PROD) for _ in range(50)))
+        return set(map(id, entered))
+
+    assert len(scene.play(play())) == 1
+    assert scene.account.calls[CALLER] == 1
 
 
-def test_without_manager_role(world: World) -> None:
+def test_many_runs_meet_one_failure(scene: Scene) -> None:
+    """AWS is asked once, and each run gets the error."""
+    scene.sessions.closed[ACCOUNT] = DENIED
+
+    async def play() -> list[Any]:
+        return await asyncio.gather(*(scene.pool.enter(PROD) for _ in range(50)), return_exceptions=True)
+
+    assert scene.play(play()) == [DENIED] * 50
+    assert len(scene.sessions.assumed) == 1
+
+
+def test_one_account_does_not_hold_up_another(scene: Scene) -> None:
+    """An AWS account that does not answer is waited for by its own roles only."""
+    slow = FakeAccount("777788889999")
+    slow.latency[CALLER] = 60.0
+    scene.sessions.accounts["777788889999"] = slow
+    other = AwsAccount("slow", "777788889999", replace(MANAGER, account_id="777788889999"))
+
+    async def play() -> tuple[float, float]:
+        loop = asyncio.get_running_loop()
+        waiting = asyncio.create_task(scene.pool.enter(other))
+        await asyncio.sleep(1)
+        await scene.pool.enter(PROD)
+        fast = loop.time()
+        await waiting
+        return fast, loop.time()
+
+    assert scene.play(play()) == pytest.approx((1.0, 60.0))
+
+
+def test_renewed_session_is_checked(scene: Scene) -> None:
+    """Another administrator may have changed where it leads. What is known of the AWS account stays."""
+    first = scene.enter()
+    first.facts = replace(first.facts, limit=4096)
+    scene.sessions.accounts[ACCOUNT] = FakeAccount(ACCOUNT)
+    renewed = scene.enter()
+    assert renewed is not first
+    assert renewed.facts.limit == 4096
+
+    scene.sessions.accounts[ACCOUNT] = FakeAccount("999999999999")
+    with pytest.raises(AccountMismatchError):
+        scene.enter()
+
+
+def test_without_manager_role(scene: Scene) -> None:
     """The operator's own identity is used."""
-    body = account_body()
-    del body["spec"]["managerRoleArn"]
-    world.doors.own = FakeAws()
-    entered: object = world.accounts.enter(AwsAccount.parse(body))
-    assert entered is world.doors.own
+    scene.sessions.own = FakeAccount(ACCOUNT)
+
+    entered = scene.enter(replace(PROD, manager_role=None))
+
+    assert entered.api is scene.sessions.own
+    assert scene.sessions.assumed == []
 
 
-def test_mismatch(world: World) -> None:
-    """The sentence has both accounts."""
-    world.aws.account_id = "999999999999"
-    with pytest.raises(MismatchError, match=f"lead into account 999999999999, not {ACCOUNT}; set spec.managerRoleArn"):
-        world.accounts.enter(account())
+def test_mismatch(scene: Scene) -> None:
+    """The sentence has both AWS accounts."""
+    scene.account.account_id = "999999999999"
+    with pytest.raises(
+        AccountMismatchError, match=f"lead into account 999999999999, not {ACCOUNT}; set spec.managerRoleArn"
+    ):
+        scene.enter()
 
 
-def test_failure_is_remembered_for_some_seconds(world: World) -> None:
-    """Each role of an account would ask otherwise."""
-    world.doors.closed[ACCOUNT] = DENIED
+def test_failure_is_remembered_for_some_seconds(scene: Scene) -> None:
+    """Each role of an AWS account would ask otherwise."""
+    scene.sessions.closed[ACCOUNT] = DENIED
     for _ in range(3):
         with pytest.raises(AccessDeniedError):
-            world.accounts.enter(account())
-    assert len(world.doors.assumed) == 1
+            scene.enter()
+    assert len(scene.sessions.assumed) == 1
 
-    world.doors.closed.clear()
-    world.seconds += REMEMBER_FAILURE_SECONDS - 1
+    scene.sessions.closed.clear()
+    scene.seconds += REMEMBER_FAILURE_SECONDS - 1
     with pytest.raises(AccessDeniedError):
-        world.accounts.enter(account())
-    world.seconds += 1
-    world.accounts.enter(account())
-    world.accounts.enter(account())
+        scene.enter()
+    scene.seconds += 1
+    scene.enter()
+    scene.enter()
 
 
-def test_changed_account_is_tried_at_once(world: World) -> None:
-    """Whoever corrects the object does not wait."""
-    world.doors.closed[ACCOUNT] = DENIED
+def test_remembered_failure_does_not_grow(scene: Scene) -> None:
+    """Thousands of roles meet it; each raise would add to its traceback and keep what the frames hold."""
+    scene.sessions.closed[ACCOUNT] = DENIED
+    lengths = []
+    for _ in range(5):
+        with pytest.raises(AccessDeniedError) as caught:
+            scene.enter()
+        lengths.append(len(traceback.extract_tb(caught.value.__traceback__)))
+        gc.collect()
+    assert len(set(lengths[1:])) == 1
+
+
+def test_changed_account_is_tried_at_once(scene: Scene) -> None:
+    """A correction of the object needs no wait."""
+    scene.sessions.closed[ACCOUNT] = DENIED
     with pytest.raises(AccessDeniedError):
-        world.accounts.enter(account())
-    world.doors.closed.clear()
+        scene.enter()
+    scene.sessions.closed.clear()
 
-    world.accounts.enter(account(externalId="right"))
+    scene.enter(replace(PROD, external_id="right"))
 
 
-def test_inspection_is_tried_at_once_and_lets_roles_in(world: World) -> None:
-    """It is what finds out that an account works again."""
-    world.doors.closed[ACCOUNT] = DENIED
+def test_forgotten_account_is_tried_at_once(scene: Scene) -> None:
+    """The inspection of an AWSAccount finds out that it works again, and then its roles can enter."""
+    scene.sessions.closed[ACCOUNT] = DENIED
     with pytest.raises(AccessDeniedError):
-        world.accounts.enter(account())
-    world.doors.closed.clear()
+        scene.enter()
+    scene.sessions.closed.clear()
 
-    facts = world.accounts.inspect(account(), frozenset())
+    scene.pool.forget(PROD)
 
-    assert (facts.caller_arn.split(":")[4], facts.limit) == (ACCOUNT, 2048)
-    world.accounts.enter(account())
-
-
-def test_inspection_asks_anew(world: World) -> None:
-    """Caller and provider, each time."""
-    for _ in range(2):
-        world.accounts.inspect(account(), frozenset({"sts.amazonaws.com"}))
-    assert (world.aws.calls["caller"], world.aws.calls["provider_audiences"]) == (2, 2)
+    assert scene.enter().caller_arn.split(":")[4] == ACCOUNT
+    scene.enter()
 
 
-def test_limit_of_the_object_comes_first(world: World) -> None:
-    """Then nobody is asked."""
-    assert world.accounts.inspect(account(trustPolicyLimit=4096), frozenset()).limit == 4096
-    assert world.aws.calls["trust_policy_limit"] == 0
+def test_forgotten_account_is_asked_again(scene: Scene) -> None:
+    """For the caller, and for all that was known."""
+    first = scene.enter()
+    first.facts = replace(first.facts, limit=4096)
 
+    scene.pool.forget(PROD)
 
-def test_provider_is_asked_once_for_an_audience(world: World) -> None:
-    """By all roles of the account together."""
-    access = world.accounts.enter(account())
-    for audiences in (["sts.amazonaws.com"], ["sts.amazonaws.com"], [], ["sts.amazonaws.com", "new"], ["new"]):
-        world.accounts.see_to_provider(account(), access, ROLE, audiences)
-    assert world.aws.calls["provider_audiences"] == 2
-    assert world.aws.provider == {"sts.amazonaws.com", "new"}
-
-
-@pytest.mark.parametrize("spec", [{"oidcProvider": {"manage": False}}, {"driftPolicy": "Observe"}])
-def test_provider_that_may_not_be_touched(world: World, spec: dict[str, Any]) -> None:
-    """What is lacking is an error each time, until it is there."""
-    mine = account(**spec)
-    access = world.accounts.enter(mine)
-    for _ in range(2):
-        with pytest.raises(NotFoundError):
-            world.accounts.see_to_provider(mine, access, ROLE, ["new"])
-    assert world.aws.provider == {"sts.amazonaws.com"}
-    world.aws.provider = {"new"}
-    world.accounts.see_to_provider(mine, access, ROLE, ["new"])
-
-
-def test_provider_that_failed_is_asked_again(world: World) -> None:
-    """Nothing is remembered of a failure."""
-    access = world.accounts.enter(account())
-    world.aws.errors["add_audience"] = [ThrottledError("slow", code="Throttling")]
-    with pytest.raises(ThrottledError):
-        world.accounts.see_to_provider(account(), access, ROLE, ["new"])
-    world.accounts.see_to_provider(account(), access, ROLE, ["new"])
-    assert world.aws.provider == {"sts.amazonaws.com", "new"}
-
-
-def test_two_roles_that_need_the_provider_at_once(world: World) -> None:
-    """Both audiences are in it afterwards, whoever made it."""
-    world.aws.provider = None
-    aws, access = world.aws, world.accounts.enter(account())
-    start = threading.Barrier(2)
-
-    def see(audience: str) -> None:
-        start.wait(5)
-        world.accounts.see_to_provider(account(), access, ROLE, [audience])
-
-    threads = [threading.Thread(target=see, args=(audience,)) for audience in ("one", "two")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(5)
-
-    assert aws.provider == {"one", "two"}
-    assert aws.calls["create_provider"] == 1
+    assert scene.enter().facts.limit is None
+    assert scene.account.calls[CALLER] == 2
 
 
 @pytest.mark.parametrize(
@@ -177,48 +210,59 @@ def test_two_roles_that_need_the_provider_at_once(world: World) -> None:
         ("ExpiredToken", True),
         ("ExpiredTokenException", True),
         ("InvalidClientTokenId", True),
+        ("UnrecognizedClientException", True),
         ("AccessDenied", False),
         ("", False),
     ],
 )
-def test_refused_credentials_are_forgotten(world: World, code: str, forgotten: bool) -> None:
-    """Others are not to blame for what was refused."""
-    world.accounts.enter(account())
-    world.accounts.refused(account(), AwsError("no", code=code))
-    assert bool(world.doors.forgotten) is forgotten
-    world.accounts.enter(account())
-    assert world.aws.calls["caller"] == (2 if forgotten else 1)
+def test_refused_credentials_are_forgotten(scene: Scene, code: str, forgotten: bool) -> None:
+    """A missing permission says nothing about the session."""
+    scene.enter()
+    scene.pool.refused(PROD, AwsError("no", code=code))
+    assert bool(scene.sessions.forgotten) is forgotten
+    scene.enter()
+    assert scene.account.calls[CALLER] == (2 if forgotten else 1)
 
 
-def test_refused_without_manager_role(world: World) -> None:
+def test_credentials_that_are_refused_at_the_entry(scene: Scene) -> None:
+    """The session is dropped, so that the next try assumes the manager role again."""
+    scene.account.errors[CALLER] = [AccessDeniedError("expired", code="ExpiredToken", operation="sts:x")]
+    with pytest.raises(AccessDeniedError):
+        scene.enter()
+    assert [m.role for m in scene.sessions.forgotten] == [MANAGER]
+
+
+def test_credentials_refused_for_an_older_spec(scene: Scene) -> None:
+    """A run that began before the AWSAccount was changed does not undo what is known since."""
+    newer = replace(PROD, external_id="right")
+    entered = scene.enter(newer)
+
+    scene.pool.refused(PROD, AwsError("no", code="ExpiredToken"))
+
+    assert scene.enter(newer) is entered
+
+
+def test_refused_without_manager_role(scene: Scene) -> None:
     """There is no session to forget."""
-    body = account_body()
-    del body["spec"]["managerRoleArn"]
-    world.accounts.refused(AwsAccount.parse(body), AwsError("no", code="ExpiredToken"))
-    assert world.doors.forgotten == []
+    scene.pool.refused(replace(PROD, manager_role=None), AwsError("no", code="ExpiredToken"))
+    assert scene.sessions.forgotten == []
 
 
-def test_threads_of_one_account_do_not_hold_up_another(world: World) -> None:
-    """Each has its own; what they return or raise comes out."""
-    release = threading.Event()
+def test_each_account_has_its_own_budget(scene: Scene) -> None:
+    """And keeps it over changes of the AWSAccount, whose quota in AWS stays the same."""
+    other = FakeAccount("777788889999")
+    scene.sessions.accounts["777788889999"] = other
+    scene.enter()
+    first = scene.account.limiter
+    scene.enter(replace(PROD, external_id="new"))
+    scene.enter(AwsAccount("other", "777788889999", replace(MANAGER, account_id="777788889999")))
 
-    async def play() -> None:
-        stuck = [
-            asyncio.create_task(world.accounts.within("111111111111", lambda: release.wait(10)))
-            for _ in range(THREADS_PER_ACCOUNT + 1)
-        ]
-        assert await world.accounts.within("222222222222", lambda: "done") == "done"
-        with pytest.raises(ThrottledError):
-            await world.accounts.within("222222222222", lambda: (_ for _ in ()).throw(ThrottledError("slow")))
-        assert not any(task.done() for task in stuck)
-        release.set()
-        assert all(await asyncio.gather(*stuck))
-
-    asyncio.run(play())
+    assert scene.account.limiter is first
+    assert other.limiter is not first
+    scene.pool.abandon()
 
 
-def test_issuer_s_provider(world: World) -> None:
-    """In the partition that the caller is in."""
-    world.aws.caller = lambda: (ACCOUNT, f"arn:aws-cn:sts::{ACCOUNT}:assumed-role/m/x")  # type: ignore[method-assign] # China
-    facts = world.accounts.inspect(account(), frozenset())
-    assert facts.provider_arn == f"arn:aws-cn:iam::{ACCOUNT}:oidc-provider/{ISSUER.host_path}"
+def test_caller_of_another_partition(scene: Scene) -> None:
+    """The ARN is AWS's own answer."""
+    scene.account.partition = "aws-cn"
+    assert scene.enter().caller_arn.startswith(f"arn:aws-cn:sts::{ACCOUNT}:")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from typing import Any
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeVar
 
-import boto3
 import botocore.exceptions
 import pytest
 
-from support.target_account import ISSUER, OPEN, OPS, PROVIDER, ROLE, TARGET, trust
+from support.target_account import ISSUER, ONE_TRY, OPEN, OPS, PROVIDER, ROLE, TARGET, access, as_root, trust
+from support.virtual_time import run_virtually
+from trustbind.backoff import Backoff
 from trustbind.errors import (
     AWS_CODES,
     AccessDeniedError,
@@ -20,51 +24,60 @@ from trustbind.errors import (
     UnreachableError,
 )
 from trustbind.identity.arns import RoleArn
-from trustbind.policy.trust_document import TrustDocument
-from trustbind_aws.client import AccountAccess, AwsAccess, Watch, translated
+from trustbind.policy.trust_document import TrustDocument, raw_policy
+from trustbind_aws.call_limiter import CallLimiter
+from trustbind_aws.calls import CallSettings, retrying, translated
+from trustbind_aws.client import AccountClient
+from trustbind_aws.permits import NotLeadingError, StaleReadError, WritePermit
+from trustbind_aws.sessions import AwsSessions
 from trustbind_localaws import LocalAws
+from trustbind_localaws.rules import trust_policy
+from trustbind_localaws.state.faults import DroppedError
+
+T = TypeVar("T")
+
+FREE: Final = WritePermit(float("inf"))
+WRITE: Final = "UpdateAssumeRolePolicy"
+THREE_TRIES: Final = CallSettings(reads=Backoff(0.0, 0.0, tries=3))
 
 
-class Noted:
-    """A watch that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.log: list[tuple[str, ...]] = []
-
-    def before(self, operation: str) -> None:
-        """Note it."""
-        self.log.append((operation,))
-
-    def after(self, operation: str, code: str) -> None:
-        """Note it."""
-        self.log.append((operation, code))
+async def write(
+    client: AccountClient, document: TrustDocument, permit: WritePermit = FREE, role: RoleArn = ROLE
+) -> None:
+    """Replace the role's trust policy."""
+    async with client.limiter.slot(1) as slot:
+        await client.write_trust_policy(role, document.to_json(), permit, slot)
 
 
-def access(watch: Watch | None = None, **credentials: str) -> AccountAccess:
-    """Return access to the target account as its root, or as somebody else."""
-    keys = {"aws_access_key_id": TARGET, "aws_secret_access_key": "any"} | credentials
-    return AccountAccess(boto3.Session(**keys), watch)
+async def write_inline(client: AccountClient, text: str | None, permit: WritePermit = FREE, name: str = "ours") -> None:
+    """Replace an inline policy of the role, or delete it."""
+    async with client.limiter.slot(1) as slot:
+        await client.write_role_policy(ROLE, name, text, permit, slot)
+
+
+def document(*statements: dict[str, Any]) -> TrustDocument:
+    """Return a trust document."""
+    return TrustDocument.parse(trust(*statements))
 
 
 def test_read(aws: LocalAws) -> None:
     """Document, session length and tags; the bare name is sent, the whole ARN is compared."""
-    boto3.client("iam", region_name="us-east-1", aws_access_key_id=TARGET, aws_secret_access_key="any").tag_role(
-        RoleName="app", Tags=[{"Key": "trustbind.dev/namespaces", "Value": "team-a"}]
-    )
+    as_root().tag_role(RoleName="app", Tags=[{"Key": "trustbind.dev/namespaces", "Value": "team-a"}])
 
-    state = access().read(ROLE)
+    seen = asyncio.run(access(clock=lambda: 7.0).role(ROLE))
 
-    assert [s["Sid"] for s in state.document.statements] == ["Ops"]
-    assert state.max_session_seconds == 7200
-    assert state.tags == {"trustbind.dev/namespaces": "team-a"}
+    assert [s["Sid"] for s in seen.document.statements] == ["Ops"]
+    assert seen.max_session_seconds == 7200
+    assert seen.tags == {"trustbind.dev/namespaces": "team-a"}
+    assert seen.answered_at == 7.0
     assert len(aws.calls(TARGET, "GetRole")) == 1
 
 
 @pytest.mark.usefixtures("aws")
 def test_no_such_role() -> None:
-    """It is told which."""
+    """The error names it."""
     with pytest.raises(NotFoundError, match="role/team-a/other") as caught:
-        access().read(RoleArn.parse(f"arn:aws:iam::{TARGET}:role/team-a/other"))
+        asyncio.run(access().role(RoleArn.parse(f"arn:aws:iam::{TARGET}:role/team-a/other")))
     assert caught.value.code == "NoSuchEntity"
 
 
@@ -73,16 +86,57 @@ def test_no_such_role() -> None:
 def test_role_under_another_path(path: str) -> None:
     """IAM finds a role by its bare name; one with another path is not the role that is meant."""
     with pytest.raises(NotFoundError, match=f"the role named app is {ROLE}") as caught:
-        access().read(RoleArn("aws", TARGET, path, "app"))
+        asyncio.run(access().role(RoleArn("aws", TARGET, path, "app")))
     assert caught.value.code == "NoSuchEntity"
 
 
 @pytest.mark.usefixtures("aws")
 def test_write() -> None:
     """The whole document is replaced."""
-    document = TrustDocument.parse(trust(OPS, {"Sid": "More", **OPEN}))
-    access().write(ROLE, document)
-    assert access().read(ROLE).document.meaning() == document.meaning()
+    wanted = document(OPS, {"Sid": "More", **OPEN})
+    client = access()
+    asyncio.run(write(client, wanted))
+    assert asyncio.run(client.role(ROLE)).document.meaning() == wanted.meaning()
+
+
+VERBATIM: Final = (
+    '{"Effect":"Allow","Sid":"Odd","Action":"sts:AssumeRole","Principal":{"AWS":"arn:aws:iam::111122223333:root"},'
+    '"Condition":{"NumericLessThan":{"aws:MultiFactorAuthAge":[3.60e3,12345678901234567890.10]},'
+    '"StringEquals":{"aws:PrincipalTag/\\u0061":"caf\\u00e9 \\/ x","aws:PrincipalTag/b":"a+b%20c&d"}}}'
+)
+"""Numbers, escapes and a key order that no JSON library writes as they are."""
+
+
+@pytest.mark.usefixtures("aws")
+def test_foreign_statement_is_kept_in_its_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK would decode the policies; what IAM returned is sent back verbatim, also after many writes."""
+    monkeypatch.setattr(trust_policy, "check", lambda text, **_: text)  # which writes the JSON anew
+    as_root().update_assume_role_policy(
+        RoleName="app", PolicyDocument=f'{{"Version":"2012-10-17","Statement":[{VERBATIM}]}}'
+    )
+    client = access()
+    for number in range(3):
+        seen = asyncio.run(client.role(ROLE)).document
+        asyncio.run(write(client, seen.with_statements((*seen.statements, {"Sid": f"More{number}", **OPEN}))))
+
+    text = asyncio.run(client.role(ROLE)).document.text
+    assert text.count(VERBATIM) == 1
+    assert len(TrustDocument.parse(text, stored=True).statements) == 4
+
+
+@pytest.mark.usefixtures("aws")
+def test_inline_policy() -> None:
+    """Its text is returned as IAM sent it; deleting one that is not there succeeds."""
+    client = access()
+    text = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}]}'
+    assert asyncio.run(client.role_policy(ROLE, "ours"))[0] is None
+    asyncio.run(write_inline(client, text))
+    found, _ = asyncio.run(client.role_policy(ROLE, "ours"))
+    assert found is not None
+    assert raw_policy(found) == text
+    asyncio.run(write_inline(client, None))
+    asyncio.run(write_inline(client, None))
+    assert asyncio.run(client.role_policy(ROLE, "ours"))[0] is None
 
 
 @pytest.mark.usefixtures("aws")
@@ -97,17 +151,17 @@ def test_write() -> None:
 def test_rejected(statement: dict[str, Any], code: str) -> None:
     """IAM's own refusal of the document."""
     with pytest.raises(PolicyRejectedError) as caught:
-        access().write(ROLE, TrustDocument.parse(trust(statement)))
+        asyncio.run(write(access(), document(statement)))
     assert caught.value.code == code
     assert caught.value.operation == f"iam:UpdateAssumeRolePolicy on {ROLE}"
 
 
 @pytest.mark.usefixtures("aws")
 def test_role_of_aws_itself() -> None:
-    """A service-linked role cannot be edited by anybody."""
+    """A service-linked role cannot be edited."""
     role = RoleArn.parse(f"arn:aws:iam::{TARGET}:role/aws-service-role/x/AWSServiceRole")
     with pytest.raises(AccessDeniedError) as caught:
-        access().write(role, TrustDocument.parse(trust(OPS)))
+        asyncio.run(write(access(), document(OPS), role=role))
     assert caught.value.code == "UnmodifiableEntity"
 
 
@@ -116,29 +170,173 @@ def test_denied_throttled_and_unreachable(aws: LocalAws) -> None:
     client = access()
     aws.deny(TARGET, ["GetRole"])
     with pytest.raises(AccessDeniedError, match=f"iam:GetRole on {ROLE}") as denied:
-        client.read(ROLE)
+        asyncio.run(client.role(ROLE))
     assert denied.value.code == "AccessDenied"
     aws.clear_faults()
     aws.throttle(TARGET)
     with pytest.raises(ThrottledError, match="Rate exceeded") as throttled:
-        client.read(ROLE)
+        asyncio.run(client.role(ROLE))
     assert throttled.value.code == "Throttling"
     aws.clear_faults()
     aws.unreachable(TARGET)
     with pytest.raises(UnreachableError, match="no answer from AWS") as unreachable:
-        client.read(ROLE)
+        asyncio.run(client.role(ROLE))
     assert unreachable.value.code == ""
     aws.clear_faults()
     aws.unreachable(TARGET, on=False)
-    client.read(ROLE)
+    asyncio.run(client.role(ROLE))
+
+
+def test_read_is_tried_again(aws: LocalAws) -> None:
+    """Each try is a call of its own in the budget; outside a slot only."""
+    aws.throttle(TARGET, ["GetRole"], count=2)
+    client = access(settings=THREE_TRIES)
+
+    asyncio.run(client.role(ROLE))
+
+    assert len(aws.calls(TARGET, "GetRole")) == 3
+    aws.reset_calls()
+    aws.throttle(TARGET, ["GetRole", "GetRolePolicy"])
+
+    async def in_slot(read: Callable[..., Any], *arguments: Any) -> None:
+        async with client.limiter.slot(2) as slot:
+            await read(*arguments, slot)
+
+    for read, arguments in ((client.role, (ROLE,)), (client.role_policy, (ROLE, "ours"))):
+        with pytest.raises(ThrottledError):
+            asyncio.run(in_slot(read, *arguments))
+    assert len(aws.calls(TARGET, "GetRole")) == len(aws.calls(TARGET, "GetRolePolicy")) == 1
+
+
+@pytest.mark.parametrize("fault", ["throttled", "dropped", "dropped after its effect"])
+def test_write_is_sent_once(aws: LocalAws, fault: str) -> None:
+    """Neither botocore nor we send it again, whatever the environment asks for: its read would be old."""
+    wanted = document(OPS, {"Sid": "More", **OPEN})
+
+    def drop(_account: str, _role: str) -> None:
+        if "effect" in fault:
+            as_root().update_assume_role_policy(RoleName="app", PolicyDocument=wanted.to_json())
+            aws.reset_calls()
+        raise DroppedError
+
+    if fault == "throttled":
+        aws.throttle(TARGET, [WRITE])
+    else:
+        aws.before_write(drop)
+
+    with pytest.raises(ThrottledError if fault == "throttled" else UnreachableError, match=f"{WRITE} on {ROLE}"):
+        asyncio.run(write(access(settings=THREE_TRIES), wanted))
+
+    assert len(aws.calls(TARGET, WRITE)) == 1
+    sids = [s.get("Sid") for s in asyncio.run(access().role(ROLE)).document.statements]
+    assert sids == (["Ops", "More"] if "effect" in fault else ["Ops"])
+
+
+def test_write_that_gets_no_answer_in_time(aws: LocalAws) -> None:
+    """It is sent once, and may take effect later."""
+    release = threading.Event()
+
+    def wait(_account: str, _role: str) -> None:
+        release.wait(60)
+
+    aws.before_write(wait)
+    client = access(settings=CallSettings(read_timeout=0.2, reads=ONE_TRY.reads))
+
+    with pytest.raises(UnreachableError, match="no answer from AWS: Read timeout"):
+        asyncio.run(write(client, document(OPS, {"Sid": "More", **OPEN})))
+
+    release.set()
+    for _ in range(600):
+        if aws.calls(TARGET, WRITE):
+            break
+        threading.Event().wait(0.05)
+    assert len(aws.calls(TARGET, WRITE)) == 1
+
+
+class LateLimiter(CallLimiter):
+    """Lets time pass between the moment when a thread is taken and that when it runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 100.0
+        self.pause = 0.0
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Run ``work`` late."""
+
+        def late() -> T:
+            self.now += self.pause
+            return work()
+
+        return await super().in_thread(late)
+
+
+@pytest.mark.parametrize("written", [WRITE, "PutRolePolicy", "DeleteRolePolicy", "CreateOpenIDConnectProvider"])
+@pytest.mark.parametrize("error", [NotLeadingError, StaleReadError])
+def test_permit_is_checked_in_the_thread(aws: LocalAws, written: str, error: type[AwsError]) -> None:
+    """A thread that wakes up late sends nothing; the permit was good when it was taken."""
+    limiter = LateLimiter()
+    client = access(limiter=limiter, clock=lambda: limiter.now)
+    until, read_at = (105.0, None) if error is NotLeadingError else (1000.0, 100.0)
+    permit = WritePermit(until, read_at, 5.0, lambda: limiter.now)
+    send: Callable[[], Coroutine[Any, Any, object]] = {
+        WRITE: lambda: write(client, document(OPS), permit),
+        "PutRolePolicy": lambda: write_inline(client, "{}", permit),
+        "DeleteRolePolicy": lambda: write_inline(client, None, permit),
+        "CreateOpenIDConnectProvider": lambda: client.create_provider(ISSUER, frozenset({"a"}), permit),
+    }[written]
+    limiter.pause = 5.001
+
+    with pytest.raises(error, match=written):
+        asyncio.run(send())
+
+    assert aws.calls(TARGET, written) == []
+
+
+@pytest.mark.usefixtures("aws")
+def test_age_of_a_read_begins_in_the_thread() -> None:
+    """Time that the event loop needs to take the answer counts, also for a policy that is not there."""
+    limiter = CallLimiter()
+    loop_thread = threading.get_ident()
+    client = access(limiter=limiter, clock=lambda: 50.0 if threading.get_ident() == loop_thread else 1.0)
+
+    async def play() -> list[float]:
+        async with limiter.slot(3) as slot:
+            role = await client.role(ROLE, slot)
+            absent = await client.role_policy(ROLE, "ours", slot)
+        await write_inline(client, '{"Version":"2012-10-17","Statement":[]}'.replace("[]", json.dumps([_ALLOW])))
+        present = await client.role_policy(ROLE, "ours")
+        return [role.answered_at, absent[1], present[1]]
+
+    assert asyncio.run(play()) == [1.0, 1.0, 1.0]
+
+
+_ALLOW: Final = {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}
+
+
+@pytest.mark.parametrize(("now", "error"), [(9.99, None), (10.0, NotLeadingError), (8.51, StaleReadError), (8.5, None)])
+def test_permit(now: float, error: type[AwsError] | None) -> None:
+    """Good before its end, and while the read is no older than its bound."""
+    read_at = 8.0 if now < 9 else None
+    permit = WritePermit(10.0, read_at, 0.5, lambda: now)
+    if error is None:
+        permit.check("iam:X")
+        return
+    with pytest.raises(error, match="iam:X"):
+        permit.check("iam:X")
 
 
 @pytest.mark.usefixtures("aws")
 def test_unknown_credentials() -> None:
     """A key that AWS does not know."""
     with pytest.raises(AccessDeniedError) as caught:
-        access(aws_access_key_id="AKIAEXAMPLE").caller()
+        asyncio.run(access(aws_access_key_id="AKIAEXAMPLE").caller())
     assert caught.value.code == "InvalidClientTokenId"
+
+
+async def call_directly() -> None:
+    """Ask who the operator is."""
+    await (await AwsSessions("who", settings=ONE_TRY).direct(CallLimiter())).caller()
 
 
 @pytest.mark.usefixtures("aws")
@@ -147,7 +345,7 @@ def test_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     with pytest.raises(UnreachableError, match="there are no AWS credentials: set AWS_PROFILE"):
-        AwsAccess("who").direct().caller()
+        asyncio.run(call_directly())
 
 
 def test_no_certificates(aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +353,7 @@ def test_no_certificates(aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("AWS_CA_BUNDLE", "/nonexistent/ca.pem")
     monkeypatch.setenv("AWS_ENDPOINT_URL", aws.url.replace("http:", "https:"))
     with pytest.raises(UnreachableError, match="No such file"):
-        AwsAccess("who").direct().caller()
+        asyncio.run(call_directly())
 
 
 @pytest.mark.parametrize("code", [*AWS_CODES, "SomethingNew", ""])
@@ -204,74 +402,150 @@ def test_defects_are_not_translated() -> None:
         raise KeyError("x")
 
 
+def test_pauses_between_tries() -> None:
+    """The pauses double, with jitter, and the error of the last try goes up; other errors go up at once."""
+    tries: list[float] = []
+
+    async def play(error: AwsError) -> float:
+        loop = asyncio.get_running_loop()
+
+        async def fail() -> None:
+            tries.append(loop.time())
+            raise error
+
+        with pytest.raises(type(error)):
+            await retrying(fail, Backoff(1.0, 10.0, tries=3), lambda: 1.0)
+        return loop.time()
+
+    for error in (ThrottledError("slow"), UnreachableError("no answer")):
+        tries.clear()
+        assert run_virtually(play(error)) == pytest.approx(3.0)
+        assert tries == pytest.approx([0.0, 1.0, 3.0])
+    tries.clear()
+    run_virtually(play(AccessDeniedError("no")))
+    assert tries == [0.0]
+
+
 def test_limit(aws: LocalAws) -> None:
-    """The account's quota, asked once, or anew."""
+    """The AWS account's quota; AWS's default where it may not be read."""
     aws.set_quota(TARGET, 4096)
     client = access()
-    assert [client.trust_policy_limit(), client.trust_policy_limit()] == [4096, 4096]
+    assert asyncio.run(client.trust_policy_limit()) == 4096
     assert len(aws.calls(TARGET, "GetAccountSummary")) == 1
     aws.set_quota(TARGET, 8192)
-    assert client.trust_policy_limit(anew=True) == 8192
+    assert asyncio.run(client.trust_policy_limit()) == 8192
     aws.deny(TARGET, ["GetAccountSummary"])
-    assert access().trust_policy_limit() == 2048
+    assert asyncio.run(client.trust_policy_limit()) == 2048
 
 
-def test_roles_with(aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Roles with such a Sid, page by page, each page one call."""
-    admin: Any = boto3.client("iam", region_name="us-east-1", aws_access_key_id=TARGET, aws_secret_access_key="any")
+@pytest.mark.usefixtures("aws")
+def test_limit_with_refused_credentials() -> None:
+    """They say nothing about the quota."""
+    with pytest.raises(AccessDeniedError):
+        asyncio.run(access(aws_access_key_id="AKIAEXAMPLE").trust_policy_limit())
+
+
+def test_roles(aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Roles with their trust policies, page by page, each page one call; or those below a path."""
+    admin = as_root()
     for n in range(5):
-        sid = "Trustbind0123abcd" if n % 2 else "Other"
         admin.create_role(
-            RoleName=f"r{n}", Path=f"/p{n}/", AssumeRolePolicyDocument=json.dumps(trust({"Sid": sid, **OPEN}))
+            RoleName=f"r{n}", Path=f"/p{n}/", AssumeRolePolicyDocument=json.dumps(trust({"Sid": f"S{n}", **OPEN}))
         )
     monkeypatch.setattr("trustbind_aws.client._LIST_PAGE", 3)
     aws.reset_calls()
 
-    found = access().roles_with("Trustbind0123")
+    async def listed(path: str) -> list[tuple[str, str]]:
+        found = [role async for page in access().roles(path) for role in [*page]]
+        return [(role.arn, raw_policy(role.policy)) for role in found]
 
-    assert [str(role) for role in found] == [f"arn:aws:iam::{TARGET}:role/p{n}/r{n}" for n in (1, 3)]
+    found = dict(asyncio.run(listed("/")))
     assert len(aws.calls(TARGET, "ListRoles")) == 3
+    for n in range(5):
+        document = TrustDocument.parse(found[f"arn:aws:iam::{TARGET}:role/p{n}/r{n}"], stored=True)
+        assert [s["Sid"] for s in document.statements] == [f"S{n}"]
+    assert [arn for arn, _ in asyncio.run(listed("/p3/"))] == [f"arn:aws:iam::{TARGET}:role/p3/r3"]
+
+
+@pytest.mark.usefixtures("aws")
+def test_tags() -> None:
+    """All of them, page by page."""
+    wanted = {f"key-{n:02}": str(n) for n in range(45)}
+    as_root().tag_role(RoleName="app", Tags=[{"Key": key, "Value": value} for key, value in wanted.items()])
+    assert asyncio.run(access().role_tags(ROLE)) == wanted
 
 
 @pytest.mark.usefixtures("aws")
 def test_provider() -> None:
-    """None, made, completed; what is there already is no error."""
+    """Absent, created, completed; what is there already is no error."""
     client = access()
-    assert client.provider_audiences(PROVIDER) is None
-    client.create_provider(ISSUER, frozenset({"b", "a"}))
-    assert client.provider_audiences(PROVIDER) == frozenset("ab")
-    client.create_provider(ISSUER, frozenset({"c"}))
-    client.add_audience(PROVIDER, "c")
-    client.add_audience(PROVIDER, "c")
-    assert client.provider_audiences(PROVIDER) == frozenset("abc")
+
+    async def play() -> None:
+        assert await client.provider_audiences(PROVIDER) is None
+        assert await client.create_provider(ISSUER, frozenset({"b", "a"}), FREE)
+        assert await client.provider_audiences(PROVIDER) == frozenset("ab")
+        assert not await client.create_provider(ISSUER, frozenset({"c"}), FREE)
+        for _ in range(2):
+            await client.add_audience(PROVIDER, "c", FREE)
+        assert await client.provider_audiences(PROVIDER) == frozenset("abc")
+
+    asyncio.run(play())
 
 
 def test_provider_failures(aws: LocalAws) -> None:
     """A refusal is no absence, and names the call."""
     aws.deny(TARGET, ["GetOpenIDConnectProvider", "CreateOpenIDConnectProvider"])
+    client = access()
     with pytest.raises(AccessDeniedError, match=f"iam:GetOpenIDConnectProvider on {PROVIDER}"):
-        access().provider_audiences(PROVIDER)
+        asyncio.run(client.provider_audiences(PROVIDER))
     with pytest.raises(AccessDeniedError, match=f"iam:CreateOpenIDConnectProvider for {ISSUER}"):
-        access().create_provider(ISSUER, frozenset({"a"}))
+        asyncio.run(client.create_provider(ISSUER, frozenset({"a"}), FREE))
     with pytest.raises(NotFoundError):
-        access().add_audience(PROVIDER, "a")
+        asyncio.run(client.add_audience(PROVIDER, "a", FREE))
 
 
-def test_watch_stands_beside_every_call(aws: LocalAws) -> None:
-    """Before and after, with AWS's code of a failure."""
-    watch = Noted()
-    client = access(watch)
-    client.caller()
+def test_every_call_is_counted(aws: LocalAws) -> None:
+    """With AWS's code of a failure, or the class where there is none."""
+    counted: list[tuple[str, str]] = []
+    client = access(lambda *call: counted.append(call))
+    asyncio.run(client.caller())
     with pytest.raises(NotFoundError):
-        client.read(RoleArn("aws", TARGET, "/", "nobody"))
+        asyncio.run(client.role(RoleArn("aws", TARGET, "/", "nobody")))
+    asyncio.run(client.role_policy(ROLE, "ours"))
+    with pytest.raises(StaleReadError):
+        asyncio.run(write(client, document(OPS), WritePermit(float("inf"), -1e9, 1.0)))
     aws.unreachable(TARGET)
     with pytest.raises(UnreachableError):
-        client.read(ROLE)
-    assert watch.log == [
-        ("sts:GetCallerIdentity",),
+        asyncio.run(client.role(ROLE))
+    assert counted == [
         ("sts:GetCallerIdentity", ""),
-        ("iam:GetRole",),
         ("iam:GetRole", "NoSuchEntity"),
-        ("iam:GetRole",),
+        ("iam:GetRolePolicy", "NoSuchEntity"),
+        ("iam:UpdateAssumeRolePolicy", "StaleReadError"),
         ("iam:GetRole", "UnreachableError"),
     ]
+
+
+@pytest.mark.usefixtures("aws")
+def test_clients_of_other_services_are_made_one_at_a_time() -> None:
+    """A boto3 session is not thread-safe, and many roles ask at once."""
+    client = access()
+    at_once: list[int] = []
+    running = threading.Semaphore(1)
+    make = client._session.client
+
+    def slow(*arguments: Any, **named: Any) -> Any:
+        at_once.append(0 if running.acquire(blocking=False) else 1)
+        try:
+            return make(*arguments, **named)
+        finally:
+            running.release()
+
+    client._session.client = slow
+
+    async def play() -> set[int]:
+        regions = ["eu-central-1", "us-east-1"] * 4
+        return set(map(id, await asyncio.gather(*(client.client("eks", region) for region in regions))))
+
+    assert len(asyncio.run(play())) == 2
+    assert at_once == [0, 0]

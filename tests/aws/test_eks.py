@@ -2,78 +2,88 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-import boto3
 import pytest
 
-from support.target_account import ROLE, TARGET, trust
+from support.pipeline_scene import NOT_LEADING, Refusing
+from support.target_account import ONE_TRY, ROLE, TARGET, access, as_root, trust
 from trustbind.api.aws_account import EksCluster
+from trustbind.backoff import Backoff
 from trustbind.errors import AccessDeniedError, AwsError, NotFoundError, ThrottledError, UnreachableError
 from trustbind.policy.pod_identity import STATEMENT
-from trustbind.policy.pod_identity_association import Listed
-from trustbind_aws.client import AccountAccess, Watch
-from trustbind_aws.eks import EksAccess
+from trustbind.policy.pod_identity_association import Association, Listed
+from trustbind_aws.eks import EksAssociations
+from trustbind_aws.permits import ALWAYS
 from trustbind_localaws import LocalAws
 
+T = TypeVar("T")
+
 BLUE: Final = EksCluster("blue", "eu-central-1")
-
-
-class Noted:
-    """A watch that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.log: list[tuple[str, str]] = []
-
-    def before(self, operation: str) -> None:
-        """Let it be."""
-
-    def after(self, operation: str, code: str) -> None:
-        """Note it."""
-        self.log.append((operation, code))
+PODS: Final = f"arn:aws:iam::{TARGET}:role/pods"
+A: Final = {"a": "1"}
 
 
 @pytest.fixture
 def cluster(aws: LocalAws) -> LocalAws:
     """Return a local AWS with the cluster, and a role that trusts it."""
     aws.create_cluster(TARGET, BLUE.region, BLUE.name)
-    root: Any = boto3.client("iam", region_name="us-east-1", aws_access_key_id=TARGET, aws_secret_access_key="any")
-    root.create_role(RoleName="pods", AssumeRolePolicyDocument=json.dumps(trust(dict(STATEMENT))))
+    as_root().create_role(RoleName="pods", AssumeRolePolicyDocument=json.dumps(trust(dict(STATEMENT))))
     aws.reset_calls()
     return aws
 
 
-PODS: Final = f"arn:aws:iam::{TARGET}:role/pods"
+def eks(
+    count: Callable[[str, str], None] = lambda _operation, _code: None, cluster: EksCluster = BLUE, tries: int = 1
+) -> EksAssociations:
+    """Return the cluster's associations as the AWS account's root."""
+    settings = replace(ONE_TRY, reads=Backoff(0.0, 0.0, tries=tries))
+    return EksAssociations(access(count, settings), cluster)
 
 
-def eks(watch: Watch | None = None, cluster: EksCluster = BLUE) -> EksAccess:
-    """Return the way to the cluster's associations as the account's root."""
-    session = boto3.Session(aws_access_key_id=TARGET, aws_secret_access_key="any")
-    return EksAccess(AccountAccess(session, watch), cluster)
+def play(steps: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine."""
+    return asyncio.run(steps)
+
+
+async def made(store: EksAssociations, name: str = "reader") -> Association:
+    """Create an association, and return it."""
+    await store.create("team-a", name, PODS, A, ALWAYS)
+    listed = next(one for one in await store.listed("team-a") if one.service_account == name)
+    found = await store.described(listed)
+    assert found is not None
+    return found
 
 
 @pytest.mark.usefixtures("cluster")
 def test_from_creation_to_deletion() -> None:
     """Each call, counted under its own name; what is deleted twice is deleted."""
-    noted = Noted()
-    store = eks(noted)
-    store.create("team-a", "reader", PODS, {"a": "1"})
-    (listed,) = store.listed("team-a")
-    assert (listed.namespace, listed.service_account) == ("team-a", "reader")
-    assert store.listed("team-b") == []
-    made = store.described(listed)
-    assert made is not None
-    assert (made.role, made.tags, made.subject.name) == (PODS, {"a": "1"}, "reader")
-    store.tag(made, {"b": "2", "a": "3"})
-    store.untag(made, ["b"])
-    store.move(made, PODS)
-    assert store.described(listed) == replace(made, tags={"a": "3"})
-    store.delete(made)
-    store.delete(made)
-    assert store.described(listed) is None
-    assert [operation.removeprefix("eks:") for operation, code in noted.log if not code] == [
+    counted: list[tuple[str, str]] = []
+    store = eks(lambda *call: counted.append(call))
+
+    async def steps() -> None:
+        await store.create("team-a", "reader", PODS, A, ALWAYS)
+        (listed,) = await store.listed("team-a")
+        assert (listed.namespace, listed.service_account) == ("team-a", "reader")
+        assert await store.listed("team-b") == []
+        found = await store.described(listed)
+        assert found is not None
+        assert (found.role, found.tags, found.subject.name) == (PODS, A, "reader")
+        await store.tag(found, {"b": "2", "a": "3"}, ALWAYS)
+        await store.untag(found, ["b"], ALWAYS)
+        await store.move(found, PODS, ALWAYS)
+        assert await store.described(listed) == replace(found, tags={"a": "3"})
+        await store.delete(found, ALWAYS)
+        await store.delete(found, ALWAYS)
+        assert await store.described(listed) is None
+
+    play(steps())
+
+    assert [operation.removeprefix("eks:") for operation, code in counted if not code] == [
         "CreatePodIdentityAssociation",
         "ListPodIdentityAssociations",
         "ListPodIdentityAssociations",
@@ -88,18 +98,18 @@ def test_from_creation_to_deletion() -> None:
 
 @pytest.mark.usefixtures("cluster")
 def test_target_role() -> None:
-    """It is seen."""
-    root: Any = boto3.client("eks", region_name=BLUE.region, aws_access_key_id=TARGET, aws_secret_access_key="any")
+    """It is read."""
+    root = as_root("eks", BLUE.region)
     wanted = {"clusterName": "blue", "namespace": "team-a", "serviceAccount": "reader", "roleArn": PODS}
     far = "arn:aws:iam::777788889999:role/far"
     root.create_pod_identity_association(**wanted, targetRoleArn=far)
     store = eks()
-    (listed,) = store.listed()
-    made = store.described(listed)
-    assert made is not None
-    assert (made.role, made.target, made.gives) == (PODS, far, far)
+    (listed,) = play(store.listed())
+    found = play(store.described(listed))
+    assert found is not None
+    assert (found.role, found.target, found.gives) == (PODS, far, far)
     root.update_pod_identity_association(clusterName="blue", associationId=listed.id, targetRoleArn=far + "2")
-    assert (seen := store.described(listed)) is not None
+    assert (seen := play(store.described(listed))) is not None
     assert seen.gives == far + "2"
 
 
@@ -107,53 +117,90 @@ def test_target_role() -> None:
 def test_list_of_many() -> None:
     """Page by page, of one namespace or of all."""
     store = eks()
-    for n in range(101):
-        store.create("team-a", f"reader-{n}", PODS, {"a": "1"})
-    store.create("team-b", "reader", PODS, {"a": "1"})
-    assert len(store.listed("team-a")) == 101
-    assert len(store.listed()) == 102
+
+    async def steps() -> tuple[int, int]:
+        for n in range(101):
+            await store.create("team-a", f"reader-{n}", PODS, A, ALWAYS)
+        await store.create("team-b", "reader", PODS, A, ALWAYS)
+        return len(await store.listed("team-a")), len(await store.listed())
+
+    assert play(steps()) == (101, 102)
 
 
 def test_refusals(cluster: LocalAws) -> None:
     """Each is of its class, with EKS's code, and says which call on what."""
     store = eks()
-    store.create("team-a", "reader", PODS, {"a": "1"})
+    found = play(made(store))
     with pytest.raises(AwsError, match=r"for team-a/reader in cluster blue \(eu-central-1\)") as caught:
-        store.create("team-a", "reader", PODS, {"a": "1"})
+        play(store.create("team-a", "reader", PODS, A, ALWAYS))
     assert caught.value.code == "ResourceInUseException"
     with pytest.raises(AwsError, match="Trust policy of the role provided is invalid") as caught:
-        store.create("team-a", "writer", str(ROLE), {"a": "1"})
+        play(store.create("team-a", "writer", str(ROLE), A, ALWAYS))
     assert caught.value.code == "InvalidParameterException"
     with pytest.raises(NotFoundError, match="eks:ListPodIdentityAssociations of cluster green"):
-        eks(cluster=EksCluster("green", BLUE.region)).listed()
+        play(eks(cluster=EksCluster("green", BLUE.region)).listed())
+    listed = found.listed
+    unknown = Listed(listed.id, listed.arn + "x", listed.namespace, listed.service_account)
     with pytest.raises(NotFoundError):
-        store.tag(replace_arn(store), {"a": "1"})
+        play(store.tag(replace(found, listed=unknown), A, ALWAYS))
     cluster.throttle(TARGET, ["ListPodIdentityAssociations"], count=1)
     with pytest.raises(ThrottledError):
-        store.listed()
+        play(store.listed())
     cluster.deny(TARGET, ["ListPodIdentityAssociations"])
     with pytest.raises(AccessDeniedError) as denied:
-        store.listed()
+        play(store.listed())
     assert denied.value.code == "AccessDeniedException"
     cluster.clear_faults()
     cluster.unreachable(TARGET)
     with pytest.raises(UnreachableError):
-        store.listed()
+        play(store.listed())
 
 
-def replace_arn(store: EksAccess) -> Any:
-    """Return the one association under an ARN that nobody has."""
-    (listed,) = store.listed()
-    made = store.described(listed)
-    assert made is not None
-    return replace(made, listed=Listed(listed.id, listed.arn + "x", listed.namespace, listed.service_account))
+def test_reads_are_tried_again_and_writes_are_not(cluster: LocalAws) -> None:
+    """A write that AWS is too busy for is decided again."""
+    store = eks(tries=3)
+    cluster.throttle(TARGET, ["ListPodIdentityAssociations"], count=2)
+    assert play(store.listed()) == []
+    assert len(cluster.calls(TARGET, "ListPodIdentityAssociations")) == 3
+
+    cluster.throttle(TARGET, ["CreatePodIdentityAssociation"])
+    with pytest.raises(ThrottledError):
+        play(store.create("team-a", "reader", PODS, A, ALWAYS))
+    assert len(cluster.calls(TARGET, "CreatePodIdentityAssociation")) == 1
+
+
+@pytest.mark.parametrize("error", NOT_LEADING, ids=lambda error: type(error).__name__)
+def test_nothing_is_sent_without_permission(cluster: LocalAws, error: AwsError) -> None:
+    """The guard is asked before each write, and for no read."""
+    store = eks()
+    found = play(made(store))
+    cluster.reset_calls()
+    guard = Refusing(error)
+    writes: list[Callable[[], Coroutine[Any, Any, None]]] = [
+        lambda: store.create("team-a", "writer", PODS, A, guard),
+        lambda: store.move(found, PODS, guard),
+        lambda: store.tag(found, A, guard),
+        lambda: store.untag(found, ["a"], guard),
+        lambda: store.delete(found, guard),
+    ]
+
+    for write in writes:
+        with pytest.raises(type(error)):
+            play(write())
+
+    assert cluster.calls(TARGET) == []
+    assert guard.asked == len(writes)
 
 
 def test_one_client_for_each_region(cluster: LocalAws) -> None:
     """Clients cost time to make, so they are kept; the region goes into the signature."""
-    access = AccountAccess(boto3.Session(aws_access_key_id=TARGET, aws_secret_access_key="any"))
-    assert access.client("eks", "eu-central-1") is access.client("eks", "eu-central-1")
-    assert access.client("eks", "us-east-1") is not access.client("eks", "eu-central-1")
-    cluster.create_cluster(TARGET, "us-east-1", "blue")
-    EksAccess(access, BLUE).create("team-a", "reader", PODS, {"a": "1"})
-    assert EksAccess(access, EksCluster("blue", "us-east-1")).listed() == []
+    client = access()
+
+    async def steps() -> None:
+        assert await client.client("eks", "eu-central-1") is await client.client("eks", "eu-central-1")
+        assert await client.client("eks", "us-east-1") is not await client.client("eks", "eu-central-1")
+        cluster.create_cluster(TARGET, "us-east-1", "blue")
+        await EksAssociations(client, BLUE).create("team-a", "reader", PODS, A, ALWAYS)
+        assert await EksAssociations(client, EksCluster("blue", "us-east-1")).listed() == []
+
+    play(steps())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support.halves import Operator, Webhook, webhook_registration
+from support.halves import LEASE, Operator, Start, Webhook, webhook_registration
 from support.kube import ApiServer, BinariesNotFoundError, find_binaries
 from support.world import World
 from trustbind_localaws import LocalAws
@@ -75,6 +75,23 @@ def operator(shared_operator: Operator, world: World) -> Iterator[Operator]:
     world.clear()
     surprises = [line for line in shared_operator.output[before:] if "unexpected" in line or "Traceback" in line]
     assert not surprises, "\n".join(surprises)
+
+
+@pytest.fixture
+def start(world: World, shared_operator: Operator) -> Iterator[Start]:
+    """Start further operators in the place of the shared one; they end with the test."""
+    if shared_operator.running:
+        shared_operator.stop()
+    started: list[Operator] = []
+
+    def start(*, until: str = '"working"', **env: str) -> Operator:
+        started.append(Operator(world, env))
+        return started[-1].start(until=until)
+
+    yield start
+    for operator in started:
+        operator.kill()
+    world.merge(LEASE, {"spec": {"holderIdentity": None}})
 
 
 @pytest.fixture(scope="session")

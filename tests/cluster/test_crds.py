@@ -153,6 +153,7 @@ def test_defaults_of_an_account(api_server: ApiServer, namespace: str) -> None:
         "oidcProvider": {"manage": True},
         "driftPolicy": "Repair",
         "requireRoleConsent": False,
+        "rolePathPrefix": "/",
     }
 
 
@@ -228,7 +229,7 @@ def test_identity_cannot_be_changed(
                 "accountId": "444455556666",
                 "issuer": "https://oidc.eks.eu-central-1.amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF",
                 "subjects": ["system:serviceaccount:team-a:reader"],
-                "statementId": "Trustbind0123456789abcdef",
+                "statementId": "Trustbind0123456789abcdef0123456789abcdef",
                 "policySize": 1800,
                 "policyLimit": 2048,
                 "lastAppliedTime": NOW,

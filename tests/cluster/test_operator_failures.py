@@ -72,7 +72,7 @@ def test_an_account_that_does_not_answer(world: World) -> None:
     world.aws.unreachable(silent.id)
     after = team.binding(second)
     good = bound(world, lively)
-    told(after, "AccountUnreachable", "no answer from AWS", "tried again by itself")
+    told(after, "AccountUnreachable", "no answer from AWS", "retries automatically")
     good.ready()
     told(before, "AccountUnreachable")
     account_told(silent, "AccountUnreachable", "no answer from AWS")
@@ -203,7 +203,7 @@ def test_an_account_that_throttles(world: World) -> None:
     team.grant(busy)
     after = team.binding(busy.role("second"))
     good = bound(world, quiet)
-    told(after, "Throttled", "Rate exceeded", "tried again by itself")
+    told(after, "Throttled", "Rate exceeded", "retries automatically")
     good.ready()
     world.aws.clear_faults()
     after.ready()
@@ -213,7 +213,7 @@ def test_an_account_that_throttles(world: World) -> None:
 def test_a_full_document(world: World) -> None:
     """The newest binding that does not fit is refused with sizes; the others stay; it follows once there is room."""
     account = world.account(described=False)
-    world.aws.set_quota(account.id, 930)
+    world.aws.set_quota(account.id, 946)
     world.describe(account)
     account.role()
     team = world.team()
@@ -222,7 +222,7 @@ def test_a_full_document(world: World) -> None:
     first.ready()
     many = [f"reader-{n}" for n in range(7)]
     second = team.binding(account.arn("app"), "second", serviceAccountNames=many, profile="second")
-    told(second, "TrustPolicyFull", "the account allows 930", "raise the quota", account.arn("app"))
+    told(second, "TrustPolicyFull", "the AWS account allows 946", "raise the quota", account.arn("app"))
     first.ready()
     assert account.subjects() == [f"{team.namespace}:reader"]
     first.delete()

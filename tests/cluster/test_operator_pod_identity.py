@@ -98,7 +98,7 @@ def test_somebody_elses_association_is_spared(world: World) -> None:
     assert eks.there() == {f"{team.namespace}/reader": theirs, f"{team.namespace}/writer": same}
     eks.client.delete_pod_identity_association(clusterName=eks.name, associationId=theirs["associationId"])
     assert binding.ready()["message"].endswith(
-        "somebody else keeps the association of writer, and it names the same role"
+        "another owner keeps the association of writer, and it names the same role"
     )
     binding.delete()
     binding.gone()

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 import signal
-from collections.abc import Callable, Iterator
 from typing import Any
 
-import pytest
-
-from support.halves import Operator
+from support.halves import LEASE, Operator, Start
 from support.processes import eventually
-from support.world import SECONDS, SYSTEM, World
+from support.world import SECONDS, World
 
 WRITES = {"create", "update", "patch", "delete", "deletecollection"}
 
 UNHURRIED = {
     "TRUSTBIND_OPERATOR_PACE__RESYNC_SECONDS": "600",
-    "TRUSTBIND_OPERATOR_PACE__SWEEP_SECONDS": "3600",
+    "TRUSTBIND_OPERATOR_PACE__SURVEY_SECONDS": "3600",
 }
 """Nothing is looked at for being due, so that only what a start itself does is seen."""
 
@@ -26,31 +23,6 @@ PATIENT = {
     "TRUSTBIND_OPERATOR_LEASE__RENEW_DEADLINE_SECONDS": "200",
 }
 """A Lease that no test waits to expire: the next leader has to find it released."""
-
-LEASE = {
-    "apiVersion": "coordination.k8s.io/v1",
-    "kind": "Lease",
-    "metadata": {"name": "trustbind-operator", "namespace": SYSTEM},
-}
-
-Start = Callable[..., Operator]
-
-
-@pytest.fixture
-def start(world: World, shared_operator: Operator) -> Iterator[Start]:
-    """Start further operators in the place of the shared one; they end with the test."""
-    if shared_operator.running:
-        shared_operator.stop()
-    started: list[Operator] = []
-
-    def start(*, until: str = '"working"', **env: str) -> Operator:
-        started.append(Operator(world, env))
-        return started[-1].start(until=until)
-
-    yield start
-    for operator in started:
-        operator.kill()
-    world.merge(LEASE, {"spec": {"holderIdentity": None}})
 
 
 def standby(start: Start, **env: str) -> Operator:
@@ -90,7 +62,7 @@ def test_a_restart_with_nothing_to_do(world: World, operator: Operator, start: S
     since = world.audited()
     second = start(**UNHURRIED)
     eventually(
-        lambda: [e for e in second.says("account looked at") if e["account"] == account.id],
+        lambda: [e for e in second.says("AWSAccount reconciled") if e["aws_account"] == account.id],
         "the account is looked at",
         seconds=SECONDS,
     )
@@ -126,7 +98,11 @@ def test_one_works_and_one_stands_by(world: World, start: Start) -> None:
     metrics = leader.get("/metrics")[1]
     assert 'trustbind_operator_commits_total{outcome="written"} ' in metrics
     assert f'account="{account.id}",code="",operation="iam:UpdateAssumeRolePolicy"}} 1.0' in metrics
-    assert 'trustbind_operator_bindings{ready="True",reason="TrustApplied"} ' in metrics
+    eventually(
+        lambda: 'trustbind_operator_bindings{ready="True",reason="TrustApplied"} ' in leader.get("/metrics")[1],
+        "the binding is counted",
+        seconds=SECONDS,
+    )
     assert second.get("/readyz") == (200, "standby\n")
 
     leader.kill()

@@ -17,6 +17,7 @@ from support.halves import Operator, Webhook
 from support.kubeclient import ROOT, ApiError, load_manifests
 from support.processes import eventually
 from support.world import API_VERSION, OPERATOR_ACCOUNT, SECONDS, Account, Team, World
+from trustbind.api.role_grant import CONSENT_TAG
 from trustbind.policy.pod_identity import BINDING_TAG
 
 RBAC = ROOT / "manifests" / "rbac"
@@ -136,8 +137,12 @@ def work(world: World) -> Account:
     let_go(team)
     binding.delete()
     binding.gone()
-    # An orphan, for the search.
-    sid = f"{world.sid_prefix}deadbeef"
+    account.iam.tag_role(RoleName="app", Tags=[{"Key": CONSENT_TAG, "Value": team.namespace}])
+    account.patch(requireRoleConsent=True)
+    eventually(lambda: account.calls("ListRoleTags"), "the role's consent is asked for", seconds=SECONDS)
+    account.patch(requireRoleConsent=None)
+    # An orphan, for the survey.
+    sid = f"{world.sid_prefix}deadbeefdeadbeef"
     account.write("app", *account.statements(), account.owned()[0] | {"Sid": sid})
     eventually(lambda: sid not in [s["Sid"] for s in account.owned()], "it is found", seconds=SECONDS)
     account.ready()

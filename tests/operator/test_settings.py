@@ -19,11 +19,11 @@ def loaded(tmp_path: Path, text: str) -> Settings:
 
 
 def test_defaults() -> None:
-    """Everything has one; the reconciler's pace is the same as its own."""
+    """Everything has one; the manager's pace is the same as its own."""
     settings = load()
     assert (settings.server.port, settings.identity.issuer, settings.lease.enabled) == (8080, "", True)
     assert not settings.bind_annotated.enabled
-    assert settings.reconciler_pace() == Pace()
+    assert settings.manager_pace() == Pace()
     with pytest.raises(pydantic.ValidationError, match="frozen"):
         settings.server.port = 1
 
@@ -36,14 +36,15 @@ def test_environment_beats_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     settings = loaded(
         tmp_path,
-        "pace: {commitWindowSeconds: 9, resyncSeconds: 60}\nbindAnnotated: {annotationPrefix: aws.example.com}\n"
+        "pace: {commitWindowSeconds: 9, resyncSeconds: 60, surveySeconds: 30}\n"
+        "bindAnnotated: {annotationPrefix: aws.example.com}\n"
         "lease: {durationSeconds: 60, renewDeadlineSeconds: 40, retrySeconds: 5}\nlog: {level: debug}\n",
     )
 
     assert (settings.pace.commit_window_seconds, settings.pace.resync_seconds) == (0.05, 60)
     assert (settings.bind_annotated.enabled, settings.bind_annotated.annotation_prefix) == (True, "aws.example.com")
     assert settings.identity.issuer == "https://oidc.example.com/id/1"
-    assert settings.reconciler_pace().window == 0.05
+    assert (settings.manager_pace().window, settings.manager_pace().survey) == (0.05, 30)
     assert settings.lease.duration_seconds == 60
 
 
@@ -82,6 +83,8 @@ def test_environment_beats_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ("aws: {burst: 0}", "aws.burst: input should be greater than or equal to 1"),
         ("pace: {commitWindowSeconds: -1}", "pace.commitWindowSeconds: "),
         ("pace: {resyncSeconds: soon}", "pace.resyncSeconds: input should be a valid number"),
+        ("pace: {sweepSeconds: 60}", "pace.sweepSeconds: there is no such setting"),
+        ("pace: {surveySeconds: 0}", "pace.surveySeconds: input should be greater than or equal to 1"),
         ("pace: {maxRetrySeconds: 0}", "pace.maxRetrySeconds: "),
         ("bindAnnotated: {annotationPrefix: a/b}", "bindAnnotated.annotationPrefix: 'a/b' is not a DNS name such as"),
         ("bindAnnotated: {enabled: maybe}", "bindAnnotated.enabled: input should be a valid boolean"),

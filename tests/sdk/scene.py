@@ -145,7 +145,7 @@ class Scene:
         # Sources first: a role that a trust policy names has to be there.
         roles = [b.source.role for b in bindings if b.source] + [b.role for b in bindings]
         for role in dict.fromkeys(roles):
-            claims = [claim for b in bindings for claim in claims_on(role, b, {})]
+            claims = [claim for b in bindings for claim in claims_on(role, b, b.subjects({}))]
             document = plan(EMPTY, Desired(role, issuer, tuple(claims))).document
             targets = [str(b.role) for b in bindings if b.source and b.source.role == role]
             account = accounts.setdefault(

@@ -1,18 +1,20 @@
-"""One cluster's associations in memory, with `trustbind_aws.eks.EksAccess`'s methods."""
+"""One cluster's associations in memory: `trustbind_aws.eks.AssociationStore`."""
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from support.operator_world import ISSUER
+from support.bodies import ISSUER
 from trustbind.api.role_binding import BindingRef
-from trustbind.errors import AwsError
+from trustbind.errors import AwsError, NotFoundError
 from trustbind.identity.subjects import Subject
 from trustbind.policy.pod_identity import tags_of
 from trustbind.policy.pod_identity_association import Association, Listed
+from trustbind_aws.permits import WriteGuard, WritePermit
 
 __all__ = ["WRITES", "FakeEks"]
 
@@ -26,7 +28,8 @@ class FakeEks:
         there: associations by service account.
         errors: by method's name, what its next calls raise, in order.
         calls: how often each method was called.
-        meanwhile: by method's name, what happens right before its next calls, in order.
+        meanwhile: by method's name, what happens right before its next calls, in order; an awaitable is awaited.
+        pause: awaited before and after every call takes effect.
     """
 
     def __init__(self) -> None:
@@ -34,6 +37,7 @@ class FakeEks:
         self.errors: dict[str, list[AwsError]] = {}
         self.calls: Counter[str] = Counter()
         self.meanwhile: dict[str, list[Callable[[], object]]] = {}
+        self.pause: Callable[[], Awaitable[object]] = _at_once
         self._made = 0
 
     def has(
@@ -57,50 +61,81 @@ class FakeEks:
         """Return the role of each account, as ``namespace/account``."""
         return {f"{s.namespace}/{s.name}": a.role for s, a in self.there.items()}
 
-    def _called(self, name: str) -> None:
+    async def _called(self, name: str, guard: WriteGuard | None = None) -> None:
+        if guard is not None:
+            WritePermit(guard.deadline()).check(name)
+        await self.pause()
         self.calls[name] += 1
         if self.meanwhile.get(name):
-            self.meanwhile[name].pop(0)()
+            happened = self.meanwhile[name].pop(0)()
+            if inspect.isawaitable(happened):
+                await happened
         if self.errors.get(name):
             raise self.errors[name].pop(0)
 
-    def listed(self, namespace: str = "") -> list[Listed]:
+    async def listed(self, namespace: str = "") -> list[Listed]:
         """Return the associations of a namespace, or all."""
-        self._called("listed")
-        return [a.listed for a in self.there.values() if namespace in {"", a.listed.namespace}]
+        await self._called("listed")
+        found = [a.listed for a in self.there.values() if namespace in {"", a.listed.namespace}]
+        await self.pause()
+        return found
 
-    def described(self, listed: Listed) -> Association | None:
+    async def described(self, listed: Listed) -> Association | None:
         """Return one whole."""
-        self._called("described")
-        return next((a for a in self.there.values() if a.listed == listed), None)
+        await self._called("described")
+        found = self._present(listed)
+        await self.pause()
+        return found
 
-    def create(self, namespace: str, service_account: str, role: str, tags: Mapping[str, str]) -> None:
+    async def create(
+        self, namespace: str, service_account: str, role: str, tags: Mapping[str, str], guard: WriteGuard
+    ) -> None:
         """Make one."""
-        self._called("create")
+        await self._called("create", guard)
         subject = Subject(namespace, service_account)
         if subject in self.there:
             raise AwsError("Association already exists", code="ResourceInUseException", operation="eks:Create")
         self.has(subject, role, tags)
+        await self.pause()
 
-    def move(self, association: Association, role: str) -> None:
+    async def move(self, association: Association, role: str, guard: WriteGuard) -> None:
         """Let one name another role."""
-        self._called("move")
-        self.there[association.subject] = replace(self.there[association.subject], role=role)
+        await self._changed("move", association, guard, lambda known: replace(known, role=role))
 
-    def tag(self, association: Association, tags: Mapping[str, str]) -> None:
+    async def tag(self, association: Association, tags: Mapping[str, str], guard: WriteGuard) -> None:
         """Add tags."""
-        self._called("tag")
-        known = self.there[association.subject]
-        self.there[association.subject] = replace(known, tags={**known.tags, **tags})
+        await self._changed("tag", association, guard, lambda known: replace(known, tags={**known.tags, **tags}))
 
-    def untag(self, association: Association, keys: Iterable[str]) -> None:
-        """Take tags away."""
-        self._called("untag")
-        known = self.there[association.subject]
-        kept = {key: value for key, value in known.tags.items() if key not in set(keys)}
-        self.there[association.subject] = replace(known, tags=kept)
+    async def untag(self, association: Association, keys: Iterable[str], guard: WriteGuard) -> None:
+        """Remove tags."""
+        gone = set(keys)
+        await self._changed(
+            "untag",
+            association,
+            guard,
+            lambda known: replace(known, tags={k: v for k, v in known.tags.items() if k not in gone}),
+        )
 
-    def delete(self, association: Association) -> None:
-        """Delete one."""
-        self._called("delete")
-        self.there.pop(association.subject, None)
+    async def delete(self, association: Association, guard: WriteGuard) -> None:
+        """Delete one; one that is gone is deleted."""
+        await self._called("delete", guard)
+        if self._present(association.listed) is not None:
+            del self.there[association.subject]
+        await self.pause()
+
+    async def _changed(
+        self, name: str, association: Association, guard: WriteGuard, change: Callable[[Association], Association]
+    ) -> None:
+        await self._called(name, guard)
+        known = self._present(association.listed)
+        if known is None:
+            raise NotFoundError("No association found", code="ResourceNotFoundException", operation=f"eks:{name}")
+        self.there[association.subject] = change(known)
+        await self.pause()
+
+    def _present(self, listed: Listed) -> Association | None:
+        return next((a for a in self.there.values() if a.listed.id == listed.id), None)
+
+
+async def _at_once() -> None:
+    """Take no time."""

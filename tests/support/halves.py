@@ -10,7 +10,7 @@ import ssl
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,9 +18,16 @@ from support.certs import Authority
 from support.processes import Process
 from support.world import OPERATOR_ACCOUNT, SECONDS, SYSTEM, World
 
-__all__ = ["Operator", "Webhook", "operator_env", "webhook_registration"]
+__all__ = ["LEASE", "Operator", "Start", "Webhook", "operator_env", "webhook_registration"]
 
 Json = dict[str, Any]
+
+LEASE = {
+    "apiVersion": "coordination.k8s.io/v1",
+    "kind": "Lease",
+    "metadata": {"name": "trustbind-operator", "namespace": SYSTEM},
+}
+"""The operator's Lease."""
 
 
 def operator_env(world: World) -> dict[str, str | None]:
@@ -44,7 +51,7 @@ def operator_env(world: World) -> dict[str, str | None]:
         "BIND_ANNOTATED__ENABLED": "true",
         "PODS__MISSED_INTERVAL_SECONDS": "1",
         "PACE__RESYNC_SECONDS": "3",
-        "PACE__SWEEP_SECONDS": "2",
+        "PACE__SURVEY_SECONDS": "2",
         "PACE__RETRY_SECONDS": "0.2",
         "PACE__MAX_RETRY_SECONDS": "1",
     }
@@ -201,3 +208,7 @@ def webhook_registration(webhook: Webhook) -> Json:
             }
         ],
     }
+
+
+Start = Callable[..., Operator]
+"""Starts an operator with further settings: ``start(*, until=..., **env)``."""

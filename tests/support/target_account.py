@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
+import boto3
+
+from trustbind.backoff import Backoff
 from trustbind.identity.arns import ProviderArn, RoleArn
 from trustbind.identity.subjects import Issuer
-from trustbind_aws.client import ManagerRole
+from trustbind_aws.call_limiter import CallLimiter
+from trustbind_aws.calls import CallSettings
+from trustbind_aws.client import AccountClient
+from trustbind_aws.permits import boottime
+from trustbind_aws.sessions import ManagerRole
 from trustbind_localaws import LocalAws
 
-__all__ = ["ISSUER", "MANAGER", "OPEN", "OPERATOR", "OPS", "PROVIDER", "ROLE", "TARGET", "seed", "trust"]
+__all__ = [
+    "ISSUER",
+    "MANAGER",
+    "ONE_TRY",
+    "OPEN",
+    "OPERATOR",
+    "OPS",
+    "PROVIDER",
+    "ROLE",
+    "TARGET",
+    "access",
+    "as_root",
+    "seed",
+    "trust",
+]
 
 OPERATOR: Final = "111122223333"
 TARGET: Final = "444455556666"
@@ -21,6 +43,28 @@ OPEN: Final = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{OPERATOR}
 OPS: Final = {"Sid": "Ops", **OPEN}
 
 _EVERYTHING: Final = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+
+
+ONE_TRY: Final = CallSettings(reads=Backoff(0.0, 0.0, tries=1))
+"""Calls without a second try of ours."""
+
+
+def access(
+    count: Callable[[str, str], None] = lambda _operation, _code: None,
+    settings: CallSettings = ONE_TRY,
+    *,
+    limiter: CallLimiter | None = None,
+    clock: Callable[[], float] = boottime,
+    **credentials: str,
+) -> AccountClient:
+    """Return access to the target account as its root, or as another identity."""
+    keys = {"aws_access_key_id": TARGET, "aws_secret_access_key": "any"} | credentials
+    return AccountClient(boto3.Session(**keys), limiter or CallLimiter(), settings, count, clock)
+
+
+def as_root(service: str = "iam", region: str = "us-east-1") -> Any:
+    """Return a boto3 client of the target account's root, for what another administrator does."""
+    return boto3.client(service, region_name=region, aws_access_key_id=TARGET, aws_secret_access_key="any")
 
 
 def trust(*statements: dict[str, Any]) -> dict[str, Any]:

@@ -1,114 +1,118 @@
-"""The OIDC provider in a target account: what it lacks, decided; and that brought about."""
+"""The OIDC providers of an AWS account: read those that a role needs, and keep the cluster's own.
+
+Other issuers' providers have other owners, so they are read and never written.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
-from trustbind.errors import NotFoundError
+from trustbind.errors import AwsError, NotFoundError
 from trustbind.identity.arns import ProviderArn
 from trustbind.identity.subjects import Issuer
-from trustbind.policy.claim import Claim
-from trustbind.policy.owned_statement import FederatedKey, sid_of
-from trustbind.policy.trust_document import TrustDocument
-from trustbind_aws.client import AccountAccess
+from trustbind.reconcile.observation import Facts
+from trustbind.reconcile.role_plan import EnsureProvider, RoleWork, provider_problem, unread_providers
+from trustbind_aws.account_pool import Entered
+from trustbind_aws.permits import DecisionChangedError, NotLeadingError, WriteGuard, WritePermit
 
-__all__ = ["ProviderPlan", "apply_provider", "lacking_for", "plan_provider", "provided"]
+__all__ = ["apply", "ensure", "observe", "refresh"]
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderPlan:
-    """What an account's OIDC provider lacks.
+async def observe(entered: Entered, work: RoleWork, facts: Facts) -> Facts:
+    """Return the facts with every provider that ``work`` needs; those that list a needed client id are not read again.
 
-    Attributes:
-        provider: its ARN.
-        create: whether it does not exist.
-        audiences: client ids to add, or to create it with; sorted.
+    A provider that cannot be read is a failure in the facts: bindings that need it wait, and others go on.
     """
-
-    provider: ProviderArn
-    create: bool
-    audiences: tuple[str, ...]
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing is lacking."""
-        return not self.create and not self.audiences
-
-    def lacking(self) -> str:
-        """Return one sentence for somebody who manages the provider by hand; empty when nothing is lacking."""
-        listed = ", ".join(self.audiences)
-        if self.create:
-            return (
-                f"account {self.provider.account_id} has no OIDC provider for https://{self.provider.host_path}; "
-                f"create it with the client id {listed}, or let trustbind manage it "
-                "(AWSAccount spec.oidcProvider.manage: true)"
-            )
-        return f"the OIDC provider {self.provider} lacks the client id {listed}; add it" if listed else ""
+    for provider in unread_providers(work, facts):
+        facts = await _read(entered, provider, facts)
+    return replace(facts, account=entered.facts)
 
 
-def plan_provider(provider: ProviderArn, present: frozenset[str] | None, audiences: Iterable[str]) -> ProviderPlan:
-    """Return what the provider lacks.
-
-    Args:
-        provider: its ARN.
-        present: the client ids that it has; None when it does not exist.
-        audiences: all that bindings use in that account.
-    """
-    return ProviderPlan(provider, present is None, tuple(sorted(set(audiences) - (present or frozenset()))))
-
-
-def apply_provider(access: AccountAccess, planned: ProviderPlan, issuer: Issuer, *, manage: bool) -> None:
-    """Bring about what is lacking.
+async def apply(entered: Entered, step: EnsureProvider, issuer: Issuer, facts: Facts, guard: WriteGuard) -> Facts:
+    """Create the cluster's provider, or add client ids to it, and return the facts then; a failure is in the facts.
 
     Raises:
-        NotFoundError: something is lacking and is not ours to manage.
+        NotLeadingError: nothing may be written.
+        DecisionChangedError: what was decided does not hold any more.
+    """
+    try:
+        await _write(entered, step.provider, issuer, step.audiences, guard.deadline)
+    except (NotLeadingError, DecisionChangedError):
+        raise
+    except AwsError as error:
+        facts = replace(facts, failures={**facts.failures, step.provider: error})
+    return replace(facts, account=entered.facts)
+
+
+async def ensure(
+    entered: Entered,
+    provider: ProviderArn,
+    issuer: Issuer,
+    audiences: Iterable[str],
+    *,
+    manage: bool,
+    deadline: Callable[[], float],
+) -> None:
+    """Read the cluster's provider, and add what it lacks where it is ours to manage.
+
+    Args:
+        entered: the AWS account.
+        provider: its ARN.
+        issuer: the cluster's.
+        audiences: the client ids that are needed.
+        manage: whether the provider is ours to manage.
+        deadline: see `WriteGuard`.
+
+    Raises:
+        NotFoundError: something is missing, and not ours to manage.
+        NotLeadingError: nothing may be written.
         AwsError: a call failed.
     """
-    if planned.is_empty:
-        return
-    if not manage:
-        raise NotFoundError(planned.lacking(), operation="iam:GetOpenIDConnectProvider")
-    if planned.create:
-        access.create_provider(issuer, frozenset(planned.audiences))
-        return
-    for audience in planned.audiences:
-        access.add_audience(planned.provider, audience)
+    await refresh(entered, provider)
+    present = entered.facts.providers.get(provider)
+    if manage:
+        await _write(entered, provider, issuer, sorted(audiences), deadline)
+    elif problem := provider_problem(provider, present, audiences):
+        raise NotFoundError(problem, operation="iam:GetOpenIDConnectProvider")
 
 
-def lacking_for(provider: ProviderArn, present: frozenset[str] | None, audience: str) -> str:
-    """Return what another issuer's provider lacks, and what to do; empty when nothing.
+async def refresh(entered: Entered, provider: ProviderArn) -> bool:
+    """Read a provider again; return whether it is as it was known.
 
-    Args:
-        provider: its ARN.
-        present: the client ids that it has; None when it does not exist.
-        audience: what the issuer's tokens are for.
+    Raises:
+        AwsError: it cannot be read.
     """
-    if present is None:
-        return (
-            f"account {provider.account_id} has no OIDC provider for https://{provider.host_path}, which "
-            f"spec.federatedSubjects needs; create it with the client id {audience}: trustbind makes only the cluster's"
-        )
-    if audience not in present:
-        return f"the OIDC provider {provider} lacks the client id {audience}, which spec.federatedSubjects needs"
-    return ""
+    before = entered.facts.providers.get(provider, frozenset[str]())
+    present = await entered.api.provider_audiences(provider)
+    entered.facts = entered.facts.with_provider(provider, present)
+    return present == before
 
 
-def provided(
-    claims: Iterable[Claim], absent: Collection[Issuer], document: TrustDocument, issuer: Issuer
-) -> tuple[Claim, ...]:
-    """Return the claims without those for issuers that have no provider, unless their statement stands already.
+async def _write(
+    entered: Entered,
+    provider: ProviderArn,
+    issuer: Issuer,
+    audiences: Iterable[str],
+    deadline: Callable[[], float],
+) -> None:
+    """Create the provider or add client ids to it, where it was seen to lack them."""
+    async with entered.provider_lock:  # who waited finds what the other run has made
+        if entered.facts.providers.get(provider) is None:
+            wanted = frozenset(audiences)
+            created = await entered.api.create_provider(issuer, wanted, WritePermit(deadline()))
+            present = wanted if created else await entered.api.provider_audiences(provider)
+            entered.facts = entered.facts.with_provider(provider, present)
+        for audience in audiences:
+            if not entered.facts.lists(provider, audience):
+                await entered.api.add_audience(provider, audience, WritePermit(deadline()))
+                known = entered.facts.providers.get(provider) or frozenset()
+                entered.facts = entered.facts.with_provider(provider, known | {audience})
 
-    Args:
-        claims: on one role.
-        absent: those issuers.
-        document: the role's trust policy as it was read.
-        issuer: the cluster's.
-    """
-    standing = {statement.get("Sid") for statement in document.statements}
-    return tuple(
-        claim
-        for claim in claims
-        if not (isinstance(claim.key, FederatedKey) and claim.key.issuer in absent)
-        or sid_of(issuer, claim.key) in standing
-    )
+
+async def _read(entered: Entered, provider: ProviderArn, facts: Facts) -> Facts:
+    try:
+        await refresh(entered, provider)
+    except AwsError as error:
+        return replace(facts, failures={**facts.failures, provider: error})
+    return replace(facts, read=facts.read | {provider})

@@ -1,103 +1,204 @@
-"""The permission of a source role to assume its targets, around the commit of its trust policy.
+"""The inline policy that lets a chain's source role assume its targets, around the write of its trust policy.
 
-It is widened before anybody new may come in through the source role, and narrowed after those have gone who should.
-Where IAM takes no longer policy, the targets that do not fit are left out, the newest first, and the others go on.
+It is widened before anybody new may come in through the source role, and narrowed after the others are gone. It is
+written as a trust policy is: budget first, then the read, the plan on what was read, and the write at once with a
+single try. Where IAM takes no longer policy, the targets that do not fit are left out, the newest first, and the others
+go on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Final
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
 
 from trustbind.errors import AccessDeniedError, PolicyRejectedError
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer
 from trustbind.policy.source_policy import policy_name, source_policy, targets_of
-from trustbind_aws.client import NO_PERMISSION, AccountAccess
+from trustbind.policy.trust_document import raw_policy
+from trustbind.reconcile.observation import Facts
+from trustbind.reconcile.role_plan import NarrowSourcePolicy, RoleWork, WidenSourcePolicy
+from trustbind_aws.account_pool import Entered
+from trustbind_aws.client import NO_PERMISSION
+from trustbind_aws.permits import WriteGuard, WritePermit
+from trustbind_aws.resources.trust_policy import WritePace
 
-__all__ = ["SourcePermission"]
+__all__ = ["narrow", "observe", "read_targets", "widen"]
+
+Targets = frozenset[str]
 
 TOO_LONG: Final = "LimitExceeded"
 """IAM API reference, PutRolePolicy, Errors."""
 
 
-class SourcePermission:
-    """One role's inline policy of ours.
+async def observe(entered: Entered, work: RoleWork, targets: Collection[RoleArn], facts: Facts) -> Facts:
+    """Return the facts with the targets that our inline policy of the role allows.
 
     Args:
-        access: to the role's account.
-        role: the role.
-        issuer: the cluster's.
-        targets: which roles it should be allowed to assume, those first that matter most; None: the role is no source,
-            and its policies are left alone.
+        entered: the role's AWS account.
+        work: see `RoleWork`.
+        targets: that are wanted. Where none is, a policy that may not be read is left alone; see `widen`.
+        facts: what is known.
+
+    Raises:
+        AwsError: it cannot be read.
     """
+    try:
+        await read_targets(entered, work.role, work.issuer)
+    except AccessDeniedError as error:
+        if targets or error.code not in NO_PERMISSION:
+            raise
+        return replace(facts, source_unreadable=True)
+    return replace(facts, account=entered.facts)
 
-    def __init__(self, access: AccountAccess, role: RoleArn, issuer: Issuer, targets: Iterable[RoleArn] | None) -> None:
-        self._access = access
-        self._role = role
-        self._name = policy_name(issuer)
-        self._ordered = [str(target) for target in targets or ()]
-        self._wanted = None if targets is None else frozenset(self._ordered)
-        self._there: frozenset[str] | None = frozenset()
 
-    def widen(self) -> frozenset[RoleArn]:
-        """See that the policy allows all that is wanted; what else it allows stays for now.
+async def widen(
+    entered: Entered,
+    work: RoleWork,
+    step: WidenSourcePolicy,
+    facts: Facts,
+    guard: WriteGuard,
+    max_age: float,
+    pace: WritePace,
+) -> Facts:
+    """Let the role assume all targets of the step; what it may besides stays. Return the facts then.
 
-        Where nothing is wanted and the policy may not be read, it is left alone: who may not read it has not written
-        it, and it should not keep trust from being revoked.
+    Where nothing is wanted and the policy may not be read, it is left alone: who may not read it has not written it,
+    and that must not keep trust from being revoked.
 
-        Returns:
-            The targets for which there is no room.
-
-        Raises:
-            AwsError: a call failed.
-        """
-        if self._wanted is None:
-            return frozenset()
-        try:
-            self._there = targets_of(self._access.role_policy(self._role, self._name))
-        except AccessDeniedError as error:
-            if self._wanted or error.code not in NO_PERMISSION:
-                raise
-            self._wanted = None
-            return frozenset()
-        there = self._there or frozenset()
-        new = [target for target in self._ordered if target not in there]
-        if not new and self._there is not None:
-            return frozenset()
-        left_out = new[self._fitting(there, new) :]
-        self._wanted -= frozenset(left_out)
-        return frozenset(RoleArn.parse(target) for target in left_out)
-
-    def narrow(self) -> None:
-        """See that the policy allows nothing else.
-
-        Raises:
-            AwsError: a call failed.
-        """
-        if self._wanted is not None and self._there != self._wanted:
-            self._write(self._wanted)
-
-    def _fitting(self, there: frozenset[str], new: Sequence[str]) -> int:
-        """Write as many of the new targets, the first ones, as IAM takes; return how many those are.
-
-        IAM counts all inline policies of the role together, and only it knows how long the others are.
-        """
-        fits, too_many = 0, len(new) + 1
-        tried = len(new)
-        while fits + 1 < too_many:
+    Raises:
+        NotLeadingError: nothing may be written.
+        StaleReadError: too much time passed since the read.
+        AwsError: a call failed.
+    """
+    ordered = [str(target) for target in step.targets]
+    additions = _Additions(ordered)
+    try:
+        while True:
             try:
-                self._write(there.union(new[:tried]))
+                await _write(entered, work, additions.plan, guard, max_age, pace)
+                additions.succeeded()
             except PolicyRejectedError as error:
                 if error.code != TOO_LONG:
                     raise
-                too_many = tried
-            else:
-                fits = tried
-            tried = (fits + too_many) // 2
-        return fits
+                additions.rejected()
+            if additions.is_settled:
+                break
+    except AccessDeniedError as error:
+        if ordered or error.code not in NO_PERMISSION:
+            raise
+        return replace(facts, source_unreadable=True)
+    known = entered.facts.source_targets.get(work.role) or frozenset()
+    no_room = frozenset(RoleArn.parse(target) for target in ordered if target not in known)
+    return replace(facts, account=entered.facts, no_room=no_room)
 
-    def _write(self, targets: frozenset[str]) -> None:
-        policy = source_policy(RoleArn.parse(target) for target in targets)
-        self._access.write_role_policy(self._role, self._name, policy)
-        self._there = targets
+
+async def narrow(
+    entered: Entered,
+    work: RoleWork,
+    step: NarrowSourcePolicy,
+    facts: Facts,
+    guard: WriteGuard,
+    max_age: float,
+    pace: WritePace,
+) -> Facts:
+    """Let the role assume the targets of the step and no others. Return the facts then.
+
+    Raises:
+        NotLeadingError: nothing may be written.
+        StaleReadError: too much time passed since the read.
+        AwsError: a call failed.
+    """
+    wanted = frozenset(str(target) for target in step.targets)
+    await _write(entered, work, lambda _: wanted, guard, max_age, pace)
+    return replace(facts, account=entered.facts)
+
+
+async def read_targets(entered: Entered, role: RoleArn, issuer: Issuer) -> Targets | None:
+    """Return the targets that our inline policy of a role allows; None for a policy that is not as we write it.
+
+    Raises:
+        AwsError: it cannot be read.
+    """
+    text, _ = await entered.api.role_policy(role, policy_name(issuer))
+    targets = targets_of(_decoded(text))
+    entered.facts = entered.facts.with_source_targets(role, targets)
+    return targets
+
+
+async def _write(
+    entered: Entered,
+    work: RoleWork,
+    plan: Callable[[Targets | None], Targets | None],
+    guard: WriteGuard,
+    max_age: float,
+    pace: WritePace,
+) -> None:
+    """Read the policy, and write what ``plan`` makes of it where that differs; None: leave it.
+
+    The only caller of PutRolePolicy and DeleteRolePolicy.
+    """
+    name = policy_name(work.issuer)
+    async with entered.api.limiter.slot(2) as slot:
+        text, read_at = await entered.api.role_policy(work.role, name, slot)
+        there = targets_of(_decoded(text))
+        entered.facts = entered.facts.with_source_targets(work.role, there)
+        wanted = plan(there)
+        if wanted is None or there == wanted:
+            return
+        policy = source_policy(wanted)
+        document = None if policy is None else json.dumps(policy, separators=(",", ":"))
+        permit = WritePermit(guard.deadline(), read_at, max_age, pace.clock)
+        await entered.api.write_role_policy(work.role, name, document, permit, slot)
+        entered.facts = entered.facts.with_source_targets(work.role, wanted)
+
+
+class _Additions:
+    """Finds by binary search how many targets IAM takes, in their order, beside those that are allowed already.
+
+    IAM counts all inline policies of the role together, and only it knows how long the others are.
+    """
+
+    def __init__(self, ordered: Sequence[str]) -> None:
+        self._ordered = ordered
+        self._new: list[str] | None = None
+        self._fits = 0
+        self._too_many = 0
+        self._tried = 0
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether there is nothing left to try."""
+        return self._fits + 1 >= self._too_many
+
+    def plan(self, there: Targets | None) -> Targets | None:
+        """Return the targets to write now; None when those that are tried are allowed already."""
+        known = there or frozenset()
+        if self._new is None:
+            self._new = [target for target in self._ordered if target not in known]
+            self._tried = len(self._new)
+            self._too_many = self._tried + 1
+        tried = self._new[: self._tried]
+        return None if known.issuperset(tried) else known.union(tried)
+
+    def succeeded(self) -> None:
+        """Note that IAM took what was tried."""
+        self._fits = self._tried
+        self._tried = (self._fits + self._too_many) // 2
+
+    def rejected(self) -> None:
+        """Note that what was tried is too long."""
+        self._too_many = self._tried
+        self._tried = (self._fits + self._too_many) // 2
+
+
+def _decoded(text: str | None) -> Mapping[str, Any] | None:
+    if text is None:
+        return None
+    try:
+        policy = json.loads(raw_policy(text))
+    except ValueError:
+        return {}
+    return policy if isinstance(policy, Mapping) else {}

@@ -1,134 +1,182 @@
-"""One role brought to what is wanted: read, plan, write, read back.
+"""The trust policy of a role: read, planned and written in one slot, then confirmed. Nothing else writes one.
 
-This is the engine of the operator and of ``trustbind apply``.
+IAM replaces the whole document and keeps no version (IAM API reference, UpdateAssumeRolePolicy), so another writer's
+change is lost when it comes between our read and our write. Therefore a thread and the budget for both calls are taken
+first, the role is read, the document that was read is planned on, and the write is sent at once, with a single try. A
+refused, throttled or unanswered write goes back to the read.
 
-IAM replaces the whole document and keeps no version (IAM API reference, UpdateAssumeRolePolicy), and a read may be
-older than a write by seconds. So after a write the document is read until it shows our statements. What it shows
-meanwhile tells the cases apart: the document from before the write is only old; anything else that lacks our
-statements came from somebody who had read before us, and their write is answered with a new plan from what is there
-now, after a pause of random length.
+A read may be older than a write by seconds. So after a write the document is read until it shows our statements. What
+it shows meanwhile tells the cases apart: the document from before the write is only old; anything else that lacks our
+statements came from a writer who had read before us, and is answered with a new plan from what is there now.
 """
 
 from __future__ import annotations
 
+import asyncio
 import random
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Final
 
-from trustbind.policy.plan import Desired, Plan, Refusal, plan
+from trustbind.backoff import Backoff
+from trustbind.errors import AwsError, ThrottledError, UnreachableError
+from trustbind.identity.arns import RoleArn
+from trustbind.policy.plan import Plan, Refusal
 from trustbind.policy.trust_document import TrustDocument, same_meaning
 from trustbind.reasons import TrustReason
-from trustbind_aws.client import RoleState, TrustStore
+from trustbind.reconcile.observation import RoleObservation
+from trustbind.reconcile.role_plan import RolePlan, WriteTrustPolicy
+from trustbind_aws.client import AccountApi
+from trustbind_aws.permits import StaleReadError, WriteGuard, WritePermit, boottime
 
-__all__ = ["Commit", "Patience", "commit", "preview"]
+__all__ = ["DEFAULT_PACE", "Attempt", "Status", "WritePace", "apply", "confirm", "contended", "is_worth_a_retry"]
 
-Sleep = Callable[[float], None]
+
+_RETRIES: Final = Backoff(0.2, 5.0, tries=4)
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """How long to believe in a write.
+class WritePace:
+    """How fast writes are sent, confirmed and tried again; in seconds.
 
     Attributes:
-        visible_seconds: pauses between the reads that wait for a write to show; their sum is how long IAM's eventual
+        max_read_age: how old a read may be when the write that is based on it is sent. An answer and the next request
+            are about 10 ms apart on a quiet machine; 250 ms leaves room for a busy one, and keeps the time in which
+            another writer's change can be lost short.
+        most_read_age: the bound doubles after `stale_reads` refusals, up to this, so that a process whose CPU is
+            throttled makes progress.
+        stale_reads: see `most_read_age`.
+        retries: the pauses after a refused, throttled or unanswered write.
+        visible: the pauses between the reads that wait for a write to show; their sum is how long IAM's eventual
             consistency is allowed for.
-        redo_seconds: upper bounds of the random pauses before a lost update is redone; their number is how often.
-        sleep: waits; an argument so that tests need not.
+        redo: upper bounds of the random pauses before a lost update is redone; their number is how often.
         jitter: gives 0 to 1.
+        clock: see `boottime`.
     """
 
-    visible_seconds: tuple[float, ...] = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
-    redo_seconds: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0)
-    sleep: Sleep = time.sleep
+    max_read_age: float = 0.25
+    most_read_age: float = 2.0
+    stale_reads: int = 3
+    retries: Backoff = field(default=_RETRIES)
+    visible: tuple[float, ...] = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
+    redo: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0)
     jitter: Callable[[], float] = field(default=random.random)
+    clock: Callable[[], float] = boottime
+
+    def read_age(self, refusals: int) -> float:
+        """Return the bound after so many writes that were refused because their read was too old."""
+        return min(self.most_read_age, self.max_read_age * 2.0 ** (refusals // self.stale_reads))
 
 
-DEFAULT_PATIENCE: Final = Patience()
+DEFAULT_PACE: Final = WritePace()
+
+
+class Status(Enum):
+    """What an attempt came to."""
+
+    UNCHANGED = auto()
+    """There is nothing to write."""
+    OTHER_STEP = auto()
+    """Another step comes first; nothing was written."""
+    WRITTEN = auto()
+    """The document was sent, and IAM took it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Commit:
-    """What came of it.
+class Attempt:
+    """One read, with the plan that was made on it, and perhaps one write.
 
     Attributes:
-        plan: the last plan that was made.
-        state: the role as it was read last before writing.
-        written: how many documents were written; 0 when there was nothing to do.
-        problem: set when the wish does not hold although it was written: somebody keeps undoing it.
+        seen: the role as it was read.
+        planned: what was planned on it.
+        status: see `Status`.
     """
 
-    plan: Plan
-    state: RoleState
-    written: int = 0
-    problem: Refusal | None = None
+    seen: RoleObservation
+    planned: RolePlan
+    status: Status
 
 
-def preview(store: TrustStore, desired: Desired, limit: int | None = None) -> Plan:
-    """Return what `commit` would do first, having written nothing.
-
-    Raises:
-        AwsError: the role cannot be read.
-    """
-    return plan(store.read(desired.role).document, desired, store.trust_policy_limit() if limit is None else limit)
-
-
-def commit(
-    store: TrustStore,
-    desired: Desired,
-    *,
-    limit: int | None = None,
-    first: RoleState | None = None,
-    patience: Patience = DEFAULT_PATIENCE,
-) -> Commit:
-    """Bring the role's trust policy to what is wanted.
+async def apply(
+    api: AccountApi,
+    role: RoleArn,
+    plan: Callable[[RoleObservation], RolePlan],
+    guard: WriteGuard,
+    max_age: float,
+    pace: WritePace = DEFAULT_PACE,
+) -> Attempt:
+    """Read the role, plan, and write at once where writing is the next step.
 
     Args:
-        store: the role's account.
-        desired: what this cluster wants there, all of it.
-        limit: characters; None: asked of the account.
-        first: the role when it was just read, to save a read.
-        patience: see `Patience`.
-
-    Returns:
-        With `Commit.problem` set when another writer won too often.
+        api: the role's AWS account.
+        role: which.
+        plan: pure; called with what was just read.
+        guard: asked right before the write.
+        max_age: see `WritePace.read_age`.
+        pace: see `WritePace`.
 
     Raises:
-        AwsError: a call failed for good; nothing, or a whole document, was written.
+        NotLeadingError: nothing may be written.
+        DecisionChangedError: what was decided does not hold any more.
+        StaleReadError: too much time passed since the read.
+        AwsError: a call failed. After `UnreachableError` of the write, it may have taken effect.
     """
-    allowed = store.trust_policy_limit() if limit is None else limit
-    state = store.read(desired.role) if first is None else first
-    planned = plan(state.document, desired, allowed)
-    written = 0
-    for pause in (*patience.redo_seconds, None):
-        if planned.is_empty:
-            return Commit(planned, state, written)
-        store.write(desired.role, planned.document)
-        written += 1
-        seen = _await_visible(store, planned, patience)
-        if seen is None:
-            return Commit(planned, state, written)
-        if pause is None:
-            break
-        patience.sleep(pause * patience.jitter())
-        state = store.read(desired.role)
-        planned = plan(state.document, desired, allowed)
-    return Commit(planned, state, written, _contended(desired, written))
+    async with api.limiter.slot(2) as slot:
+        seen = await api.role(role, slot)
+        planned = plan(seen)
+        if not planned.steps or not isinstance(planned.steps[0], WriteTrustPolicy):
+            return Attempt(seen, planned, Status.OTHER_STEP if planned.steps else Status.UNCHANGED)
+        permit = WritePermit(guard.deadline(), seen.answered_at, max_age, pace.clock)
+        await api.write_trust_policy(role, planned.trust.document.to_json(), permit, slot)
+    return Attempt(seen, planned, Status.WRITTEN)
 
 
-def _await_visible(store: TrustStore, planned: Plan, patience: Patience) -> TrustDocument | None:
-    """Return None once the document holds what was planned; else the document that somebody else wrote."""
+async def confirm(
+    api: AccountApi, planned: Plan, pace: WritePace = DEFAULT_PACE
+) -> tuple[RoleObservation, TrustDocument | None]:
+    """Wait until a write shows.
+
+    Returns:
+        The role as it was read last, and None once it shows what was planned; else the document of another writer.
+
+    Raises:
+        AwsError: a read failed.
+    """
     before = planned.current.meaning()
-    seen = store.read(planned.role).document
-    for pause in patience.visible_seconds:
-        if _shows(seen, planned):
-            return None
-        if seen.meaning() != before:
-            return seen
-        patience.sleep(pause)
-        seen = store.read(planned.role).document
-    return None if _shows(seen, planned) else seen
+    seen = await api.role(planned.role)
+    for pause in pace.visible:
+        if _shows(seen.document, planned):
+            return seen, None
+        if seen.document.meaning() != before:
+            return seen, seen.document
+        await asyncio.sleep(pause)
+        seen = await api.role(planned.role)
+    return seen, None if _shows(seen.document, planned) else seen.document
+
+
+def contended(role: RoleArn, written: int) -> Refusal:
+    """Return what a role's bindings are told of which another writer keeps overwriting our statements."""
+    return Refusal(
+        None,
+        TrustReason.TRUST_CONTENDED,
+        f"the trust policy of {role} was written {written} times and each time another writer overwrote it; find that "
+        "writer (CloudTrail: UpdateAssumeRolePolicy; often Terraform) and let it ignore the statements whose Sid "
+        "begins with Trustbind",
+    )
+
+
+def is_worth_a_retry(error: AwsError) -> bool:
+    """Return whether a failed attempt goes back to the read.
+
+    A write that got no answer may have taken effect, so the read tells. A read that got none is no reason to stay.
+    """
+    if isinstance(error, UnreachableError):
+        return error.operation.partition(" ")[0] in _WRITES
+    return isinstance(error, ThrottledError | StaleReadError)
+
+
+_WRITES: Final = frozenset({"iam:UpdateAssumeRolePolicy", "iam:PutRolePolicy", "iam:DeleteRolePolicy"})
 
 
 def _shows(seen: TrustDocument, planned: Plan) -> bool:
@@ -142,13 +190,3 @@ def _shows(seen: TrustDocument, planned: Plan) -> bool:
         elif found is None or not same_meaning(found, change.after):
             return False
     return True
-
-
-def _contended(desired: Desired, written: int) -> Refusal:
-    return Refusal(
-        None,
-        TrustReason.TRUST_CONTENDED,
-        f"the trust policy of {desired.role} was written {written} times and each time somebody else's write undid it; "
-        "find the other writer (CloudTrail: UpdateAssumeRolePolicy; often Terraform) and let it ignore the statements "
-        "whose Sid begins with Trustbind",
-    )

@@ -1,1 +1,1 @@
-"""The files that a user names, as values, and what they decide."""
+"""What the user's files hold, as values: the objects, snapshots of them for the pipeline, and what is missing."""

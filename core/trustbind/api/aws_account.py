@@ -23,6 +23,7 @@ MAX_TRUST_POLICY_LIMIT: Final = 16384
 """Twice what AWS raises the quota to today; a larger figure is a typing error."""
 
 _CLUSTER_NAME = re.compile(r"[0-9A-Za-z][A-Za-z0-9_-]{0,99}", re.ASCII)  # EKS API reference, CreateCluster, name
+_PATH_PREFIX = re.compile(r"/|/[!-~]{1,510}/", re.ASCII)  # IAM API reference, ListRoles, PathPrefix
 _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)  # STS API reference, AssumeRole, ExternalId
 
 
@@ -62,6 +63,7 @@ class AwsAccount:
         manage_provider: whether to create and keep the cluster's OIDC provider there.
         trust_policy_limit: characters; None: asked of the account.
         drift_policy: see `DriftPolicy`.
+        role_path_prefix: below which path surveys list roles; ``/``: all.
         require_role_consent: whether a role must carry the consent tag.
         eks: this cluster, when it lives in the account and its associations of EKS Pod Identity are kept; None: they
             are not.
@@ -76,6 +78,7 @@ class AwsAccount:
     trust_policy_limit: int | None = None
     drift_policy: DriftPolicy = DriftPolicy.REPAIR
     require_role_consent: bool = False
+    role_path_prefix: str = "/"
     eks: EksCluster | None = None
     generation: int = 0
     created: str = ""
@@ -114,6 +117,7 @@ class AwsAccount:
             trust_policy_limit=spec.trust_policy_limit,
             drift_policy=DriftPolicy(spec.drift_policy),
             require_role_consent=spec.require_role_consent,
+            role_path_prefix=_path_prefix(spec.role_path_prefix),
             eks=_cluster(spec.eks),
             generation=raw.metadata.generation,
             created=raw.metadata.creation_timestamp or "",
@@ -147,6 +151,15 @@ def _cluster(raw: _Eks | None) -> EksCluster | None:
     return EksCluster(raw.cluster_name, region_of(raw.region, field="spec.eks.region"))
 
 
+def _path_prefix(text: str) -> str:
+    if not _PATH_PREFIX.fullmatch(text):
+        raise InvalidValueError(
+            f"{text!r} is not a path of roles: it begins and ends with '/', and has at most 512 printable characters",
+            field="spec.rolePathPrefix",
+        )
+    return text
+
+
 class _Provider(Strict, frozen=True):
     manage: bool = True
 
@@ -164,6 +177,7 @@ class _Spec(Strict, frozen=True):
     trust_policy_limit: Annotated[int, Meta(ge=1, le=MAX_TRUST_POLICY_LIMIT)] | None = None
     drift_policy: Literal["Repair", "Observe"] = "Repair"
     require_role_consent: bool = False
+    role_path_prefix: str = "/"
     eks: _Eks | None = None
 
 

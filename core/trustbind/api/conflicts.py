@@ -5,15 +5,16 @@ The webhook says it when the object is written, as a warning; the operator says 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from trustbind.api.aws_account import AwsAccount
 from trustbind.api.role_binding import RoleBinding
 from trustbind.api.strict import API_VERSION
 from trustbind.identity.arns import RoleArn
+from trustbind.identity.subjects import Subject
 
-__all__ = ["NO_SUBJECTS", "duplicate_account", "profile_conflict", "unknown_account"]
+__all__ = ["NO_SUBJECTS", "duplicate_account", "may_conflict", "profile_conflict", "rival_conflict", "unknown_account"]
 
 NO_SUBJECTS: Final = "spec.serviceAccountSelector matches no service account yet"
 
@@ -30,17 +31,35 @@ def profile_conflict(
         others: all bindings of its namespace, in any order; itself and those that are being deleted do not count.
         accounts: name to labels of the namespace's accounts, for bindings with a selector.
     """
-    rivals = (
-        other
-        for other in others
-        if _are_rivals(other, binding)
-        and not other.is_deleting
-        and other.ref != binding.ref
-        and other.age_key < binding.age_key
+    rivals = ((other, other.subjects(accounts)) for other in others if may_conflict(other, binding))
+    return rival_conflict(binding, binding.subjects(accounts), rivals)
+
+
+def may_conflict(older: RoleBinding, binding: RoleBinding) -> bool:
+    """Return whether an older live binding could claim the profile of ``binding`` for a service account of its."""
+    return (
+        _are_rivals(older, binding)
+        and not older.is_deleting
+        and older.ref != binding.ref
+        and older.age_key < binding.age_key
     )
-    subjects = set(binding.subjects(accounts))
-    for rival in sorted(rivals, key=lambda r: r.age_key):
-        if shared := subjects.intersection(rival.subjects(accounts)):
+
+
+def rival_conflict(
+    binding: RoleBinding,
+    subjects: Collection[Subject],
+    rivals: Iterable[tuple[RoleBinding, Collection[Subject]]],
+) -> str:
+    """Return which rival claims the profile of ``binding`` for one of its service accounts; empty for none.
+
+    Args:
+        binding: the binding.
+        subjects: the service accounts that it names or selects.
+        rivals: bindings that `may_conflict`, each with its service accounts, in any order.
+    """
+    named = set(subjects)
+    for rival, theirs in sorted(rivals, key=lambda r: r[0].age_key):
+        if shared := named.intersection(theirs):
             if rival.profile != binding.profile:
                 return (
                     f"the older RoleBinding {rival.ref} has service account {min(shared).name} by PodIdentity already, "

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from trustbind.api.role_binding import BindingRef, RoleBinding
 from trustbind.identity.arns import RoleArn
+from trustbind.identity.subjects import Subject
 from trustbind.policy.owned_statement import ChainKey, FederatedKey, Named, StatementKey, WebIdentityKey
 
 __all__ = ["Claim", "claims_on"]
@@ -15,6 +16,9 @@ __all__ = ["Claim", "claims_on"]
 @dataclass(frozen=True, slots=True)
 class Claim:
     """What one binding wants in one role's trust policy.
+
+    Claims are made once, from the decision on the binding, and name exactly the subjects that were granted. Do not make
+    them again from a later list of service accounts: a new service account has no grant yet.
 
     Attributes:
         binding: who wants it.
@@ -29,7 +33,7 @@ class Claim:
     age: tuple[bool, str, BindingRef] = field(default=(True, "", BindingRef("", "")))
 
 
-def claims_on(role: RoleArn, binding: RoleBinding, accounts: Mapping[str, Mapping[str, str]]) -> tuple[Claim, ...]:
+def claims_on(role: RoleArn, binding: RoleBinding, subjects: Iterable[Subject]) -> tuple[Claim, ...]:
     """Return what ``binding`` claims in the trust policy of ``role``.
 
     The target role of a web-identity binding lets the subjects in, and those of other issuers that it names. With
@@ -38,7 +42,7 @@ def claims_on(role: RoleArn, binding: RoleBinding, accounts: Mapping[str, Mappin
     Args:
         role: whose trust policy is meant.
         binding: the binding.
-        accounts: name to labels of the accounts in the binding's namespace, for bindings with a selector.
+        subjects: the service accounts that it names or selects; see `RoleBinding.subjects`.
 
     Returns:
         One claim for the accounts or the source role, and after it one for each other issuer and audience. None when
@@ -48,12 +52,12 @@ def claims_on(role: RoleArn, binding: RoleBinding, accounts: Mapping[str, Mappin
         return ()
     claims: list[Claim] = []
     source = binding.source.role if binding.method.has_source_role and binding.source else None
-    subjects = binding.subjects(accounts)
-    if role == (source or binding.role) and subjects:
+    named = tuple(subjects)
+    if role == (source or binding.role) and named:
         # Further conditions guard the way into the target role, which in a chain is the second step.
         conditions = () if source else binding.conditions
         key = WebIdentityKey(binding.audience, conditions)
-        claims.append(Claim(binding.ref, key, subjects, binding.age_key))
+        claims.append(Claim(binding.ref, key, named, binding.age_key))
     if role == binding.role:
         for entry in binding.federated:
             federated = FederatedKey(entry.issuer, entry.audience, binding.conditions)

@@ -1,8 +1,8 @@
 """The statements that one cluster owns in a trust policy: how they are named, recognised and built.
 
-A Sid is ``Trustbind`` and 16 hex digits. The first eight derive from the issuer, so that everything that a cluster
-wrote can be told from its Sid alone, whatever somebody did to the rest of the statement; the other eight derive from
-the statement's key. A Sid has letters and digits only (IAM User Guide, "IAM JSON policy elements: Sid").
+A Sid is ``Trustbind`` and 32 hex digits. The first 16 derive from the issuer, the other 16 from the statement's key. A
+Sid has letters and digits only (IAM User Guide, "IAM JSON policy elements: Sid"). The Sid says which cluster may own a
+statement; `is_owned` also looks at what the statement says, so that a Sid that somebody else chose removes nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from trustbind.api.role_binding import ExtraCondition
 from trustbind.errors import InvalidValueError
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer, Subject
-from trustbind.policy.trust_document import Statement
+from trustbind.policy.trust_document import Statement, stale_principals
 
 __all__ = [
     "PREFIX",
@@ -32,17 +32,22 @@ __all__ = [
     "check_conditions",
     "check_issuer",
     "disowned",
+    "has_owner_sid",
     "is_owned",
     "is_retained",
     "owner_prefix",
     "placeholder",
+    "placeholder_sid",
+    "principal_of",
     "sid_of",
     "subjects_of",
 ]
 
 PREFIX: Final = "Trustbind"
-_HALF: Final = 8
-_SID = re.compile(rf"{PREFIX}[0-9a-f]{{16}}", re.ASCII)
+_HALF: Final = 16  # hex digits: finding an issuer or a key with a given digest takes 2**64 hashes
+_SID = re.compile(rf"{PREFIX}[0-9a-f]{{{2 * _HALF}}}", re.ASCII)
+_PROVIDER = re.compile(r"arn:aws[a-z0-9-]*:iam::[0-9]{12}:oidc-provider/(.+)", re.ASCII)
+_ROOT = re.compile(r"(?:arn:aws[a-z0-9-]*:iam::)?[0-9]{12}(?::root)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -99,10 +104,29 @@ def owner_prefix(issuer: Issuer) -> str:
     return PREFIX + _digest(issuer.url)
 
 
-def is_owned(statement: Statement, issuer: Issuer) -> bool:
-    """Return whether the cluster with this issuer wrote the statement; decided by the Sid alone."""
+def has_owner_sid(statement: Statement, issuer: Issuer) -> bool:
+    """Return whether the statement has a Sid of the form that the cluster with this issuer writes."""
     sid = statement.get("Sid", "")
     return isinstance(sid, str) and sid.startswith(owner_prefix(issuer)) and _SID.fullmatch(sid) is not None
+
+
+def is_owned(statement: Statement, issuer: Issuer) -> bool:
+    """Return whether the cluster with this issuer wrote the statement.
+
+    Its Sid has to have the issuer's prefix, and one of these has to hold:
+
+    - The statement names the issuer's OIDC provider, of any AWS account. The rest of it may have been edited.
+    - The Sid derives from what the statement says: its source role or its other issuer, and its conditions.
+    - It names a principal by its unique id, as IAM does once a source role was deleted.
+    """
+    if not has_owner_sid(statement, issuer):
+        return False
+    principal = statement.get("Principal")
+    return (
+        issuer.host_path.casefold() in (name.casefold() for name in _providers(principal))
+        or any(sid_of(issuer, key) == statement["Sid"] for key in _keys_of(statement))
+        or bool(stale_principals({"Principal": principal}))
+    )
 
 
 def sid_of(issuer: Issuer, key: StatementKey) -> str:
@@ -139,21 +163,17 @@ def build(issuer: Issuer, role: RoleArn, key: StatementKey, subjects: Iterable[N
     if isinstance(key, WebIdentityKey):
         if not names:
             raise InvalidValueError("a statement without a subject would let every account of the cluster in")
-        principal = {"Federated": str(issuer.provider_for(role))}
         base = {"StringEquals": {issuer.audience_key: key.audience, issuer.subject_key: names}}
     elif isinstance(key, FederatedKey):
         check_issuer(issuer, key.issuer)
         if not names:
             raise InvalidValueError(f"a statement without a subject would let everybody of {key.issuer} in")
-        principal = {"Federated": str(key.issuer.provider_for(role))}
         base = {
             "StringEquals": {key.issuer.audience_key: key.audience},
             "StringLike": {key.issuer.subject_key: names},
         }
     else:
         action = "sts:AssumeRole"
-        root = f"arn:{key.source.partition}:iam::{key.source.account_id}:root"
-        principal = {"AWS": root if key.via_root else str(key.source)}
         stated = {"sts:ExternalId": key.external_id} if key.external_id else {}
         if key.via_root:
             stated["aws:PrincipalArn"] = str(key.source)
@@ -161,12 +181,24 @@ def build(issuer: Issuer, role: RoleArn, key: StatementKey, subjects: Iterable[N
     statement: dict[str, Any] = {
         "Sid": sid_of(issuer, key),
         "Effect": "Allow",
-        "Principal": principal,
+        "Principal": principal_of(issuer, role, key),
         "Action": action,
     }
     if condition := _with_conditions(base, key.conditions):
         statement["Condition"] = condition
     return statement
+
+
+def principal_of(issuer: Issuer, role: RoleArn, key: StatementKey) -> dict[str, str]:
+    """Return the ``Principal`` of the statement with this key in the trust policy of ``role``."""
+    match key:
+        case WebIdentityKey():
+            return {"Federated": str(issuer.provider_for(role))}
+        case FederatedKey():
+            return {"Federated": str(key.issuer.provider_for(role))}
+        case ChainKey():
+            root = f"arn:{key.source.partition}:iam::{key.source.account_id}:root"
+            return {"AWS": root if key.via_root else str(key.source)}
 
 
 def check_issuer(issuer: Issuer, other: Issuer) -> None:
@@ -222,10 +254,22 @@ def is_retained(statement: Statement) -> bool:
     return str(statement.get("Sid", "")).startswith(f"{PREFIX}Retained")
 
 
-def disowned(statement: Statement, subjects: Iterable[Named]) -> dict[str, Any]:
-    """Return ``statement`` under a Sid that no cluster owns: what a binding leaves that is deleted with ``Retain``."""
+def disowned(statement: Statement, subjects: Iterable[Named], attempt: int = 0) -> dict[str, Any]:
+    """Return ``statement`` under a Sid that no cluster owns: what a binding leaves that is deleted with ``Retain``.
+
+    Args:
+        statement: as it was built.
+        subjects: whom it trusts.
+        attempt: picks another Sid where a foreign statement has the first one.
+    """
     names = ",".join(sorted(str(s) for s in subjects))
-    return {**statement, "Sid": f"{PREFIX}Retained{_digest(str(statement['Sid']) + names)}"}
+    source = f"{statement['Sid']}{names}" + (f"#{attempt}" if attempt else "")
+    return {**statement, "Sid": f"{PREFIX}Retained{_digest(source)}"}
+
+
+def placeholder_sid(issuer: Issuer) -> str:
+    """Return the Sid of `placeholder`; no other statement has it."""
+    return owner_prefix(issuer) + "0" * _HALF
 
 
 def placeholder(issuer: Issuer, role: RoleArn) -> dict[str, Any]:
@@ -235,7 +279,7 @@ def placeholder(issuer: Issuer, role: RoleArn) -> dict[str, Any]:
     nobody else out: it denies only this cluster's own provider.
     """
     return {
-        "Sid": owner_prefix(issuer) + "0" * _HALF,
+        "Sid": placeholder_sid(issuer),
         "Effect": "Deny",
         "Principal": {"Federated": str(issuer.provider_for(role))},
         "Action": "sts:AssumeRoleWithWebIdentity",
@@ -249,6 +293,78 @@ def _with_conditions(base: Mapping[str, dict[str, Any]], extra: tuple[ExtraCondi
         block = result.setdefault(condition.operator, {})
         block[condition.key] = values[0] if len(values) == 1 else values
     return result
+
+
+def _keys_of(statement: Statement) -> Iterator[StatementKey]:
+    """Return the keys of which the statement may be, as far as it tells: of a chain, or of another issuer."""
+    conditions = _conditions_of(statement)
+    principal = statement.get("Principal")
+    if conditions is None or not isinstance(principal, Mapping) or len(principal) != 1:
+        return
+    for host_path in _providers(principal):
+        issuer = Issuer(f"https://{host_path}")
+        audience = conditions.get(("StringEquals", issuer.audience_key), ())
+        stated = {("StringEquals", issuer.audience_key), ("StringLike", issuer.subject_key)}
+        if len(audience) == 1:
+            yield FederatedKey(issuer, audience[0], _without(conditions, stated))
+    name = _only(principal.get("AWS"))
+    by_arn = ("StringEquals", "aws:PrincipalArn")
+    via_root = _ROOT.fullmatch(name) is not None
+    source = _role(_only(list(conditions.get(by_arn, ()))) if via_root else name)
+    if source is None:
+        return
+    stated = {by_arn} if via_root else set()
+    yield ChainKey(source, "", _without(conditions, stated), via_root)
+    by_id = ("StringEquals", "sts:ExternalId")
+    if len(external_id := conditions.get(by_id, ())) == 1:
+        yield ChainKey(source, external_id[0], _without(conditions, {*stated, by_id}), via_root)
+
+
+def _conditions_of(statement: Statement) -> dict[tuple[str, str], tuple[str, ...]] | None:
+    """Return operator and key to values; None for a ``Condition`` that we would not write."""
+    condition = statement.get("Condition", {})
+    if not isinstance(condition, Mapping):
+        return None
+    result: dict[tuple[str, str], tuple[str, ...]] = {}
+    for operator, block in condition.items():
+        if not isinstance(block, Mapping):
+            return None
+        for key, value in block.items():
+            values = value if isinstance(value, list) else [value]
+            if not all(isinstance(v, str) for v in values):
+                return None
+            result[operator, key] = tuple(values)
+    return result
+
+
+def _without(
+    conditions: Mapping[tuple[str, str], tuple[str, ...]], stated: Collection[tuple[str, str]]
+) -> tuple[ExtraCondition, ...]:
+    return tuple(
+        ExtraCondition(operator, key, values)
+        for (operator, key), values in conditions.items()
+        if (operator, key) not in stated
+    )
+
+
+def _providers(principal: Any) -> list[str]:
+    """Return host and path of each OIDC provider that a ``Principal`` names."""
+    named = principal.get("Federated", []) if isinstance(principal, Mapping) else []
+    listed = named if isinstance(named, list) else [named]
+    return [match[1] for name in listed if isinstance(name, str) and (match := _PROVIDER.fullmatch(name))]
+
+
+def _only(value: Any) -> str:
+    """Return a text, or the only text of a list; empty for anything else."""
+    listed = value if isinstance(value, list) else [value]
+    return listed[0] if len(listed) == 1 and isinstance(listed[0], str) else ""
+
+
+def _role(text: str) -> RoleArn | None:
+    try:
+        return RoleArn.parse(text)
+    except InvalidValueError:
+        return None
 
 
 def _digest(text: str) -> str:

@@ -5,28 +5,30 @@ Nothing here acts. A `Plan` can be printed, compared and thrown away.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from trustbind.api.role_binding import BindingRef
 from trustbind.errors import InvalidValueError
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer
 from trustbind.policy.claim import Claim
+from trustbind.policy.fitting import LeftOut, OwnedStatements, fit
 from trustbind.policy.owned_statement import (
-    ChainKey,
     FederatedKey,
     Named,
     StatementKey,
     build,
     disowned,
+    has_owner_sid,
     is_owned,
-    owner_prefix,
     placeholder,
+    placeholder_sid,
+    principal_of,
     sid_of,
-    subjects_of,
 )
 from trustbind.policy.trust_document import Statement, TrustDocument, same_meaning, stale_principals
 from trustbind.reasons import TrustReason
@@ -36,10 +38,12 @@ __all__ = [
     "NEAR_LIMIT_SHARE",
     "Change",
     "ChangeKind",
+    "Check",
     "Desired",
     "Plan",
     "Refusal",
     "plan",
+    "standing_claims",
     "withheld",
 ]
 
@@ -59,12 +63,14 @@ class Desired:
         issuer: the cluster's.
         claims: of live bindings.
         retained: of bindings that go and leave their trust; it becomes a statement that nobody owns.
+        former: of bindings that get nothing now; what they may have left is ours by its Sid and its principal.
     """
 
     role: RoleArn
     issuer: Issuer
     claims: tuple[Claim, ...] = ()
     retained: tuple[Claim, ...] = ()
+    former: tuple[Claim, ...] = ()
 
 
 class ChangeKind(StrEnum):
@@ -142,22 +148,33 @@ class Plan:
         return next((r for r in self.refusals if r.binding is None), None)
 
 
+Check = Callable[[TrustDocument, Desired], Refusal | None]
+"""Finds what IAM would refuse in a document as a whole, before anything is written; None for nothing."""
+
+
 def plan(current: TrustDocument, desired: Desired, limit: int = DEFAULT_LIMIT) -> Plan:
     """Return what has to be written so that ``current`` holds what ``desired`` asks for.
 
     Foreign statements keep their content and their order. An owned statement that means the same stays as it is
-    written. Where not everything fits, what is there already stays, and of the rest the oldest bindings come first.
+    written. Where not everything fits, each binding keeps the subjects that the document already trusts for it. New
+    subjects are added binding by binding, oldest first; a binding gets all of its new subjects or none.
+
+    The work grows linearly with the number of claims, whatever fits.
     """
     valid, refusals = _valid_claims(desired, desired.claims)
-    desired = replace(desired, claims=tuple(valid), retained=tuple(_standing(current, desired)))
+    desired = replace(desired, claims=tuple(valid))
+    desired = replace(desired, retained=tuple(_standing(current, desired)))
     desired, unretained = _retainable(current, desired, limit)
     refusals += unretained
-    claims, taken = _without_taken_sids(desired, sorted(desired.claims, key=_by_age))
+    claims, taken = _without_taken_sids(current, desired, sorted(desired.claims, key=_by_age))
     refusals += taken
-    accepted, full = _fitting(current, desired, claims, limit)
-    refusals += full
-    document, changes = _compose(current, desired, accepted)
-    applied = _applied(desired, accepted)
+    barred = {refusal.binding for refusal in taken if refusal.binding is not None}
+    owns = _ownership(desired)
+    others = [s for s in current.statements if not owns(s)] + _left_behind(current, desired)
+    fitted = fit(current, _owned(current, desired), others, claims, limit, role=desired.role, barred=barred)
+    refusals += [_too_long(desired, binding, left, limit) for binding, left in fitted.left_out.items()]
+    document, changes = _compose(current, desired, fitted.accepted)
+    applied = _applied(desired, barred.union(fitted.left_out))
     if not changes:
         document = current
     planned = Plan(desired.role, current, document, changes, document.size, limit, tuple(refusals), applied)
@@ -168,21 +185,30 @@ def plan(current: TrustDocument, desired: Desired, limit: int = DEFAULT_LIMIT) -
 
 def withheld(planned: Plan, desired: Desired, refusal: Refusal) -> Plan:
     """Return the plan that writes nothing, because of ``refusal``; what is there already still counts as applied."""
-    held = {
-        ref: sid
-        for ref, sid in planned.applied.items()
-        if _holds(planned.current, desired, (*desired.claims, *desired.retained), ref)
-    }
+    there = _owned(planned.current, desired)
+    lacking = {claim.binding for claim in (*desired.claims, *desired.retained) if there.split(claim)[1] is not None}
+    held = {ref: sid for ref, sid in planned.applied.items() if ref not in lacking}
     current = planned.current
     refusals = (*planned.refusals, refusal)
     pending = frozenset(change.sid for change in planned.changes)
     return Plan(planned.role, current, current, (), current.size, planned.limit, refusals, held, pending)
 
 
-def _applied(desired: Desired, accepted: Iterable[Claim]) -> dict[BindingRef, str]:
-    """Return the bindings of which every claim was accepted, with the Sid of the first."""
-    held = set(accepted)
-    partly = {c.binding for c in desired.claims if c not in held}
+def standing_claims(current: TrustDocument, issuer: Issuer, claims: Iterable[Claim]) -> list[Claim]:
+    """Return the claims, oldest first, reduced to what ``current`` holds of them: they admit no new principal.
+
+    Args:
+        current: the document that was read.
+        issuer: the cluster's.
+        claims: of bindings that keep what stands and get nothing new. One that is deleted with ``Retain`` may have been
+            changed just before, and nobody asked whether the change is granted.
+    """
+    there = OwnedStatements((s for s in current.statements if is_owned(s, issuer)), issuer)
+    return _standing_in(there, claims)
+
+
+def _applied(desired: Desired, partly: Collection[BindingRef]) -> dict[BindingRef, str]:
+    """Return the bindings that get everything, with the Sid of their first statement."""
     applied: dict[BindingRef, str] = {}
     for claim in desired.claims:
         if claim.binding not in partly:
@@ -230,100 +256,83 @@ def _valid_claims(desired: Desired, claims: Iterable[Claim]) -> tuple[list[Claim
     return [c for c in good if c.binding not in bad], list(bad.values())
 
 
-def _without_taken_sids(desired: Desired, claims: list[Claim]) -> tuple[list[Claim], list[Refusal]]:
-    """Two keys of one cluster with one Sid would need 2**16 statements; refuse the younger rather than mix them."""
+def _without_taken_sids(
+    current: TrustDocument, desired: Desired, claims: list[Claim]
+) -> tuple[list[Claim], list[Refusal]]:
+    """Sort out claims whose statement would have a Sid that another statement has.
+
+    That is a foreign one, which is not overwritten, or the one of an older claim: two keys of one cluster with one Sid
+    would need 2**32 statements, and are not mixed. IAM takes no document with one Sid twice.
+    """
+    owns = _ownership(desired)
+    foreign = {s.get("Sid"): (number, s) for number, s in enumerate(current.statements, start=1) if not owns(s)}
     by_sid: dict[str, StatementKey] = {}
     good: list[Claim] = []
     bad: list[Refusal] = []
-    reserved = owner_prefix(desired.issuer) + "0" * 8
+    reserved = placeholder_sid(desired.issuer)
     for claim in claims:
         sid = sid_of(desired.issuer, claim.key)
-        if by_sid.setdefault(sid, claim.key) != claim.key or sid == reserved:
-            bad.append(
-                Refusal(
-                    claim.binding,
-                    TrustReason.SID_TAKEN,
-                    f"{claim.binding}: its statement would have the Sid {sid}, which another one has; "
-                    "change its audience or conditions",
-                )
+        if sid in foreign:
+            message = (
+                f"{_numbered(*foreign[sid])} of the trust policy of {desired.role} has the Sid that this binding's "
+                "statement needs, but names another principal; rename the Sid of that statement or remove the statement"
+            )
+        elif by_sid.setdefault(sid, claim.key) != claim.key or sid == reserved:
+            message = (
+                f"its statement would have the Sid {sid}, which another one has; change its audience or conditions"
             )
         else:
             good.append(claim)
+            continue
+        bad.append(Refusal(claim.binding, TrustReason.SID_TAKEN, f"{claim.binding}: {message}"))
     return good, bad
 
 
-def _fitting(
-    current: TrustDocument, desired: Desired, claims: list[Claim], limit: int
-) -> tuple[list[Claim], list[Refusal]]:
-    """Return the claims that fit into ``limit``, and a refusal for each that does not."""
-    whole, _ = _compose(current, desired, claims)
-    if whole.size <= limit:
-        return claims, []
-    present = _present(current, desired)
-    ordered = sorted(claims, key=lambda c: (not present(c), _by_age(c)))
-    accepted: list[Claim] = []
-    refused: dict[BindingRef, Refusal] = {}
-    todo = list(ordered)
-    while todo:
-        claim = todo.pop(0)
-        if claim.binding in refused and not present(claim):
-            continue  # of a binding that does not fit as a whole, what was not there before stays out
-        size = _compose(current, desired, [*accepted, claim])[0].size
-        # A document that is over the limit already loses nobody for that: only what is new has to fit.
-        if size <= (max(limit, current.size) if present(claim) else limit):
-            accepted.append(claim)
-            continue
-        refused.setdefault(claim.binding, _too_long(desired, claim, size, limit))
-        if any(c.binding == claim.binding and not present(c) for c in accepted):
-            accepted, todo = [], list(ordered)  # it has taken room that it gives back
-    return accepted, [refused[b] for b in dict.fromkeys(c.binding for c in claims) if b in refused]  # as they came
+def _ownership(desired: Desired) -> Callable[[Statement], bool]:
+    """Return a predicate: is a statement ours?
+
+    Besides what `is_owned` finds, that is one with the Sid and the principal of a statement that is, or was, wanted:
+    the conditions of a chain's statement may have been edited, and it is repaired, or removed.
+    """
+    principals: dict[Any, Statement] = {}
+
+    def owns(statement: Statement) -> bool:
+        if is_owned(statement, desired.issuer):
+            return True
+        if not has_owner_sid(statement, desired.issuer):
+            return False
+        if not principals:
+            for claim in (*desired.claims, *desired.retained, *desired.former):
+                principal = principal_of(desired.issuer, desired.role, claim.key)
+                principals[sid_of(desired.issuer, claim.key)] = {"Principal": principal}
+        wanted = principals.get(statement["Sid"])
+        return wanted is not None and same_meaning(wanted, {"Principal": statement.get("Principal")})
+
+    return owns
 
 
-def _too_long(desired: Desired, claim: Claim, size: int, limit: int) -> Refusal:
-    foreign = claim.key.issuer if isinstance(claim.key, FederatedKey) else None
-    what = f"its statement for subjects of {foreign}" if foreign else "it"
+def _owned(current: TrustDocument, desired: Desired) -> OwnedStatements:
+    return OwnedStatements(filter(_ownership(desired), current.statements), desired.issuer)
+
+
+def _too_long(desired: Desired, binding: BindingRef, left: LeftOut, limit: int) -> Refusal:
     return Refusal(
-        claim.binding,
+        binding,
         TrustReason.TRUST_POLICY_FULL,
-        f"{claim.binding}: with {what} the trust policy of {desired.role} would have {size} characters, and the "
-        f"account allows {limit}; remove a binding or another statement, use a second role, or raise the quota "
-        "'Role trust policy length'",
+        f"{binding}: with it the trust policy of {desired.role} would have {left.size} characters, and the AWS account "
+        f"allows {limit}, so {left.describe()}; remove a binding or another statement, use a second role, or raise the "
+        "quota 'Role trust policy length'",
     )
 
 
-def _present(current: TrustDocument, desired: Desired) -> Callable[[Claim], bool]:
-    """Return a predicate: does the current document already let in everyone whom the claim names?"""
-    held = _held_by(current, desired)
-    return lambda claim: (names := held(claim)) is not None and names.issuperset(map(str, claim.subjects))
-
-
 def _standing(current: TrustDocument, desired: Desired) -> list[Claim]:
-    """Return what bindings leave that go, as far as it stands: nobody is let in by a deletion who was not before.
-
-    A spec can be changed and the binding deleted at once, before anybody asks whether the change is granted.
-    """
-    held = _held_by(current, desired)
-    left: list[Claim] = []
-    for claim in sorted(desired.retained, key=_by_age):
-        names = held(claim)
-        subjects = tuple(s for s in claim.subjects if names is not None and str(s) in names)
-        if names is not None and (subjects or isinstance(claim.key, ChainKey)):
-            left.append(replace(claim, subjects=subjects))
-    return left
+    """Return what bindings leave that are deleted, as far as it stands."""
+    return _standing_in(_owned(current, desired), desired.retained)
 
 
-def _held_by(current: TrustDocument, desired: Desired) -> Callable[[Claim], frozenset[str] | None]:
-    """Return a function: whom does the claim's statement let in now? None without such a statement."""
-    owned = {s["Sid"]: s for s in current.statements if is_owned(s, desired.issuer)}
-
-    def held(claim: Claim) -> frozenset[str] | None:
-        statement = owned.get(sid_of(desired.issuer, claim.key))
-        if statement is None:
-            return None
-        foreign = claim.key.issuer if isinstance(claim.key, FederatedKey) else None
-        return subjects_of(statement, foreign or desired.issuer, of_cluster=foreign is None)
-
-    return held
+def _standing_in(there: OwnedStatements, claims: Iterable[Claim]) -> list[Claim]:
+    parts = (there.split(claim)[0] for claim in sorted(claims, key=_by_age))
+    return [part for part in parts if part is not None]
 
 
 def _wanted(desired: Desired, claims: Iterable[Claim]) -> dict[str, Statement]:
@@ -335,10 +344,20 @@ def _wanted(desired: Desired, claims: Iterable[Claim]) -> dict[str, Statement]:
     return {statement["Sid"]: statement for statement in sorted(built, key=lambda s: str(s["Sid"]))}
 
 
-def _retained(desired: Desired) -> list[Statement]:
-    """Return the statements of bindings that leave their trust behind, sorted; each stands alone."""
-    built = [disowned(build(desired.issuer, desired.role, c.key, c.subjects), c.subjects) for c in desired.retained]
-    return sorted({s["Sid"]: s for s in built}.values(), key=lambda s: str(s["Sid"]))
+def _left_behind(current: TrustDocument, desired: Desired) -> list[Statement]:
+    """Return the statements that nobody owns, of bindings that leave their trust behind, which are not there yet."""
+    there = {s.get("Sid"): s for s in current.statements}
+    left: list[Statement] = []
+    for claim in desired.retained:
+        built = build(desired.issuer, desired.role, claim.key, claim.subjects)
+        for attempt in itertools.count():
+            statement = disowned(built, claim.subjects, attempt)
+            other = there.setdefault(statement["Sid"], statement)
+            if other is statement:
+                left.append(statement)
+            if same_meaning(other, statement):
+                break
+    return sorted(left, key=lambda s: str(s["Sid"]))
 
 
 def _compose(
@@ -349,8 +368,9 @@ def _compose(
     statements: list[Statement] = []
     changes: list[Change] = []
     seen: set[str] = set()
+    owns = _ownership(desired)
     for statement in current.statements:
-        if not is_owned(statement, desired.issuer):
+        if not owns(statement):
             statements.append(statement)
             continue
         sid = str(statement["Sid"])
@@ -363,11 +383,9 @@ def _compose(
         else:
             statements.append(after)
             changes.append(Change(ChangeKind.CHANGED, sid, statement, after))
-    there = {s.get("Sid") for s in current.statements}
-    for left in _retained(desired):
-        if left["Sid"] not in there:
-            statements.append(left)
-            changes.append(Change(ChangeKind.ADDED, str(left["Sid"]), None, left))
+    for left in _left_behind(current, desired):
+        statements.append(left)
+        changes.append(Change(ChangeKind.ADDED, str(left["Sid"]), None, left))
     for sid, statement in wanted.items():
         if sid not in seen:
             statements.append(statement)
@@ -391,23 +409,31 @@ def _emptied(
     return current.with_statements([lone]), (*others, Change(kind, sid, there, lone))
 
 
-def _holds(current: TrustDocument, desired: Desired, claims: Iterable[Claim], ref: BindingRef) -> bool:
-    present = _present(current, desired)
-    return all(present(c) for c in claims if c.binding == ref)
-
-
 def _block(current: TrustDocument, desired: Desired) -> Refusal | None:
     """Return why IAM would refuse any write of this document, as far as can be told before."""
+    return next((refusal for check in _CHECKS if (refusal := check(current, desired)) is not None), None)
+
+
+def _stale_principal(current: TrustDocument, desired: Desired) -> Refusal | None:
+    """Refuse a write while a foreign statement names a principal that was deleted."""
     for number, statement in enumerate(current.statements, start=1):
         if is_owned(statement, desired.issuer):
             continue
         if stale := stale_principals(statement):
-            sid = statement.get("Sid")
-            name = f"statement {number}" + (f" (Sid {sid!r})" if sid else "")
             return Refusal(
                 None,
                 TrustReason.STALE_PRINCIPAL,
-                f"{name} of the trust policy of {desired.role} names {', '.join(stale)}, a principal that was deleted; "
-                "IAM refuses every write of this document until that statement is corrected or removed",
+                f"{_numbered(number, statement)} of the trust policy of {desired.role} names {', '.join(stale)}, a "
+                "principal that was deleted; IAM refuses every write of this document until that statement is "
+                "corrected or removed",
             )
     return None
+
+
+def _numbered(number: int, statement: Statement) -> str:
+    sid = statement.get("Sid")
+    return f"statement {number}" + (f" (Sid {sid!r})" if sid else "")
+
+
+_CHECKS: Final[tuple[Check, ...]] = (_stale_principal,)
+"""What is asked about the whole document before a write, in this order; the first refusal counts."""

@@ -52,7 +52,7 @@ _SESSION_TAGS: Final = (
 
 
 def owner_of(issuer: Issuer) -> str:
-    """Return the value of `OWNER_TAG`: the same 8 hex digits that follow ``Trustbind`` in Sids."""
+    """Return the value of `OWNER_TAG`: the same 16 hex digits that follow ``Trustbind`` in Sids."""
     return owner_prefix(issuer).removeprefix(PREFIX)
 
 

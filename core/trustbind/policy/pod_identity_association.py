@@ -1,7 +1,7 @@
-"""What is to be done about the associations of one role: planned from what is wanted and what is there.
+"""The plan of one role's EKS Pod Identity associations: from what is wanted and what is there to steps. Pure.
 
-EKS has one association for a service account of a cluster. Ours carry a tag that says so; any other one is foreign, and
-is neither changed nor deleted. Pure.
+EKS has one association for a service account of a cluster. Ours carry a tag with the cluster's issuer; any other one is
+foreign, and is neither changed nor deleted.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Association:
 
 
 class Act(StrEnum):
-    """What is done, as a word of messages."""
+    """What a step does, as a word of messages."""
 
     DELETE = "delete"
     DISOWN = "leave"
@@ -71,13 +71,13 @@ class Act(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing to do.
+    """One write of an association.
 
     Attributes:
-        act: what.
+        act: what it does.
         subject: the service account.
-        association: that is there; None when it is created.
-        tags: that it gets; of one that is changed, those that differ.
+        association: the present one; None when it is created.
+        tags: the tags that it gets; of one that is changed, those that differ.
     """
 
     act: Act
@@ -91,17 +91,17 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class AssociationPlan:
-    """What is to be done.
+    """The steps, and the foreign associations that keep a wanted one from being made.
 
     Attributes:
-        steps: what goes first, then what changes, then what comes.
-        taken: wanted accounts that have a foreign association with another role.
-        lent: wanted accounts that have a foreign association with this role, which is as good.
+        steps: deletions, then changes, then creations.
+        taken: wanted service accounts that have a foreign association with another role.
+        shared: wanted service accounts that have a foreign association with this role, which serves the binding.
     """
 
     steps: tuple[Step, ...] = ()
     taken: Mapping[Subject, Association] = field(default_factory=dict)
-    lent: frozenset[Subject] = frozenset()
+    shared: frozenset[Subject] = frozenset()
 
 
 def plan_associations(
@@ -111,30 +111,30 @@ def plan_associations(
     present: Iterable[Association],
     retained: Collection[Subject] = (),
 ) -> AssociationPlan:
-    """Return what is to be done so that exactly the wanted accounts are associated with ``role``.
+    """Return the steps after which exactly the wanted service accounts are associated with ``role``.
 
     Args:
         role: the role's ARN.
         issuer: the cluster's.
-        wanted: accounts, each with the binding that it is wanted for.
-        present: the associations of those accounts, and of those that may have one no more. One of ours with another
-            role is that role's business, unless the account is wanted here.
-        retained: accounts whose association stays and is nobody's.
+        wanted: service accounts, each with the binding that it is wanted for.
+        present: the associations of those service accounts, and of those that may have to lose theirs. One of ours with
+            another role is left to that role's run, unless its service account is wanted here.
+        retained: service accounts whose association stays and loses our tags.
     """
     there = {association.subject: association for association in present}
-    goes: list[Step] = []
+    deletions: list[Step] = []
     changes: list[Step] = []
     taken: dict[Subject, Association] = {}
-    lent: set[Subject] = set()
+    shared: set[Subject] = set()
     for subject, association in sorted(there.items()):
         binding = wanted.get(subject)
         ours = is_ours(association, issuer)
         if binding is None:
             if ours and association.role == role:
-                goes.append(Step(Act.DISOWN if subject in retained else Act.DELETE, subject, association))
+                deletions.append(Step(Act.DISOWN if subject in retained else Act.DELETE, subject, association))
         elif not ours:
             if association.gives == role:
-                lent.add(subject)
+                shared.add(subject)
             else:
                 taken[subject] = association
         else:
@@ -143,12 +143,12 @@ def plan_associations(
                 changes.append(Step(Act.REPLACE, subject, association, tags_of(issuer, binding)))
             elif tags or association.role != role:
                 changes.append(Step(Act.CHANGE, subject, association, tags))
-    comes = [
+    creations = [
         Step(Act.CREATE, subject, None, tags_of(issuer, binding))
         for subject, binding in sorted(wanted.items())
         if subject not in there
     ]
-    return AssociationPlan((*goes, *changes, *comes), taken, frozenset(lent))
+    return AssociationPlan((*deletions, *changes, *creations), taken, frozenset(shared))
 
 
 def is_ours(association: Association, issuer: Issuer) -> bool:

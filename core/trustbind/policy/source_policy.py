@@ -19,11 +19,11 @@ _ACTION: Final = "sts:AssumeRole"
 
 
 def policy_name(issuer: Issuer) -> str:
-    """Return the name of the cluster's inline policy, such as ``trustbind-0123abcd``."""
+    """Return the name of the cluster's inline policy, such as ``trustbind-0123456789abcdef``."""
     return f"trustbind-{owner_prefix(issuer).removeprefix(PREFIX)}"
 
 
-def source_policy(targets: Iterable[RoleArn]) -> dict[str, Any] | None:
+def source_policy(targets: Iterable[RoleArn | str]) -> dict[str, Any] | None:
     """Return the policy that allows exactly these targets; None for none, since IAM takes no empty policy."""
     listed = sorted({str(target) for target in targets})
     if not listed:

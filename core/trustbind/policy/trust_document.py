@@ -7,18 +7,27 @@ is lost.
 
 from __future__ import annotations
 
-import copy
 import json
-import math
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any, Final
-from urllib.parse import unquote
 
 from trustbind.errors import InvalidValueError
+from trustbind.policy.policy_text import (
+    compact,
+    copied,
+    decode,
+    indented,
+    is_text,
+    joined,
+    kind_of,
+    member_tokens,
+    part_texts,
+    plain,
+    raw_policy,
+    repeats_key,
+)
 
 __all__ = [
     "EMPTY",
@@ -27,6 +36,7 @@ __all__ = [
     "Statement",
     "TrustDocument",
     "document_size",
+    "json_size",
     "raw_policy",
     "same_meaning",
     "stale_principals",
@@ -43,14 +53,6 @@ VERSION: Final = "2012-10-17"
 _UNIQUE_ID = re.compile(r"A[A-Z]{2}A[A-Z0-9]{12,124}", re.ASCII)
 _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
 _ROOT = re.compile(r"arn:aws[a-z0-9-]*:iam::([0-9]{12}):root", re.ASCII)
-
-_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|[{}\[\]:,]|[^\s"{}\[\]:,]+')
-"""One token of a text that is known to be JSON."""
-_OPENING: Final = frozenset("{[")
-_CLOSING: Final = frozenset("}]")
-_BEYOND_LATIN = re.compile(r"[^\x00-\xff]")
-_MAX_DEPTH: Final = 100  # a trust policy has a depth of about 6
-_MAX_DIGITS: Final = 4000  # below the limit of Python's int(), 4300; a trust policy has at most 4096 characters
 
 
 class SourceStatement(dict[str, Any]):
@@ -73,24 +75,6 @@ class SourceStatement(dict[str, Any]):
         statement.text = text
         statement.repeats_key = repeats_key
         return statement
-
-
-class _NumberText(str):
-    """A JSON number that Python has no equal number for, as it is written."""
-
-    __slots__ = ()
-
-
-class _Repeating(dict[str, Any]):
-    """An object of which a key stands twice; it has the last of the two.
-
-    Attributes:
-        key: which one.
-    """
-
-    __slots__ = ("key",)
-
-    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,32 +110,32 @@ class TrustDocument:
             InvalidValueError: it is no JSON object with a list of statements; says what is there instead.
         """
         text = raw_policy(source) if isinstance(source, str) else ""
-        document = _decode(text, stored=stored) if isinstance(source, str) else _copied(source)
+        document = decode(text, stored=stored) if isinstance(source, str) else copied(source)
         if not isinstance(document, Mapping):
-            raise InvalidValueError(f"a trust policy is a JSON object, not {_kind(document)}")
+            raise InvalidValueError(f"a trust policy is a JSON object, not {kind_of(document)}")
         version = document.get("Version")
-        if version is not None and not _is_text(version):
-            raise InvalidValueError(f"Version is a text such as {VERSION}, not {_kind(version)}")
+        if version is not None and not is_text(version):
+            raise InvalidValueError(f"Version is a text such as {VERSION}, not {kind_of(version)}")
         raw = document.get("Statement", [])
         listed = [raw] if isinstance(raw, Mapping) else raw
         if not isinstance(listed, Sequence) or isinstance(listed, str):
-            raise InvalidValueError(f"Statement is a list of statements, not {_kind(raw)}")
+            raise InvalidValueError(f"Statement is a list of statements, not {kind_of(raw)}")
         for number, statement in enumerate(listed, start=1):
             if not isinstance(statement, Mapping):
-                raise InvalidValueError(f"statement {number} is {_kind(statement)}, not an object")
+                raise InvalidValueError(f"statement {number} is {kind_of(statement)}, not an object")
             sid = statement.get("Sid", "")
-            if not _is_text(sid):
-                raise InvalidValueError(f"statement {number}: Sid is {_kind(sid)}, not a text")
+            if not is_text(sid):
+                raise InvalidValueError(f"statement {number}: Sid is {kind_of(sid)}, not a text")
         extra = {key: value for key, value in document.items() if key not in {"Version", "Statement"}}
         if not isinstance(source, str):
             return cls(tuple(dict(s) for s in listed), version, extra)
-        texts = _member_texts(text)
-        sources = _statement_texts(texts.pop("Statement", []))
+        texts = member_tokens(text)
+        sources = part_texts(texts.pop("Statement", []))
         statements = (
-            SourceStatement.of(s, t, repeats_key=stored and _repeats_key(s))
+            SourceStatement.of(s, t, repeats_key=stored and repeats_key(s))
             for s, t in zip(listed, sources, strict=True)
         )
-        return cls(tuple(statements), version, extra, text, {key: _joined(texts[key]) for key in extra})
+        return cls(tuple(statements), version, extra, text, {key: joined(texts[key]) for key in extra})
 
     def with_statements(self, statements: Iterable[Statement]) -> TrustDocument:
         """Return the same document with other statements."""
@@ -174,8 +158,8 @@ class TrustDocument:
         result: dict[str, Any] = {}
         if self.version is not None:
             result["Version"] = self.version
-        result.update(_plain(self.extra))
-        result["Statement"] = [_plain(s) for s in self.statements]
+        result.update(plain(self.extra))
+        result["Statement"] = [plain(s) for s in self.statements]
         return result
 
     def to_json(self, *, indent: int | None = None) -> str:
@@ -184,11 +168,11 @@ class TrustDocument:
         A statement that was read from text is in the characters in which it was read. Characters above U+00FF are
         escaped: IAM takes none (IAM API reference, UpdateAssumeRolePolicy, PolicyDocument).
         """
-        members = [] if self.version is None else [f'"Version":{_compact(self.version)}']
-        members += [f"{_compact(key)}:{self.extra_texts.get(key) or _compact(v)}" for key, v in self.extra.items()]
+        members = [] if self.version is None else [f'"Version":{compact(self.version)}']
+        members += [f"{compact(key)}:{self.extra_texts.get(key) or compact(v)}" for key, v in self.extra.items()]
         members.append(f'"Statement":[{",".join(statement_text(s) for s in self.statements)}]')
         text = "{" + ",".join(members) + "}"
-        return text if indent is None else _indented(text, indent)
+        return text if indent is None else indented(text, indent)
 
     @property
     def size(self) -> int:
@@ -211,28 +195,17 @@ def document_size(document: Mapping[str, Any]) -> int:
     here, since AWS does not say that it is not: the figure may be too large by that, never too small. A character
     above U+00FF counts as the escape that is sent for it.
     """
-    return len(_compact(document))
+    return json_size(document)
+
+
+def json_size(value: Any) -> int:
+    """Return the length of any part of a document; see `document_size`."""
+    return len(compact(value))
 
 
 def statement_text(statement: Statement) -> str:
     """Return a statement as it is sent to IAM: in the characters in which it was read, or as small as it gets."""
-    return statement.text if isinstance(statement, SourceStatement) else _compact(statement)
-
-
-def raw_policy(text: str) -> str:
-    """Return the JSON text of a policy that IAM returned: URL-encoded (RFC 3986), as every policy in IAM's API.
-
-    A text that is not encoded is returned as it is, whatever percent signs are in it: JSON never begins with one.
-
-    Raises:
-        InvalidValueError: it is encoded, but not UTF-8.
-    """
-    if not text.lstrip().startswith("%"):
-        return text
-    try:
-        return unquote(text, errors="strict")
-    except UnicodeDecodeError:
-        raise InvalidValueError("not JSON: the URL-encoded text is not UTF-8") from None
+    return statement.text if isinstance(statement, SourceStatement) else compact(statement)
 
 
 def statement_meaning(statement: Statement) -> str:
@@ -280,154 +253,6 @@ def stale_principals(statement: Statement) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _decode(text: str, *, stored: bool) -> Any:
-    try:
-        document = json.loads(
-            text,
-            object_pairs_hook=_repeating if stored else _no_duplicates,
-            parse_float=_number,
-            parse_int=lambda digits: int(digits) if len(digits) <= _MAX_DIGITS else _NumberText(digits),
-            parse_constant=_no_constant,
-        )
-    except json.JSONDecodeError as error:
-        raise InvalidValueError(f"not JSON: {error.msg} in line {error.lineno}, column {error.colno}") from None
-    except RecursionError:
-        raise _too_deep() from None
-    if isinstance(document, _Repeating):
-        raise _stands_twice(document.key)
-    return document
-
-
-def _copied(document: Mapping[str, Any]) -> Any:
-    """Return a deep copy of an object that JSON can hold."""
-    try:
-        json.dumps(document, allow_nan=False, default=str)
-        return copy.deepcopy(document)
-    except RecursionError:
-        raise _too_deep() from None
-    except ValueError as error:  # infinite, not a number, or too long for Python to print
-        raise InvalidValueError(f"a number cannot be written as JSON: {error}") from None
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = _repeating(pairs)
-    if isinstance(result, _Repeating):
-        raise _stands_twice(result.key)
-    return result
-
-
-def _repeating(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) == len(pairs):
-        return result
-    repeated = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
-    if "Sid" in repeated:
-        raise _stands_twice("Sid")  # it would have two owners
-    marked = _Repeating(result)
-    marked.key = repeated[0]
-    return marked
-
-
-def _stands_twice(key: str) -> InvalidValueError:
-    return InvalidValueError(f"the key {key!r} stands twice in one object")
-
-
-def _too_deep() -> InvalidValueError:
-    return InvalidValueError("not a trust policy: nested too deeply")
-
-
-def _no_constant(name: str) -> Any:
-    raise InvalidValueError(f"not JSON: {name} is not a JSON number")
-
-
-def _number(text: str) -> float | _NumberText:
-    """Return a number with a fraction or an exponent; its text where a float would be another number."""
-    value = float(text)
-    try:
-        exact = math.isfinite(value) and Decimal(text) == Decimal(repr(value))
-    except ArithmeticError:  # an exponent that Decimal does not take
-        exact = False
-    return value if exact else _NumberText(text)
-
-
-def _repeats_key(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return isinstance(value, _Repeating) or any(_repeats_key(v) for v in value.values())
-    return isinstance(value, list) and any(_repeats_key(v) for v in value)
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and not isinstance(value, _NumberText)
-
-
-def _plain(value: Any) -> Any:
-    """Return a copy in the types of `json`."""
-    if isinstance(value, Mapping):
-        return {key: _plain(v) for key, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return str(value) if isinstance(value, _NumberText) else value
-
-
-def _member_texts(text: str) -> dict[str, list[str]]:
-    """Return the tokens of each member of the JSON object in ``text``."""
-    tokens = _TOKEN.findall(text)
-    depth = 0
-    for token in tokens:
-        depth += (token in _OPENING) - (token in _CLOSING)
-        if depth > _MAX_DEPTH:
-            raise _too_deep()
-    return {json.loads(part[0]): part[2:] for part in _parts(tokens)}
-
-
-def _statement_texts(tokens: list[str]) -> list[str]:
-    """Return the text of each statement, from the tokens of the list of them, or of the only one."""
-    parts = [tokens] if tokens[:1] == ["{"] else _parts(tokens)
-    return [_joined(part) for part in parts]
-
-
-def _parts(tokens: list[str]) -> list[list[str]]:
-    """Return what stands between the commas of an object or a list, which is given with its brackets."""
-    parts: list[list[str]] = []
-    part: list[str] = []
-    depth = 0
-    for symbol in tokens[1:-1]:
-        depth += (symbol in _OPENING) - (symbol in _CLOSING)
-        if symbol == "," and depth == 0:
-            parts.append(part)
-            part = []
-        else:
-            part.append(symbol)
-    return [*parts, part] if part else parts
-
-
-def _joined(tokens: Iterable[str]) -> str:
-    return _escaped("".join(tokens))
-
-
-def _indented(text: str, width: int) -> str:
-    """Return compact JSON text laid out as `json.dumps` does with an indent, its tokens unchanged."""
-    result: list[str] = []
-    depth = 0
-    before = ""
-    for symbol in _TOKEN.findall(text):
-        depth -= symbol in _CLOSING
-        if (before in _OPENING) != (symbol in _CLOSING) or before == ",":
-            result.append("\n" + " " * (width * depth))
-        result.append(": " if symbol == ":" else symbol)
-        depth += symbol in _OPENING
-        before = symbol
-    return "".join(result)
-
-
-def _compact(value: Any) -> str:
-    return _escaped(json.dumps(value, separators=(",", ":"), ensure_ascii=False))
-
-
-def _escaped(text: str) -> str:
-    return _BEYOND_LATIN.sub(lambda match: json.dumps(match[0])[1:-1], text)
-
-
 def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
 
@@ -463,19 +288,3 @@ def _condition_meaning(value: Any) -> Any:
         if block:
             result[operator] = block
     return result
-
-
-def _kind(value: Any) -> str:
-    if value is None:
-        return "null"
-    names = {
-        dict: "an object",
-        list: "a list",
-        str: "a text",
-        bool: "a boolean",
-        int: "a number",
-        float: "a number",
-        _NumberText: "a number",
-        _Repeating: "an object",
-    }
-    return names.get(type(value), type(value).__name__)

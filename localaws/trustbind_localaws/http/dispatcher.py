@@ -88,6 +88,7 @@ class Dispatcher:
                 self._state.faults.check([account, target], call.operation, identity.arn, call.service)
                 response = self._operate(call, identity)
             code = response.code
+            self._state.faults.check_silence(account, call.operation)
         except AwsFailure as failure:
             response = _refusal(failure, call)
             code = response.code

@@ -30,6 +30,13 @@ class _Throttle:
     filled: datetime
 
 
+@dataclass(slots=True)
+class _Silence:
+    account: str
+    operations: frozenset[str]
+    count: int
+
+
 class Faults:
     """The faults that are set, and the check that every call goes through."""
 
@@ -39,6 +46,7 @@ class Faults:
         self._throttles: list[_Throttle] = []
         self._denials: list[tuple[str, frozenset[str]]] = []
         self._unreachable: set[str] = set()
+        self._silences: list[_Silence] = []
 
     def throttle(
         self, account: str, operations: Iterable[str], *, count: int | None = None, rate: float | None = None
@@ -63,9 +71,27 @@ class Faults:
         with self._lock:
             (self._unreachable.add if on else self._unreachable.discard)(account)
 
+    def silence(self, account: str, operations: Iterable[str], *, count: int) -> None:
+        """Close the connection of the next ``count`` matching calls after they took effect, without an answer."""
+        with self._lock:
+            self._silences.append(_Silence(account, _names(operations), count))
+
+    def check_silence(self, account: str, operation: str) -> None:
+        """Let the answer to a call that took effect go out.
+
+        Raises:
+            DroppedError: the answer is to be lost.
+        """
+        with self._lock:
+            for silence in self._silences:
+                if silence.count > 0 and _concerns(silence.account, silence.operations, [account], operation):
+                    silence.count -= 1
+                    raise DroppedError
+
     def clear(self) -> None:
         """Let everything work again."""
         with self._lock:
+            self._silences.clear()
             self._throttles.clear()
             self._denials.clear()
             self._unreachable.clear()

@@ -1,254 +1,361 @@
-"""What the operator knows of the cluster: bindings by role, accounts, grants, service accounts, namespaces.
+"""What the operator knows of the cluster: one typed cache for every kind, and snapshots of it.
 
-A dictionary fed by the handlers. (kopf's own index takes quadratic time on a cluster-wide watch.) Every change
-returns the roles that it may concern, so that nothing else has to be looked at again.
+Events fill it, on the event loop, and everything in it is an immutable value. Each change returns the roles that it may
+concern. (kopf's own index takes quadratic time on a cluster-wide watch.)
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from trustbind.api.aws_account import AwsAccount
-from trustbind.api.labels import BINDING_FINALIZER
+from trustbind.api.conflicts import may_conflict
 from trustbind.api.role_binding import BindingRef, RoleBinding
 from trustbind.api.role_grant import RoleGrant
 from trustbind.errors import InvalidValueError
 from trustbind.identity.arns import RoleArn
+from trustbind.identity.subjects import Issuer, Subject
+from trustbind.reconcile.rollout import Rollout
+from trustbind.reconcile.snapshot import BindingSnapshot, Resolved, RoleSnapshot, Surroundings
+from trustbind.reconcile.stored_aws_account import StoredAwsAccount
+from trustbind.reconcile.stored_binding import StoredBinding, is_older, ready_condition
 
-__all__ = ["BindingEntry", "Registry", "is_older"]
+__all__ = ["ClusterCache", "Labels", "Objects", "StoredGrant"]
 
-_AGENT: Final = "by agent"
-"""Stands for a profile, and can be none (it has a space): an account has one role by EKS Pod Identity."""
+_POD_IDENTITY: Final = "by EKS Pod Identity"
+"""Takes the place of a profile, and can be none (it has spaces): a service account has one role by EKS Pod Identity."""
 
 Labels = Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class BindingEntry:
-    """One binding as the API server has it.
-
-    Attributes:
-        ref: namespace and name.
-        uid: of the object.
-        version: its resourceVersion.
-        binding: parsed; None when it cannot be.
-        problem: why it cannot be parsed; empty when it can.
-        roles: the roles that it is about; for an unreadable one, as far as can be told.
-        deleting: whether its deletion was asked for.
-        finalizers: all of them.
-        status: as it is stored.
-    """
-
-    ref: BindingRef
-    uid: str
-    version: str
-    generation: int
-    binding: RoleBinding | None
-    problem: str
-    roles: frozenset[RoleArn]
-    deleting: bool
-    finalizers: tuple[str, ...]
-    status: Mapping[str, Any]
+class _Stored(Protocol):
+    @property
+    def uid(self) -> str: ...
 
     @property
-    def guarded(self) -> bool:
-        """Whether it carries our finalizer."""
-        return BINDING_FINALIZER in self.finalizers
+    def version(self) -> str: ...
+
+
+K = TypeVar("K")
+V = TypeVar("V", bound=_Stored)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredGrant:
+    """One RoleGrant object; ``grant`` is None when it cannot be parsed, and then ``problem`` says why."""
+
+    name: str
+    uid: str
+    version: str
+    grant: RoleGrant | None
+    problem: str
 
     @classmethod
-    def of(cls, body: Mapping[str, Any]) -> BindingEntry:
-        """Return the entry for an object from the API server; never raises for one that the schema let through."""
+    def of(cls, body: Mapping[str, Any]) -> StoredGrant:
+        """Return the object in ``body``."""
         metadata: Mapping[str, Any] = body.get("metadata") or {}
-        spec: Mapping[str, Any] = body.get("spec") or {}
-        binding, problem = None, ""
+        grant, problem = None, ""
         try:
-            binding = RoleBinding.parse(body)
+            grant = RoleGrant.parse(body)
         except InvalidValueError as error:
             problem = str(error)
-        roles: set[RoleArn] = set()
-        for text in (spec.get("roleArn"), (spec.get("source") or {}).get("roleArn")):
-            try:
-                roles.add(RoleArn.parse(str(text)))
-            except InvalidValueError:
-                continue
-        return cls(
-            ref=BindingRef(metadata.get("namespace", ""), metadata.get("name", "")),
-            uid=metadata.get("uid", ""),
-            version=metadata.get("resourceVersion", ""),
-            generation=int(metadata.get("generation", 0)),
-            binding=binding,
-            problem=problem,
-            roles=frozenset(roles),
-            deleting=bool(metadata.get("deletionTimestamp")),
-            finalizers=tuple(metadata.get("finalizers") or ()),
-            status=body.get("status") or {},
-        )
+        name, uid = str(metadata.get("name", "")), str(metadata.get("uid", ""))
+        return cls(name, uid, str(metadata.get("resourceVersion", "")), grant, problem)
 
-    def with_status(self, status: Mapping[str, Any], version: str) -> BindingEntry:
-        """Return the same entry after our own status patch."""
-        return replace(self, status=status, version=version)
+
+class Objects(dict[K, V], Generic[K, V]):
+    """The objects of one kind by their key."""
+
+    def is_old(self, key: K, item: V) -> bool:
+        """Return whether a newer state of the same object is known: the answer to our own write outruns its event."""
+        known = self.get(key)
+        return known is not None and known.uid == item.uid and is_older(item.version, known.version)
+
+    def identities(self) -> dict[K, tuple[str, str]]:
+        """Return uid and resourceVersion of each object."""
+        return {key: (item.uid, item.version) for key, item in self.items()}
 
 
 @dataclass(slots=True)
-class Registry:
-    """See the module."""
+class ClusterCache:
+    """See the module.
 
-    bindings: dict[BindingRef, BindingEntry] = field(default_factory=dict)
-    aws_accounts: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    """AWSAccount objects by name, as they are stored."""
-    grants: dict[str, RoleGrant] = field(default_factory=dict)
+    Attributes:
+        issuer: the cluster's.
+        revision: grows with every change that a decision may depend on.
+    """
+
+    issuer: Issuer
+    bindings: Objects[BindingRef, StoredBinding] = field(default_factory=Objects)
+    aws_accounts: Objects[str, StoredAwsAccount] = field(default_factory=Objects)
+    grants: Objects[str, StoredGrant] = field(default_factory=Objects)
     service_accounts: dict[str, dict[str, Labels]] = field(default_factory=dict)
     """Namespace to name to labels."""
     namespaces: dict[str, Labels] = field(default_factory=dict)
-    _parsed_accounts: dict[str, AwsAccount] = field(default_factory=dict)
+    revision: int = 0
+    readiness: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Number of bindings by status and reason of their Ready condition."""
+    _surroundings: Surroundings | None = None
     _by_role: dict[RoleArn, set[BindingRef]] = field(default_factory=dict)
+    _by_account: dict[str, set[BindingRef]] = field(default_factory=dict)
     _by_namespace: dict[str, set[BindingRef]] = field(default_factory=dict)
     _by_claim: dict[tuple[str, str, str], set[BindingRef]] = field(default_factory=dict)
-    """Namespace, profile and service account to the bindings that claim one for the other; an empty account stands for
-    a selector, which may select any. Bindings by EKS Pod Identity claim `_AGENT` instead of a profile."""
+    """Namespace, profile and service account to the bindings that claim the one for the other; an empty service account
+    is a selector, which may select any. Bindings by EKS Pod Identity claim `_POD_IDENTITY` instead of a profile."""
+    _account_revisions: dict[str, int] = field(default_factory=dict)
+    """By namespace, grows with every change of a service account."""
+    _patched: dict[BindingRef, tuple[str, str]] = field(default_factory=dict)
+    """uid and resourceVersion of our last status patch of a binding whose event has not come yet."""
+    _resolved: dict[BindingRef, tuple[tuple[object, ...], tuple[Subject, ...]]] = field(default_factory=dict)
 
     # --- bindings -------------------------------------------------------------------------------------------------
 
-    def put_binding(self, entry: BindingEntry) -> frozenset[RoleArn]:
-        """Take in a binding; return the roles that may be concerned."""
-        before = self.bindings.get(entry.ref)
-        roles = self._rivals_roles(entry)
+    def put_binding(self, stored: StoredBinding) -> frozenset[RoleArn]:
+        """Keep a binding; return the roles that may be concerned."""
+        before = self.bindings.get(stored.ref)
+        roles = self._rivals_roles(stored)
         if before is not None:
             roles |= before.roles | self._rivals_roles(before)
             self._unlink(before)
-        self.bindings[entry.ref] = entry
-        self._link(entry)
-        return roles | entry.roles
+        self.bindings[stored.ref] = stored
+        self._link(stored)
+        self.revision += 1
+        return roles | stored.roles
 
-    def is_old(self, entry: BindingEntry) -> bool:
-        """Return whether a newer state of the same object is known: the answer to our own write outruns its event."""
-        known = self.bindings.get(entry.ref)
-        return known is not None and known.uid == entry.uid and is_older(entry.version, known.version)
+    def restate(self, stored: StoredBinding, status: Mapping[str, Any], version: str) -> None:
+        """Keep our own status patch on ``stored``; no decision about another binding depends on it.
 
-    def restate(self, entry: BindingEntry, status: Mapping[str, Any], version: str) -> None:
-        """Take note of our own status patch on ``entry``; nothing that a role depends on changes by it."""
-        known = self.bindings.get(entry.ref)
-        if known is not None and known.uid == entry.uid and not is_older(version, known.version):
-            self.bindings[entry.ref] = known.with_status(status, version)
+        The object keeps its version: what else had changed in it before the patch comes by events, which are older.
+        """
+        known = self.bindings.get(stored.ref)
+        if known is not None and known.uid == stored.uid and not is_older(version, known.version):
+            self._tally(known, -1)
+            self.bindings[stored.ref] = known.with_status(status, known.version)
+            self._patched[stored.ref] = stored.uid, version
+            self._tally(self.bindings[stored.ref], 1)
+
+    def with_own_status(self, stored: StoredBinding) -> StoredBinding:
+        """Return a binding of an event, with the status that we patched since it was sent."""
+        known = self.bindings.get(stored.ref)
+        uid, version = self._patched.get(stored.ref, ("", ""))
+        if known is None or uid != stored.uid or not is_older(stored.version, version):
+            self._patched.pop(stored.ref, None)
+            return stored
+        return stored.with_status(known.status, stored.version)
 
     def drop_binding(self, ref: BindingRef) -> frozenset[RoleArn]:
         """Forget a binding; return the roles that may be concerned."""
-        entry = self.bindings.pop(ref, None)
-        if entry is None:
+        stored = self.bindings.pop(ref, None)
+        if stored is None:
             return frozenset()
-        self._unlink(entry)
-        return entry.roles | self._rivals_roles(entry)
+        self._unlink(stored)
+        self._resolved.pop(ref, None)
+        self._patched.pop(ref, None)
+        self.revision += 1
+        return stored.roles | self._rivals_roles(stored)
 
-    def of_role(self, role: RoleArn) -> list[BindingEntry]:
-        """Return the bindings that are about ``role``, oldest first."""
-        entries = [self.bindings[ref] for ref in self._by_role.get(role, ())]
-        return sorted(entries, key=_age)
+    def of_role(self, role: RoleArn) -> list[StoredBinding]:
+        """Return the bindings that name ``role``, oldest first."""
+        return sorted((self.bindings[ref] for ref in self._by_role.get(role, ())), key=lambda s: s.age_key)
 
-    def in_namespace(self, namespace: str) -> list[BindingEntry]:
+    def in_namespace(self, namespace: str) -> list[StoredBinding]:
         """Return the bindings of a namespace, oldest first."""
-        return sorted((self.bindings[ref] for ref in self._by_namespace.get(namespace, ())), key=_age)
+        found = (self.bindings[ref] for ref in self._by_namespace.get(namespace, ()))
+        return sorted(found, key=lambda s: s.age_key)
+
+    def in_account(self, account_id: str) -> list[StoredBinding]:
+        """Return the bindings that name a role of an AWS account, unreadable ones included."""
+        return [self.bindings[ref] for ref in sorted(self._by_account.get(account_id, ()))]
 
     def roles(self) -> list[RoleArn]:
-        """Return every role that a binding is about, sorted."""
+        """Return every role that a binding names, sorted."""
         return sorted(self._by_role)
 
-    def rivals(self, binding: RoleBinding) -> list[RoleBinding]:
-        """Return the older live bindings that may claim ``binding``'s profile for one of its accounts."""
-        found = [
-            entry.binding
-            for entry in (self.bindings[ref] for ref in self._claimants(binding))
-            if entry.binding is not None and not entry.deleting and entry.binding.age_key < binding.age_key
-        ]
-        return sorted(found, key=lambda other: other.age_key)
+    def has_role(self, role: RoleArn) -> bool:
+        """Return whether a binding names the role."""
+        return role in self._by_role
 
     # --- everything else ------------------------------------------------------------------------------------------
 
-    def put_aws_account(self, body: Mapping[str, Any]) -> None:
-        """Take in an AWSAccount."""
-        self.aws_accounts[body["metadata"]["name"]] = body
-        self._reparse_accounts()
+    def put_aws_account(self, stored: StoredAwsAccount) -> None:
+        """Keep an AWSAccount."""
+        before = self.aws_accounts.get(stored.name)
+        self.aws_accounts[stored.name] = stored
+        if before is None or (before.account, before.age_key) != (stored.account, stored.age_key):
+            self._changed_around()
 
     def drop_aws_account(self, name: str) -> None:
         """Forget an AWSAccount."""
-        self.aws_accounts.pop(name, None)
-        self._reparse_accounts()
+        if self.aws_accounts.pop(name, None) is not None:
+            self._changed_around()
+
+    def put_grant(self, stored: StoredGrant) -> None:
+        """Keep a RoleGrant."""
+        self.grants[stored.name] = stored
+        self._changed_around()
+
+    def drop_grant(self, name: str) -> None:
+        """Forget a RoleGrant."""
+        if self.grants.pop(name, None) is not None:
+            self._changed_around()
+
+    def put_service_account(self, namespace: str, name: str, labels: Labels | None) -> bool:
+        """Keep a service account's labels, or with None, forget it; return whether anything changed."""
+        names = self.service_accounts.setdefault(namespace, {})
+        if names.get(name) == labels:
+            return False
+        if labels is None:
+            names.pop(name, None)
+        else:
+            names[name] = labels
+        self._account_revisions[namespace] = self._account_revisions.get(namespace, 0) + 1
+        self.revision += 1
+        return True
+
+    def put_namespace(self, name: str, labels: Labels | None) -> bool:
+        """Keep a namespace's labels, or with None, forget it; return whether anything changed."""
+        if self.namespaces.get(name) == labels:
+            return False
+        if labels is None:
+            self.namespaces.pop(name, None)
+        else:
+            self.namespaces[name] = labels
+        self.revision += 1
+        return True
+
+    # --- snapshots ------------------------------------------------------------------------------------------------
+
+    @property
+    def around(self) -> Surroundings:
+        """What decides about every binding."""
+        if self._surroundings is None:
+            accounts: dict[str, AwsAccount] = {}
+            for stored in sorted(self.aws_accounts.values(), key=lambda s: s.age_key):
+                if stored.account is not None:  # one that cannot be parsed says so in its own condition
+                    accounts.setdefault(stored.account.account_id, stored.account)
+            grants = sorted((g.grant for g in self.grants.values() if g.grant is not None), key=lambda g: g.name)
+            self._surroundings = Surroundings(self.issuer, tuple(grants), accounts)
+        return self._surroundings
 
     def aws_account(self, account_id: str) -> AwsAccount | None:
-        """Return how the account is reached; of two objects for one account the older counts, unless it is going."""
-        return self._parsed_accounts.get(account_id)
+        """Return how the AWS account is reached; of two objects the older counts, unless it is being deleted."""
+        return self.around.aws_accounts.get(account_id)
 
-    def accounts_of(self, namespace: str) -> Mapping[str, Labels]:
-        """Return name to labels of the namespace's service accounts."""
-        return self.service_accounts.get(namespace, {})
+    def snapshot(self, role: RoleArn, rollouts: Mapping[str, Rollout]) -> RoleSnapshot:
+        """Return everything that the cluster says about one role, as one value.
 
-    def _reparse_accounts(self) -> None:
-        parsed: dict[str, AwsAccount] = {}
-        for body in sorted(self.aws_accounts.values(), key=_precedence):
-            try:
-                account = AwsAccount.parse(body)
-            except InvalidValueError:
-                continue  # its own condition says so
-            parsed.setdefault(account.account_id, account)
-        self._parsed_accounts = parsed
+        Args:
+            role: which.
+            rollouts: by the binding's uid, how far chains have come.
+        """
+        return RoleSnapshot(
+            role, self.around, tuple(self.binding_snapshot(stored, rollouts) for stored in self.of_role(role))
+        )
 
-    def _link(self, entry: BindingEntry) -> None:
-        for role in entry.roles:
-            self._by_role.setdefault(role, set()).add(entry.ref)
-        self._by_namespace.setdefault(entry.ref.namespace, set()).add(entry.ref)
-        for claim in _claims(entry.binding):
-            self._by_claim.setdefault(claim, set()).add(entry.ref)
+    def snapshot_of(self, stored: StoredBinding, role: RoleArn, rollouts: Mapping[str, Rollout]) -> RoleSnapshot:
+        """Return what the cluster says about one role and one of its bindings alone."""
+        return RoleSnapshot(role, self.around, (self.binding_snapshot(stored, rollouts),))
 
-    def _unlink(self, entry: BindingEntry) -> None:
-        for role in entry.roles:
-            _discard(self._by_role, role, entry.ref)
-        _discard(self._by_namespace, entry.ref.namespace, entry.ref)
-        for claim in _claims(entry.binding):
-            _discard(self._by_claim, claim, entry.ref)
+    def binding_snapshot(self, stored: StoredBinding, rollouts: Mapping[str, Rollout]) -> BindingSnapshot:
+        """Return one binding and what decides about it."""
+        binding = stored.binding
+        rollout = rollouts.get(stored.uid) or Rollout.of(stored)
+        if binding is None:
+            return BindingSnapshot(stored, rollout=rollout)
+        rivals = (self.bindings[ref] for ref in self._claimants(binding))
+        return BindingSnapshot(
+            stored,
+            self.subjects(stored),
+            tuple(
+                Resolved(rival.binding, self.subjects(rival))
+                for rival in rivals
+                if rival.binding is not None and not rival.deleting and may_conflict(rival.binding, binding)
+            ),
+            self.namespaces.get(stored.ref.namespace, _NO_LABELS),
+            rollout,
+        )
+
+    def subjects(self, stored: StoredBinding) -> tuple[Subject, ...]:
+        """Return the service accounts that a binding names or selects now; counted once for each change of either."""
+        binding = stored.binding
+        if binding is None:
+            return ()
+        revision = self._account_revisions.get(stored.ref.namespace, 0) if binding.selector is not None else 0
+        key = (stored.uid, stored.generation, revision)
+        known = self._resolved.get(stored.ref)
+        if known is None or known[0] != key:
+            known = key, binding.subjects(self.service_accounts.get(stored.ref.namespace, {}))
+            if self.bindings.get(stored.ref) is stored:
+                self._resolved[stored.ref] = known
+        return known[1]
+
+    def _changed_around(self) -> None:
+        self._surroundings = None
+        self.revision += 1
+
+    def _link(self, stored: StoredBinding) -> None:
+        for role in stored.roles:
+            self._by_role.setdefault(role, set()).add(stored.ref)
+            self._by_account.setdefault(role.account_id, set()).add(stored.ref)
+        self._by_namespace.setdefault(stored.ref.namespace, set()).add(stored.ref)
+        for claim in _claims(stored.binding):
+            self._by_claim.setdefault(claim, set()).add(stored.ref)
+        self._tally(stored, 1)
+
+    def _unlink(self, stored: StoredBinding) -> None:
+        for role in stored.roles:
+            _discard(self._by_role, role, stored.ref)
+            _discard(self._by_account, role.account_id, stored.ref)
+        _discard(self._by_namespace, stored.ref.namespace, stored.ref)
+        for claim in _claims(stored.binding):
+            _discard(self._by_claim, claim, stored.ref)
+        self._tally(stored, -1)
+
+    def _tally(self, stored: StoredBinding, by: int) -> None:
+        ready = ready_condition(stored.status) or {}
+        key = str(ready.get("status", "Unknown")), str(ready.get("reason", ""))
+        self.readiness[key] += by
+        if not self.readiness[key]:
+            del self.readiness[key]
 
     def _claimants(self, binding: RoleBinding) -> set[BindingRef]:
-        """Return the other bindings, of any age, that may claim ``binding``'s profile for one of its accounts."""
-        namespace, profiles = binding.ref.namespace, set(_profiles(binding))
+        """Return the other bindings, of any age, that may claim ``binding``'s profile for a service account of its."""
+        namespace, profile = binding.ref.namespace, _profile(binding)
         if binding.selector is not None:
             refs = {
                 ref
                 for ref in self._by_namespace.get(namespace, ())
-                if (b := self.bindings[ref].binding) is not None and not profiles.isdisjoint(_profiles(b))
+                if (other := self.bindings[ref].binding) is not None and _profile(other) == profile
             }
         else:
             refs = set()
-            for profile in profiles:
-                for account in ("", *binding.service_account_names):
-                    refs |= self._by_claim.get((namespace, profile, account), set())
+            for account in ("", *binding.service_account_names):
+                refs |= self._by_claim.get((namespace, profile, account), set())
         refs.discard(binding.ref)
         return refs
 
-    def _rivals_roles(self, entry: BindingEntry) -> frozenset[RoleArn]:
+    def _rivals_roles(self, stored: StoredBinding) -> frozenset[RoleArn]:
         """Return the roles of bindings that gain or lose a profile by this one."""
-        if entry.binding is None:
+        if stored.binding is None:
             return frozenset()
-        return frozenset(role for ref in self._claimants(entry.binding) for role in self.bindings[ref].roles)
+        return frozenset(role for ref in self._claimants(stored.binding) for role in self.bindings[ref].roles)
 
 
-def is_older(version: str, other: str) -> bool:
-    """Return whether one resourceVersion of an object is older than another of it.
-
-    They are numbers that grow (Kubernetes documentation, "Resource versions"; promised since 1.35, and so for custom
-    resources ever before). What is no number is never older.
-    """
-    return version.isdecimal() and other.isdecimal() and int(version) < int(other)
+_NO_LABELS: Final[Labels] = {}
 
 
 def _claims(binding: RoleBinding | None) -> Iterable[tuple[str, str, str]]:
     if binding is None:
         return ()
     accounts = ("",) if binding.selector is not None else binding.service_account_names
-    return [(binding.ref.namespace, profile, account) for profile in _profiles(binding) for account in accounts]
+    return [(binding.ref.namespace, _profile(binding), account) for account in accounts]
 
 
-def _profiles(binding: RoleBinding) -> tuple[str, ...]:
-    return (_AGENT,) if binding.method.uses_pod_identity_association else (binding.profile,)
+def _profile(binding: RoleBinding) -> str:
+    return _POD_IDENTITY if binding.method.uses_pod_identity_association else binding.profile
 
 
 def _discard(index: dict[Any, set[BindingRef]], key: Any, ref: BindingRef) -> None:
@@ -257,13 +364,3 @@ def _discard(index: dict[Any, set[BindingRef]], key: Any, ref: BindingRef) -> No
         members.discard(ref)
         if not members:
             del index[key]
-
-
-def _age(entry: BindingEntry) -> tuple[bool, str, BindingRef]:
-    return entry.binding.age_key if entry.binding is not None else (True, "", entry.ref)
-
-
-def _precedence(body: Mapping[str, Any]) -> tuple[bool, str, str]:
-    metadata: Mapping[str, Any] = body.get("metadata") or {}
-    going = bool(metadata.get("deletionTimestamp"))
-    return going, str(metadata.get("creationTimestamp", "")), str(metadata.get("name", ""))

@@ -8,31 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from trustbind.identity.subjects import Issuer, Subject
-from trustbind.policy.plan import Refusal
+from trustbind.identity.subjects import Issuer
 from trustbind.reasons import TrustReason
+from trustbind.reconcile.outcome import BindingOutcome
+from trustbind.reconcile.stored_binding import SHOWN_SUBJECTS
 
 __all__ = [
-    "SHOWN_SUBJECTS",
-    "BindingOutcome",
     "Condition",
     "ConditionType",
     "Transition",
     "binding_status",
-    "is_in_step",
     "merged",
-    "ready_condition",
+    "stamp",
     "transitions",
 ]
 
 MAX_MESSAGE: Final = 1024
 """Characters of a message; the schema allows a few more."""
-
-SHOWN_SUBJECTS: Final = 100
-"""Subjects listed in the status; a selector can match thousands."""
 
 
 class ConditionType(StrEnum):
@@ -42,6 +38,7 @@ class ConditionType(StrEnum):
     AUTHORIZED = "Authorized"
     TRUST_APPLIED = "TrustApplied"
     NEAR_LIMIT = "NearLimit"
+    SURVEYED = "Surveyed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,35 +49,6 @@ class Condition:
     status: bool | None
     reason: TrustReason
     message: str
-
-
-@dataclass(frozen=True, slots=True)
-class BindingOutcome:
-    """What came of one binding.
-
-    Attributes:
-        authorized: whether a grant covers it; None when nobody asked.
-        authorization: the sentence about that.
-        reason: why its trust is not applied; None when it is.
-        message: the sentence about that.
-        near_limit: whether the role's document is nearly full.
-        changed: whether its statement was written now.
-        may_linger: whether its statement may still stand in the trust policy although it should not, or cannot be told.
-        hindrance: what keeps trust that is applied from being of use to everybody whom the binding names.
-    """
-
-    authorized: bool | None
-    authorization: str
-    reason: TrustReason | None
-    message: str
-    subjects: tuple[Subject, ...] = ()
-    statement_id: str = ""
-    size: int | None = None
-    limit: int | None = None
-    near_limit: bool = False
-    changed: bool = False
-    may_linger: bool = False
-    hindrance: Refusal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,32 +152,6 @@ def transitions(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Tra
     return [ready, *(t for t in changed if t.type == ConditionType.NEAR_LIMIT)]
 
 
-def ready_condition(status: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the stored ``Ready`` condition; None when there is none."""
-    conditions: Iterable[Mapping[str, Any]] = status.get("conditions") or ()
-    return next((c for c in conditions if c.get("type") == ConditionType.READY), None)
-
-
-def is_in_step(
-    stored: Mapping[str, Any],
-    generation: int,
-    issuer: Issuer,
-    subjects: tuple[Subject, ...],
-    statement_id: str,
-) -> bool:
-    """Return whether a stored status says that exactly this was applied; then a restart has nothing to do."""
-    ready = ready_condition(stored)
-    return (
-        ready is not None
-        and ready.get("status") == "True"
-        and stored.get("observedGeneration") == generation
-        and stored.get("issuer") == issuer.url
-        and stored.get("statementId", "") == statement_id
-        and len(subjects) <= SHOWN_SUBJECTS
-        and stored.get("subjects") == [str(s) for s in subjects]
-    )
-
-
 def _binding_conditions(outcome: BindingOutcome) -> list[Condition]:
     applied = outcome.reason is None
     reason = outcome.reason or TrustReason.APPLIED
@@ -230,6 +172,11 @@ def _binding_conditions(outcome: BindingOutcome) -> list[Condition]:
             Condition(ConditionType.NEAR_LIMIT, status=True, reason=TrustReason.NEAR_LIMIT, message=message)
         )
     return conditions
+
+
+def stamp(now: datetime) -> str:
+    """Return a time as the API writes it."""
+    return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _shortened(text: str) -> str:

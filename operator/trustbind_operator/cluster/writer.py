@@ -13,13 +13,13 @@ import msgspec
 
 from trustbind.api.labels import ACCOUNT_FINALIZER, BINDING_FINALIZER
 from trustbind.api.strict import API_VERSION
-from trustbind_operator.cluster.cache import BindingEntry
-from trustbind_operator.cluster.conditions import Transition
-from trustbind_operator.controllers.context import stamp
+from trustbind.reconcile.stored_aws_account import StoredAwsAccount
+from trustbind.reconcile.stored_binding import StoredBinding
+from trustbind_operator.cluster.conditions import Transition, stamp
 from trustbind_runtime.kubernetes.client import NOT_FOUND, ApiError, ApiServer
 from trustbind_runtime.logs import Logger
 
-__all__ = ["CONFLICT", "KubeCluster", "account_path", "binding_path"]
+__all__ = ["CONFLICT", "KubernetesWriter", "account_path", "binding_path"]
 
 CONFLICT: Final = 409
 FORBIDDEN: Final = 403
@@ -50,21 +50,8 @@ def account_path(name: str) -> str:
     return f"{_BASE}/awsaccounts/{quote(name)}"
 
 
-def _path_of(entry: BindingEntry) -> str:
-    return binding_path(entry.ref.namespace, entry.ref.name)
-
-
-def _metadata_of(entry: BindingEntry) -> Mapping[str, Any]:
-    return {
-        "uid": entry.uid,
-        "resourceVersion": entry.version,
-        "finalizers": entry.finalizers,
-        "deletionTimestamp": entry.deleting or None,
-    }
-
-
-class KubeCluster:
-    """`trustbind_operator.controllers.context.Cluster` on a real API server."""
+class KubernetesWriter:
+    """`trustbind_operator.controllers.context.Writer` on a real API server."""
 
     def __init__(self, api: ApiServer, log: Logger, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._api = api
@@ -73,29 +60,31 @@ class KubeCluster:
         self._slots = asyncio.Semaphore(_CONCURRENT)
         self._event_slots = asyncio.Semaphore(_CONCURRENT_EVENTS)
 
-    async def guard(self, entry: BindingEntry) -> Mapping[str, Any] | None:
-        """Add our finalizer; return the object as it is then, None when it went or was replaced."""
-        return await self._finalizers(_path_of(entry), _metadata_of(entry), BINDING_FINALIZER, on=True)
+    async def add_finalizer(self, stored: StoredBinding) -> StoredBinding | None:
+        """Add our finalizer to a RoleBinding; return the object then, None when it is gone or was replaced."""
+        body = await self._finalizers(_binding_path(stored), _metadata(stored), BINDING_FINALIZER, on=True)
+        return None if body is None else StoredBinding.of(body)
 
-    async def release(self, entry: BindingEntry) -> Mapping[str, Any] | None:
-        """Take our finalizer off."""
-        return await self._finalizers(_path_of(entry), _metadata_of(entry), BINDING_FINALIZER, on=False)
+    async def remove_finalizer(self, stored: StoredBinding) -> None:
+        """Remove our finalizer from a RoleBinding."""
+        await self._finalizers(_binding_path(stored), _metadata(stored), BINDING_FINALIZER, on=False)
 
-    async def binding_status(self, entry: BindingEntry, status: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """Store a binding's status; return the object as it is then."""
-        path = f"{_path_of(entry)}/status"
-        return await self._store_status(path, entry.uid, entry.status, status)
+    async def patch_status(self, stored: StoredBinding, status: Mapping[str, Any]) -> str | None:
+        """Store a RoleBinding's status; return the object's resourceVersion then."""
+        return await self._patch_status(_binding_path(stored), stored.uid, stored.status, status)
 
-    async def account_status(self, body: Mapping[str, Any], status: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """Store an AWSAccount's status; return the object as it is then."""
-        metadata = body["metadata"]
-        path = f"{account_path(metadata['name'])}/status"
-        return await self._store_status(path, metadata["uid"], body.get("status") or {}, status)
+    async def add_account_finalizer(self, stored: StoredAwsAccount) -> StoredAwsAccount | None:
+        """Add our finalizer to an AWSAccount; return the object then."""
+        body = await self._finalizers(account_path(stored.name), _metadata(stored), ACCOUNT_FINALIZER, on=True)
+        return None if body is None else StoredAwsAccount.of(body)
 
-    async def guard_account(self, body: Mapping[str, Any], *, on: bool) -> Mapping[str, Any] | None:
-        """Add our finalizer to an AWSAccount, or take it off."""
-        metadata = body["metadata"]
-        return await self._finalizers(account_path(metadata["name"]), metadata, ACCOUNT_FINALIZER, on=on)
+    async def remove_account_finalizer(self, stored: StoredAwsAccount) -> None:
+        """Remove our finalizer from an AWSAccount."""
+        await self._finalizers(account_path(stored.name), _metadata(stored), ACCOUNT_FINALIZER, on=False)
+
+    async def patch_account_status(self, stored: StoredAwsAccount, status: Mapping[str, Any]) -> str | None:
+        """Store an AWSAccount's status; return the object's resourceVersion then."""
+        return await self._patch_status(account_path(stored.name), stored.uid, stored.status, status)
 
     async def event(self, kind: str, metadata: Mapping[str, Any], transition: Transition) -> None:
         """Post an Event about an object; one that cannot be posted is only logged."""
@@ -166,20 +155,36 @@ class KubeCluster:
                 return None
             raise
 
-    async def _store_status(
+    async def _patch_status(
         self, path: str, uid: str, stored: Mapping[str, Any], status: Mapping[str, Any]
-    ) -> Mapping[str, Any] | None:
+    ) -> str | None:
         """Replace the status: in a merge patch, what is to go is null."""
         gone = {key: None for key in stored if key not in status}
         try:
-            return await self._send("PATCH", path, {"metadata": {"uid": uid}, "status": {**status, **gone}}, MERGE)
+            body = await self._send(
+                "PATCH", f"{path}/status", {"metadata": {"uid": uid}, "status": {**status, **gone}}, MERGE
+            )
         except ApiError as error:
-            if error.status in {NOT_FOUND, CONFLICT}:  # it went, or another object has its name now
+            if error.status in {NOT_FOUND, CONFLICT}:  # it is gone, or another object has its name now
                 return None
             raise
+        return str(body["metadata"].get("resourceVersion", ""))
 
     async def _send(self, method: str, path: str, body: Mapping[str, Any], content_type: str) -> Mapping[str, Any]:
         async with self._slots:
             answer = await self._api.send(method, path, body, content_type=content_type)
         result: Mapping[str, Any] = msgspec.json.decode(answer)
         return result
+
+
+def _binding_path(stored: StoredBinding) -> str:
+    return binding_path(stored.ref.namespace, stored.ref.name)
+
+
+def _metadata(stored: StoredBinding | StoredAwsAccount) -> Mapping[str, Any]:
+    return {
+        "uid": stored.uid,
+        "resourceVersion": stored.version,
+        "finalizers": stored.finalizers,
+        "deletionTimestamp": stored.deleting or None,
+    }

@@ -1,24 +1,23 @@
-"""What the work on roles and on accounts shares: the world around it, and when a thing is due again."""
+"""What the controllers share: their collaborators, and when a thing is due again."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import Enum, auto
 from typing import Any, Protocol
 
-from trustbind.api.aws_account import EksCluster
-from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer
-from trustbind_aws.account_pool import Accounts
-from trustbind_aws.client import AccountAccess
-from trustbind_aws.eks import AssociationStore, EksAccess
-from trustbind_aws.resources.trust_policy import Patience
-from trustbind_operator.cluster.cache import BindingEntry, Registry
+from trustbind.reconcile.stored_aws_account import StoredAwsAccount
+from trustbind.reconcile.stored_binding import StoredBinding
+from trustbind_aws.account_pool import AccountPool
+from trustbind_aws.resources.trust_policy import WritePace
+from trustbind_operator.cluster.cache import ClusterCache
 from trustbind_operator.cluster.conditions import Transition
+from trustbind_operator.metrics import Telemetry
 
-__all__ = ["Cluster", "Context", "Next", "Observer", "is_deleting", "sooner", "stamp"]
+__all__ = ["Context", "Next", "Writer", "sooner"]
 
 
 class Next(Enum):
@@ -26,85 +25,64 @@ class Next(Enum):
 
     NEVER = auto()
     RESYNC = auto()
+    SURVEY = auto()
     RETRY = auto()
+    NOW = auto()
 
 
-class Cluster(Protocol):
-    """What reconciliation does to Kubernetes. A method that finds the object gone does nothing and returns None."""
+class Writer(Protocol):
+    """Writes to Kubernetes. A method that finds the object gone, or replaced, does nothing and returns None."""
 
-    async def guard(self, entry: BindingEntry) -> Mapping[str, Any] | None:
-        """Add our finalizer; return the object as it is then."""
+    async def add_finalizer(self, stored: StoredBinding) -> StoredBinding | None:
+        """Add our finalizer to a RoleBinding; return the object then."""
 
-    async def release(self, entry: BindingEntry) -> Mapping[str, Any] | None:
-        """Take our finalizer off."""
+    async def remove_finalizer(self, stored: StoredBinding) -> None:
+        """Remove our finalizer from a RoleBinding."""
 
-    async def binding_status(self, entry: BindingEntry, status: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """Store a binding's status; return the object as it is then."""
+    async def patch_status(self, stored: StoredBinding, status: Mapping[str, Any]) -> str | None:
+        """Store a RoleBinding's status; return the object's resourceVersion then."""
 
-    async def account_status(self, body: Mapping[str, Any], status: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """Store an AWSAccount's status; return the object as it is then."""
+    async def add_account_finalizer(self, stored: StoredAwsAccount) -> StoredAwsAccount | None:
+        """Add our finalizer to an AWSAccount; return the object then."""
 
-    async def guard_account(self, body: Mapping[str, Any], *, on: bool) -> Mapping[str, Any] | None:
-        """Add our finalizer to an AWSAccount, or take it off."""
+    async def remove_account_finalizer(self, stored: StoredAwsAccount) -> None:
+        """Remove our finalizer from an AWSAccount."""
+
+    async def patch_account_status(self, stored: StoredAwsAccount, status: Mapping[str, Any]) -> str | None:
+        """Store an AWSAccount's status; return the object's resourceVersion then."""
 
     async def event(self, kind: str, metadata: Mapping[str, Any], transition: Transition) -> None:
         """Post an Event about an object; never fails."""
 
 
-class Observer(Protocol):
-    """Takes note for logs and metrics."""
-
-    def committed(self, role: RoleArn, outcome: str, written: int, bindings: int) -> None:
-        """One role was worked on."""
-
-    def associated(self, role: RoleArn, cluster: str, written: int, accounts: int) -> None:
-        """The associations of one role were looked at; ``accounts`` want one."""
-
-    def failed(self, role: RoleArn, reason: str, message: str) -> None:
-        """One role could not be brought in order."""
-
-    def account(self, account_id: str, reason: str, message: str) -> None:
-        """One account was looked at."""
-
-    def crashed(self, key: str) -> None:
-        """An unexpected exception is being handled; log it with its trace."""
-
-
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The world around the work.
+    """The collaborators of every controller.
 
     Attributes:
-        registry: what is known of the cluster.
-        cluster: effects on Kubernetes.
-        accounts: ways into AWS.
-        issuer: the cluster's.
-        observer: logs and metrics.
-        patience: how long to believe in a write.
+        cache: what is known of the cluster.
+        writer: writes to Kubernetes.
+        pool: the AWS accounts.
+        telemetry: logs and metrics.
+        leads_until: returns until when writes to AWS may be sent, in seconds of `trustbind_aws.permits.boottime`.
+        pace: see `WritePace`.
         now: the time, aware.
-        open_cluster: returns the way to a cluster's associations.
     """
 
-    registry: Registry
-    cluster: Cluster
-    accounts: Accounts
-    issuer: Issuer
-    observer: Observer
-    patience: Patience
+    cache: ClusterCache
+    writer: Writer
+    pool: AccountPool
+    telemetry: Telemetry
+    leads_until: Callable[[], float]
+    pace: WritePace
     now: Callable[[], datetime]
-    open_cluster: Callable[[AccountAccess, EksCluster], AssociationStore] = EksAccess
+
+    @property
+    def issuer(self) -> Issuer:
+        """The cluster's issuer."""
+        return self.cache.issuer
 
 
 def sooner(one: Next, other: Next) -> Next:
     """Return which of two comes first."""
     return max(one, other, key=lambda due: due.value)
-
-
-def is_deleting(body: Mapping[str, Any]) -> bool:
-    """Return whether an object's deletion was asked for."""
-    return bool(body["metadata"].get("deletionTimestamp"))
-
-
-def stamp(now: datetime) -> str:
-    """Return a time as the API writes it."""
-    return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

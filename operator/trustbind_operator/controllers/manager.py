@@ -1,52 +1,52 @@
-"""What comes in, and what is due: handlers record what they see and touch roles; the queue runs the work.
+"""What is due and when: events enqueue roles and AWSAccounts, and the queue runs their controllers.
 
-The unit is the role. Nothing here branches on an event: what a role should be is computed from all its live bindings
-each time, and all that changes within a short window shares one commit.
+The unit is the role. Nothing here branches on an event: what a role has to be is computed from all its live bindings
+each time, and all that changes within a short window shares one run.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Final
 
+from trustbind.api.aws_account import AwsAccount
 from trustbind.api.role_binding import BindingRef
+from trustbind.backoff import Backoff
 from trustbind.errors import AwsError
 from trustbind.identity.arns import RoleArn
-from trustbind.identity.subjects import Issuer
-from trustbind_aws.account_pool import Accounts
-from trustbind_aws.resources.trust_policy import DEFAULT_PATIENCE, Patience
-from trustbind_operator.cluster.cache import BindingEntry, Registry, is_older
-from trustbind_operator.cluster.conditions import ready_condition
-from trustbind_operator.controllers.aws_account.controller import AccountWork
-from trustbind_operator.controllers.binding.decision import judge
-from trustbind_operator.controllers.context import Cluster, Context, Next, Observer, is_deleting
-from trustbind_operator.controllers.role.controller import RoleWork
-from trustbind_operator.controllers.workqueue import DueQueue
+from trustbind.reconcile.decision import BindingDecision, decide
+from trustbind.reconcile.failure_reasons import account_failure
+from trustbind.reconcile.stored_aws_account import StoredAwsAccount
+from trustbind.reconcile.stored_binding import StoredBinding
+from trustbind_operator.controllers.aws_account.controller import AwsAccountController
+from trustbind_operator.controllers.aws_account.survey import Survey
+from trustbind_operator.controllers.binding.status_writer import StatusWriter
+from trustbind_operator.controllers.context import Context, Next
+from trustbind_operator.controllers.pod_identity.controller import PodIdentityController
+from trustbind_operator.controllers.role.controller import RoleController
+from trustbind_operator.controllers.workqueue import WorkQueue
 
-__all__ = ["Pace", "Reconciler"]
+__all__ = ["Manager", "Pace"]
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast and how often; all in seconds.
+    """How fast and how often; in seconds.
 
     Attributes:
-        window: how long a touched role waits for company: the group commit.
-        resync: between two looks at a role that nothing happened to; up to a fifth more or less.
-        sweep: between two searches for statements and associations of ours that no binding wants.
-        retry: before the first new try; doubled with every failure in a row.
-        max_retry: the longest time between two tries.
+        window: how long an enqueued role waits for more changes, which then share its run.
+        resync: between two runs of a role that nothing happened to; up to a fifth more or less.
+        survey: between two surveys of an AWS account; up to a tenth more or less, and at least 10 for each page.
+        retry: the pauses after failed runs.
     """
 
     window: float = 0.2
     resync: float = 600.0
-    sweep: float = 3600.0
-    retry: float = 2.0
-    max_retry: float = 300.0
+    survey: float = 60.0
+    retry: Backoff = field(default=Backoff(2.0, 300.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,161 +57,184 @@ class AccountKey:
 
 
 @dataclass(frozen=True, slots=True)
-class SweepKey:
-    """An account that is due for a search for orphans: statements and associations."""
+class SurveyKey:
+    """An AWS account that is due for a survey."""
 
     account_id: str
 
 
-Key = RoleArn | AccountKey | SweepKey
+Key = RoleArn | AccountKey | SurveyKey
 
 _WORKERS: Final = 4096
-"""Tasks at once; they are cheap, and what they wait for has bounds of its own (threads per account, connections)."""
+"""Tasks at once; they are cheap, and what they wait for has bounds of its own (threads of an AWS account)."""
 
 _ACCOUNT_WINDOW: Final = 1.0
-"""Seconds for which an account's counts may lag behind."""
+"""Seconds for which an AWSAccount's counts may lag behind."""
 
-_FIRST_SWEEP: Final = 60.0
-"""Seconds after the start within which a first search is made: a finalizer may have been removed meanwhile."""
+_SECONDS_A_PAGE: Final = 10.0
+"""Many clusters may share the IAM of an AWS account, so a survey of many pages comes less often."""
 
 
-class Reconciler:
-    """See the module.
+class Manager:
+    """See the module; `controllers.role.controller.Neighbours` and `controllers.aws_account.survey.SurveyedRoles`.
 
     Args:
-        registry: what is known of the cluster.
-        cluster: effects on Kubernetes.
-        accounts: ways into AWS.
-        issuer: the cluster's.
-        observer: logs and metrics.
+        context: the collaborators.
         pace: see `Pace`.
-        patience: how long to believe in a write.
-        now: the time, aware.
         jitter: gives 0 to 1.
     """
 
-    def __init__(
-        self,
-        registry: Registry,
-        cluster: Cluster,
-        accounts: Accounts,
-        issuer: Issuer,
-        observer: Observer,
-        *,
-        pace: Pace,
-        patience: Patience = DEFAULT_PATIENCE,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        jitter: Callable[[], float] = random.random,
-    ) -> None:
-        context = Context(registry, cluster, accounts, issuer, observer, patience, now)
-        self.registry = registry
-        self._observer = observer
+    def __init__(self, context: Context, *, pace: Pace, jitter: Callable[[], float] = random.random) -> None:
+        self._context = context
+        self._cache = context.cache
         self._pace = pace
         self._jitter = jitter
-        self._roles = RoleWork(context)
-        self._accounts = AccountWork(context)
-        self._failures: dict[Key, int] = {}
+        self._delays = _Delays(pace, jitter)
+        self._writer = StatusWriter(context)
+        self._accounts = AwsAccountController(context)
+        self._pod_identity = PodIdentityController(
+            self._writer, self._pod_identity_decisions, context.pool, context.issuer, context.telemetry, self.suspect
+        )
+        self._roles = RoleController(context, self._writer, self._pod_identity, self)
+        self._survey = Survey(context.pool, context.issuer, self)
         self._begun = False
-        self._swept: set[str] = set()
+        self._surveyed: set[str] = set()
+        """AWS accounts whose surveys go on."""
         self._recount: set[str] = set()
         """AWSAccounts of which only the counts are to be looked at."""
         self._inspect_at: dict[str, float] = {}
         """When an AWSAccount is to be looked at whole again, at the latest."""
         self._now = asyncio.get_running_loop().time
-        self._queue: DueQueue[Key] = DueQueue(self._work, _WORKERS, self._now)
+        self._queue: WorkQueue[Key] = WorkQueue(self._work, _WORKERS, self._now)
 
-    # --- what comes in --------------------------------------------------------------------------------------------
+    # --- events -----------------------------------------------------------------------------------------------------
 
-    def binding_seen(self, body: Mapping[str, Any]) -> None:
-        """Take note of a binding as the API server has it."""
-        entry = BindingEntry.of(body)
-        if self.registry.is_old(entry):
+    def binding_seen(self, stored: StoredBinding) -> None:
+        """A RoleBinding was created or changed, as the API server has it."""
+        if self._cache.bindings.is_old(stored.ref, stored):
             return
-        before = self.registry.bindings.get(entry.ref)
-        roles = self.registry.put_binding(entry)
-        if before is None or _differs(before, entry):
-            self.touch(roles)
-            self._touch_account_of(entry)
+        before = self._cache.bindings.get(stored.ref)
+        stored = self._cache.with_own_status(stored)
+        roles = self._cache.put_binding(stored)
+        for former in before.roles - stored.roles if before is not None else ():
+            self._roles.progress.found_statements(former)
+        # A former leader may have overwritten a status after a pause, since a patch of it names no version.
+        if before is None or _differs(before, stored) or not self._writer.is_own(before, stored):
+            is_requested = before is not None and before.requested_at != stored.requested_at
+            self.enqueue_all(roles, 0.0 if is_requested else self._pace.window)
+            self._recount_accounts_of(stored)
 
     def binding_gone(self, ref: BindingRef, uid: str) -> None:
-        """Take note that a binding is gone; its role is looked at, unless the binding went as it should.
+        """A RoleBinding is gone; its role runs, unless we released the binding.
 
         Another object of that name, which was created since, stays.
         """
-        entry = self.registry.bindings.get(ref)
-        if entry is None or entry.uid != uid:
-            self._roles.released.discard(uid)
+        stored = self._cache.bindings.get(ref)
+        was_released = self._writer.was_released(uid)
+        if stored is None or stored.uid != uid:
             return
-        self._roles.judged.pop(ref, None)
-        self._roles.chains.forget(uid)
-        roles = self.registry.drop_binding(ref)
-        if entry.uid in self._roles.released:
-            self._roles.released.discard(entry.uid)
-            roles -= entry.roles
-        self.touch(roles)
-        self._touch_account_of(entry)
+        self._roles.forget(stored)
+        self._writer.forget(uid)
+        roles = self._cache.drop_binding(ref)
+        if not was_released:
+            for role in stored.roles:
+                self._roles.progress.found_statements(role)
+        self.enqueue_all(roles - stored.roles if was_released else roles, self._pace.window)
+        self._recount_accounts_of(stored)
 
-    def account_seen(self, body: Mapping[str, Any]) -> None:
-        """Take note of an AWSAccount."""
-        name = str(body["metadata"]["name"])
-        before = self.registry.aws_accounts.get(name)
-        if before is not None and _is_old(body, before):
+    def account_seen(self, stored: StoredAwsAccount) -> None:
+        """An AWSAccount was created or changed."""
+        if self._cache.aws_accounts.is_old(stored.name, stored):
             return
-        self.registry.put_aws_account(body)
-        if before is None or _account_differs(before, body):
-            self._recount.discard(name)
-            self._inspect_at.pop(name, None)
-            self._queue.touch(AccountKey(name), 0.0)
+        before = self._cache.aws_accounts.get(stored.name)
+        self._cache.put_aws_account(stored)
+        if before is None or _account_differs(before, stored):
+            self._inspect_now(stored.name)
             if before is None:
                 self.reconsider()
-            else:  # how it is worked in may have changed
-                account_id = str(body["spec"]["accountId"])
-                self.touch({role for e in self._accounts.entries_of(account_id) for role in e.roles})
+                return
+            if before.requested_at != stored.requested_at:
+                self._queue.add(SurveyKey(stored.account_id), 0.0)
+            if _account_differs(before, replace(stored, requested_at=before.requested_at)):
+                self._enqueue_account_roles(stored.account_id)  # how it is reached may have changed
 
     def account_gone(self, name: str, uid: str) -> None:
-        """Take note that an AWSAccount is gone."""
-        known = self.registry.aws_accounts.get(name)
-        if known is None or known["metadata"]["uid"] != uid:
+        """An AWSAccount is gone."""
+        known = self._cache.aws_accounts.get(name)
+        if known is None or known.uid != uid:
             return
-        self.registry.drop_aws_account(name)
+        self._cache.drop_aws_account(name)
         self._queue.forget(AccountKey(name))
-        for other in self.registry.aws_accounts:  # one that was a duplicate may count now
-            self._queue.touch(AccountKey(other), 0.0)
+        for other in self._cache.aws_accounts:  # one that was a duplicate may count now
+            self._queue.add(AccountKey(other), 0.0)
         self.reconsider()
 
     def reconsider(self, refs: Iterable[BindingRef] | None = None) -> None:
-        """Judge bindings again after something around them changed, and touch the roles of those that fare otherwise.
+        """Decide bindings again after something around them changed, and enqueue the roles of those that differ.
 
         Args:
             refs: which; None for all.
         """
-        for ref in list(self.registry.bindings) if refs is None else list(refs):
-            entry = self.registry.bindings.get(ref)
-            if entry is None or entry.binding is None:
-                continue
-            if judge(entry, self.registry, entry.binding.role).key != self._roles.judged.get(ref):
-                self.touch(entry.roles)
+        for ref in list(self._cache.bindings) if refs is None else list(refs):
+            stored = self._cache.bindings.get(ref)
+            if stored is not None and self._roles.is_changed(stored):
+                self.enqueue_all(stored.roles, self._pace.window)
 
-    def touch(self, roles: Iterable[RoleArn]) -> None:
-        """Let roles be looked at after the window; before `begin`, which looks at all, nothing is."""
+    # --- what controllers ask for -----------------------------------------------------------------------------------
+
+    def enqueue(self, role: RoleArn) -> None:
+        """Let a role run now."""
+        self.enqueue_all((role,), 0.0)
+
+    def enqueue_all(self, roles: Iterable[RoleArn], delay: float) -> None:
+        """Let roles run after ``delay`` seconds; before `begin`, which looks at all, none does."""
         if self._begun:
             for role in roles:
-                self._queue.touch(role, self._pace.window)
+                self._queue.add(role, delay)
+
+    def suspect(self, account: AwsAccount) -> None:
+        """Look at an AWSAccount that a role could not be reached through, unless it is known not to be Ready."""
+        stored = self._cache.aws_accounts.get(account.name)
+        if stored is not None and stored.ready_status == "True":
+            self._inspect_now(account.name)
+
+    async def guard_account(self, account: AwsAccount) -> None:
+        """Put our finalizer on an AWSAccount."""
+        await self._accounts.guard(account)
+
+    def roles_in(self, account_id: str) -> list[RoleArn]:
+        """Return the roles that bindings name in an AWS account."""
+        return [role for role in self._cache.roles() if role.account_id == account_id]
+
+    def decisions_for(self, role: RoleArn) -> tuple[BindingDecision, ...]:
+        """Return the decisions for a role's bindings."""
+        return decide(self._cache.snapshot(role, self._roles.progress.rollouts))
+
+    def _pod_identity_decisions(self, account_id: str) -> tuple[AwsAccount | None, Iterable[BindingDecision]]:
+        """Return an AWSAccount, and the decisions for its bindings by EKS Pod Identity."""
+        cache = self._cache
+        return cache.aws_account(account_id), (
+            decision
+            for stored in cache.in_account(account_id)
+            if stored.binding is not None and stored.is_pod_identity
+            for decision in decide(cache.snapshot_of(stored, stored.binding.role, {}))
+        )
+
+    # --- the work ---------------------------------------------------------------------------------------------------
 
     def begin(self) -> int:
-        """Touch what is not in step; return how many roles that are.
+        """Enqueue what is not in step; return how many roles that are.
 
-        After a restart most roles are as their bindings' statuses say. They are left for the resync, spread over its
-        interval, so that a restart of a large cluster does not ask AWS about every role at once.
+        After a restart most roles are as their bindings' statuses say; the first survey compares them with AWS.
         """
         self._begun = True
         due = 0
-        for role in self.registry.roles():
+        for role in self._cache.roles():
             in_step = self._roles.is_in_step(role)
-            self._queue.touch(role, self._pace.resync * self._jitter() if in_step else 0.0)
+            self._queue.add(role, self._pace.resync * (0.2 + 0.8 * self._jitter()) if in_step else 0.0)
             due += not in_step
-        for name in self.registry.aws_accounts:
-            self._queue.touch(AccountKey(name), 0.0)
+        for name in self._cache.aws_accounts:
+            self._queue.add(AccountKey(name), 0.0)
         return due
 
     @property
@@ -223,25 +246,21 @@ class Reconciler:
         """Work until cancelled."""
         await self._queue.run()
 
-    # --- what is due ----------------------------------------------------------------------------------------------
-
     async def _work(self, key: Key) -> None:
         try:
             match key:
                 case AccountKey():
                     due = await self._account(key)
-                case SweepKey():
-                    due = await self._sweep(key)
+                case SurveyKey():
+                    due = await self._run_survey(key)
                 case _:
-                    due = await self._roles.run(key, self._accounts.guard)
-                    self._look_at_doubted()
-                    self._wake_chains()
-        except Exception:  # noqa: BLE001 - the other roles go on, this one is tried again, and the observer tells
-            self._observer.crashed(str(key))
+                    due = await self._roles.reconcile(key)
+        except Exception:  # noqa: BLE001 - the other keys go on, this one is tried again, and the log has the trace
+            self._context.telemetry.crashed(str(key))
             due = Next.RETRY
-        delay = self._delay(key, due)
+        delay = self._delays.until(key, due)
         if delay is not None:
-            self._queue.touch(key, delay)
+            self._queue.add(key, delay)
 
     async def _account(self, key: AccountKey) -> Next:
         now = self._now()
@@ -249,87 +268,120 @@ class Reconciler:
             self._recount.discard(key.name)
             if now < self._inspect_at.get(key.name, now) and await self._accounts.recount(key.name):
                 return Next.RESYNC
-        due, held_up = await self._accounts.run(key.name)
-        if due is Next.RESYNC:
-            self._inspect_at[key.name] = now + self._pace.resync
-        body = self.registry.aws_accounts.get(key.name)
-        if body is None or due is not Next.RESYNC:
+        due, held_up = await self._accounts.reconcile(key.name)
+        stored = self._cache.aws_accounts.get(key.name)
+        if stored is None:
             return due
-        account_id = str(body["spec"]["accountId"])
+        is_kept = stored.deleting and due is Next.RETRY  # bindings still need it
+        if (due is Next.RESYNC or is_kept) and stored.account_id not in self._surveyed:
+            self._surveyed.add(stored.account_id)
+            self._queue.add(SurveyKey(stored.account_id), 0.0)
+        if due is not Next.RESYNC:
+            return due
+        self._inspect_at[key.name] = now + self._pace.resync
         if held_up:
-            entries = self._accounts.entries_of(account_id)
-            self.touch({role for entry in entries for role in entry.roles})
-        if account_id not in self._swept:
-            self._swept.add(account_id)
-            self._queue.touch(SweepKey(account_id), min(_FIRST_SWEEP, self._pace.sweep) * self._jitter())
+            self._enqueue_account_roles(stored.account_id)
         return due
 
-    async def _sweep(self, key: SweepKey) -> Next:
-        due = Next.RESYNC
-        for search in (self._accounts.orphans, self._roles.associations.orphans):
-            try:
-                self.touch(await search(key.account_id))
-            except AwsError as error:
-                self._observer.account(key.account_id, "SweepFailed", str(error))
-                due = Next.RETRY
-        return due
+    async def _run_survey(self, key: SurveyKey) -> Next:
+        """Survey an AWS account, and wait until each role that differs has run."""
+        account = self._cache.aws_account(key.account_id)
+        if account is None:
+            self._surveyed.discard(key.account_id)
+            return Next.NEVER
+        try:
+            findings = await self._survey.run(account)
+        except AwsError as error:
+            self._survey_failed(account, error)
+            return Next.SURVEY
+        try:
+            findings.drifted |= await self._pod_identity.survey(key.account_id)
+        except AwsError as error:  # what the rest of the survey found is repaired all the same
+            self._survey_failed(account, error)
+        await self._accounts.note(key.account_id, findings.condition)
+        for role in findings.ours | findings.strays:
+            self._roles.progress.found_statements(role)
+        due = findings.drifted | findings.unseen | findings.strays
+        self._roles.drifted(findings.drifted)
+        await asyncio.gather(*(self._queue.run_now(role) for role in sorted(due)))
+        self._context.telemetry.surveyed(key.account_id, findings.pages, len(due))
+        self._delays.surveyed(key.account_id, findings.pages)
+        return Next.SURVEY
 
-    def _delay(self, key: Key, due: Next) -> float | None:
-        """Return the seconds until ``key`` is due again; None for never."""
-        if due is Next.RETRY:
-            failures = self._failures.get(key, 0) + 1
-            self._failures[key] = failures
-            doubled = self._pace.retry * 2.0 ** min(failures - 1, 16)
-            return min(self._pace.max_retry, doubled) * (0.5 + 0.5 * self._jitter())
-        self._failures.pop(key, None)
-        if due is Next.NEVER:
-            return None
-        interval = self._pace.sweep if isinstance(key, SweepKey) else self._pace.resync
-        return interval * (0.8 + 0.4 * self._jitter())
+    def _survey_failed(self, account: AwsAccount, error: AwsError) -> None:
+        self._context.pool.refused(account, error)
+        self._context.telemetry.account(account.account_id, "SurveyFailed", account_failure(error)[1])
 
-    def _touch_account_of(self, entry: BindingEntry) -> None:
-        if entry.binding is None or not self._begun:
+    def _inspect_now(self, name: str) -> None:
+        self._recount.discard(name)
+        self._inspect_at.pop(name, None)
+        self._queue.add(AccountKey(name), 0.0)
+
+    def _enqueue_account_roles(self, account_id: str) -> None:
+        roles = {role for stored in self._cache.in_account(account_id) for role in stored.roles}
+        self.enqueue_all(roles | self._roles.progress.strays_in(account_id), self._pace.window)
+
+    def _recount_accounts_of(self, stored: StoredBinding) -> None:
+        if stored.binding is None or not self._begun:
             return
-        for account_id in {role.account_id for role in entry.roles}:
-            account = self.registry.aws_account(account_id)
+        for account_id in {role.account_id for role in stored.roles}:
+            account = self._cache.aws_account(account_id)
             if account is not None:
                 self._recount.add(account.name)
-                self._queue.touch(AccountKey(account.name), _ACCOUNT_WINDOW)
-
-    def _wake_chains(self) -> None:
-        """Let the roles be looked at of which the next step has become possible."""
-        wake, self._roles.chains.wake = self._roles.chains.wake, set()
-        for role in wake:
-            self._queue.touch(role, 0.0)
-
-    def _look_at_doubted(self) -> None:
-        """Look at accounts that a role had trouble with, unless they are known to be out of order already."""
-        doubted = [name for name in self._roles.doubted if name in self.registry.aws_accounts]
-        self._roles.doubted.clear()
-        for name in doubted:
-            ready = ready_condition(self.registry.aws_accounts[name].get("status") or {}) or {}
-            if ready.get("status") == "True":
-                self._recount.discard(name)
-                self._inspect_at.pop(name, None)
-                self._queue.touch(AccountKey(name), 0.0)
+                self._queue.add(AccountKey(account.name), _ACCOUNT_WINDOW)
 
 
-def _differs(before: BindingEntry, after: BindingEntry) -> bool:
+class _Delays:
+    """When a key is due again after its work.
+
+    Args:
+        pace: see `Pace`.
+        jitter: gives 0 to 1.
+    """
+
+    def __init__(self, pace: Pace, jitter: Callable[[], float]) -> None:
+        self._pace = pace
+        self._jitter = jitter
+        self._failures: dict[Key, int] = {}
+        self._pages: dict[str, int] = {}
+        """By AWS account id, the pages of its last survey."""
+
+    def surveyed(self, account_id: str, pages: int) -> None:
+        """Take note of how many pages a survey had."""
+        self._pages[account_id] = pages
+
+    def until(self, key: Key, due: Next) -> float | None:
+        """Return the seconds until ``key`` is due again; None for never."""
+        if due is Next.RETRY:
+            failures = self._failures[key] = self._failures.get(key, 0) + 1
+            return self._pace.retry.pause(failures, self._jitter())
+        self._failures.pop(key, None)
+        match due:
+            case Next.NEVER:
+                return None
+            case Next.NOW:
+                return self._pace.window
+            case Next.SURVEY:
+                pages = 0 if isinstance(key, AccountKey) else self._pages.get(key.account_id, 0)
+                return max(self._pace.survey, pages * _SECONDS_A_PAGE) * (0.9 + 0.2 * self._jitter())
+            case _:
+                return self._pace.resync * (0.8 + 0.4 * self._jitter())
+
+
+def _differs(before: StoredBinding, after: StoredBinding) -> bool:
     """Return whether more changed than what we write ourselves."""
-    return (before.uid, before.generation, before.deleting) != (after.uid, after.generation, after.deleting) or (
-        before.guarded and not after.guarded and not after.deleting
-    )
+    return (before.uid, before.generation, before.deleting, before.requested_at) != (
+        after.uid,
+        after.generation,
+        after.deleting,
+        after.requested_at,
+    ) or (before.guarded and not after.guarded and not after.deleting)
 
 
-def _is_old(body: Mapping[str, Any], known: Mapping[str, Any]) -> bool:
-    one, other = body["metadata"], known["metadata"]
-    versions = str(one.get("resourceVersion", "")), str(other.get("resourceVersion", ""))
-    return one.get("uid") == other.get("uid") and is_older(*versions)
-
-
-def _account_differs(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    return (
-        before["metadata"].get("uid") != after["metadata"].get("uid")
-        or before["metadata"].get("generation") != after["metadata"].get("generation")
-        or is_deleting(before) != is_deleting(after)
+def _account_differs(before: StoredAwsAccount, after: StoredAwsAccount) -> bool:
+    return (before.uid, before.generation, before.deleting, before.requested_at) != (
+        after.uid,
+        after.generation,
+        after.deleting,
+        after.requested_at,
     )

@@ -8,7 +8,7 @@ import heapq
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Final, Generic, TypeVar
 
-__all__ = ["DueQueue"]
+__all__ = ["WorkQueue"]
 
 K = TypeVar("K", bound=Hashable)
 
@@ -16,10 +16,10 @@ _LEAVE_SECONDS: Final = 5.0
 """What is under way may take so long when the process ends. What is cut off is found by whoever leads next."""
 
 
-class DueQueue(Generic[K]):
+class WorkQueue(Generic[K]):
     """Runs a worker for each key when it is due.
 
-    A key that is touched while its worker runs is run again afterwards. A key that is touched while it waits is run
+    A key that is added while its worker runs is run again afterwards. A key that is added while it waits is run
     once, at the earlier of the two times. That is the group commit: whatever changes within the window is one run.
 
     Args:
@@ -39,9 +39,12 @@ class DueQueue(Generic[K]):
         self._again: dict[K, float] = {}
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting: dict[K, list[asyncio.Future[None]]] = {}
+        """Who waits for the next run of a key."""
+        self._has_ended = False
 
-    def touch(self, key: K, delay: float) -> None:
-        """Let ``key`` be run in ``delay`` seconds, or earlier where it is due earlier."""
+    def add(self, key: K, delay: float) -> None:
+        """Enqueue ``key`` for ``delay`` seconds from now; where it is due earlier, that stays."""
         due = self._clock() + delay
         if key in self._running:
             self._again[key] = min(due, self._again.get(key, due))
@@ -54,10 +57,26 @@ class DueQueue(Generic[K]):
         heapq.heappush(self._heap, (due, self._serial, key))
         self._wake.set()
 
+    async def run_now(self, key: K) -> None:
+        """Enqueue ``key`` and return once a run that began after this call has ended.
+
+        Raises:
+            asyncio.CancelledError: the queue ends.
+        """
+        if self._has_ended:
+            raise asyncio.CancelledError
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(key, []).append(done)
+        self.add(key, 0.0)
+        await done
+
     def forget(self, key: K) -> None:
-        """Let ``key`` not be run, unless it is touched again."""
+        """Drop ``key``, unless it is added again."""
         self._due.pop(key, None)
         self._again.pop(key, None)
+        for done in self._waiting.pop(key, []):
+            if not done.done():
+                done.set_result(None)
 
     @property
     def backlog(self) -> int:
@@ -70,12 +89,15 @@ class DueQueue(Generic[K]):
         try:
             while True:
                 key = await self._next()
-                self._running.add(key)  # from here on a touch means "once more afterwards"
+                self._running.add(key)  # from here on an addition means "once more afterwards"
                 await self._slots.acquire()
                 task = asyncio.create_task(self._one(key))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
         finally:
+            self._has_ended = True  # no run begins any more
+            for done in [done for waiting in self._waiting.values() for done in waiting]:
+                done.cancel()
             if self._tasks:
                 _, late = await asyncio.wait(self._tasks, timeout=_LEAVE_SECONDS)
                 for task in late:
@@ -83,14 +105,18 @@ class DueQueue(Generic[K]):
                 await asyncio.gather(*late, return_exceptions=True)
 
     async def _one(self, key: K) -> None:
+        waiting = self._waiting.pop(key, [])
         try:
             await self._work(key)
         finally:
+            for done in waiting:
+                if not done.done():
+                    done.set_result(None)
             self._running.discard(key)
             self._slots.release()
             due = self._again.pop(key, None)
             if due is not None:
-                self.touch(key, max(0.0, due - self._clock()))
+                self.add(key, max(0.0, due - self._clock()))
 
     async def _next(self) -> K:
         while True:

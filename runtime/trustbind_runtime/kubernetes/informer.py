@@ -16,6 +16,7 @@ from typing import Final, Generic, Protocol, TypeVar
 import msgspec
 
 from trustbind_runtime.kubernetes.client import FORBIDDEN, GONE, NOT_FOUND, ApiError, ApiServer
+from trustbind_runtime.kubernetes.pages import ListPage, pages
 from trustbind_runtime.logs import Logger
 
 __all__ = ["METADATA", "Key", "Pace", "Resource", "Store", "Watcher"]
@@ -91,13 +92,7 @@ class Pace:
     absent_seconds: float = 30.0
 
 
-class _ListMetadata(msgspec.Struct, frozen=True, rename="camel"):
-    resource_version: str = ""
-    continue_: str = msgspec.field(default="", name="continue")
-
-
-class _Page(msgspec.Struct, frozen=True):
-    metadata: _ListMetadata
+class _Page(ListPage, frozen=True):
     items: list[msgspec.Raw] | None = None
 
 
@@ -217,20 +212,15 @@ class Watcher(Generic[T]):
         """Fill the store from a list, page by page; what it held is served until the last page is in."""
         accept = _METADATA_LIST if self._resource.metadata_only else _JSON
         items: dict[Key, T | None] = {}
-        token = ""
-        while True:
-            query = [*self._resource.query, ("limit", str(self._pace.page_size))]
-            if token:
-                query.append(("continue", token))
-            page = _decode_page(await self._api.get(self._resource.path, query, accept=accept))
+        version = ""
+        path, size, query = self._resource.path, self._pace.page_size, self._resource.query
+        async for page in pages(self._api, path, _decode_page, size=size, query=query, accept=accept):
             for raw in page.items or ():
                 key = _key(_decode_object(raw).metadata)
                 items[key] = self._store.read(key, raw)
-            token = page.metadata.continue_
-            if not token:
-                break
+            version = page.metadata.resource_version
         self._store.replace(items)
-        self._version = page.metadata.resource_version
+        self._version = version
         self._log.info("listed", objects=len(items))
         self.synced.set()
 

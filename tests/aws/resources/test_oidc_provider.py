@@ -1,97 +1,264 @@
-"""The OIDC provider of an account: what it lacks, and bringing that about."""
+"""The OIDC providers of an AWS account: when they are read, created, completed and left alone."""
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, Final
 
 import pytest
 
-from trustbind.errors import NotFoundError
-from trustbind.identity.arns import ProviderArn
-from trustbind.identity.subjects import Issuer
-from trustbind_aws.resources.oidc_provider import ProviderPlan, apply_provider, plan_provider
+from support.pipeline_scene import ISSUER, NOT_LEADING, ROLE, PipelineScene, Refusing, binding, work
+from trustbind.errors import AccessDeniedError, AwsError, ThrottledError
+from trustbind.identity.subjects import DEFAULT_AUDIENCE, Issuer
+from trustbind.reconcile.observation import AccountFacts, Facts
+from trustbind.reconcile.role_plan import EnsureProvider, provider_problem
+from trustbind_aws.account_pool import Entered
+from trustbind_aws.permits import ALWAYS, WriteGuard
+from trustbind_aws.resources import oidc_provider
+from trustbind_aws.role_pipeline import reconcile_role
 
-ISSUER = Issuer.parse("https://oidc.example.com/id/1")
-PROVIDER = ProviderArn("aws", "444455556666", ISSUER.host_path)
-
-
-class Account:
-    """Stands for an account's access, and notes what it is asked to do."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[Any, ...]] = []
-
-    def create_provider(self, issuer: Issuer, audiences: frozenset[str]) -> None:
-        """Note the call."""
-        self.calls.append(("create", issuer, sorted(audiences)))
-
-    def add_audience(self, provider: ProviderArn, audience: str) -> None:
-        """Note the call."""
-        self.calls.append(("add", provider, audience))
+LOOK, CREATE, ADD = "GetOpenIDConnectProvider", "CreateOpenIDConnectProvider", "AddClientIDToOpenIDConnectProvider"
+PROVIDER: Final = ISSUER.provider_for(ROLE)
+GITHUB: Final = Issuer.parse("https://token.actions.githubusercontent.com")
+EXISTS: Final = AwsError("there is one", code="EntityAlreadyExists", operation=f"iam:{CREATE}")
 
 
-@pytest.mark.parametrize(
-    ("present", "audiences", "create", "lacking"),
-    [
-        (None, ["a"], True, ("a",)),
-        (None, ["b", "a", "b"], True, ("a", "b")),
-        (None, [], True, ()),
-        (frozenset[str](), ["a"], False, ("a",)),
-        (frozenset({"a"}), ["a"], False, ()),
-        (frozenset({"a", "z"}), ["b", "a"], False, ("b",)),
-        (frozenset({"a"}), [], False, ()),
-    ],
-)
-def test_planned(present: frozenset[str] | None, audiences: list[str], create: bool, lacking: tuple[str, ...]) -> None:
-    """What is lacking is what bindings use and the provider does not have; nothing is ever taken away."""
-    planned = plan_provider(PROVIDER, present, audiences)
-
-    assert planned == ProviderPlan(PROVIDER, create, lacking)
-    assert planned.is_empty is (not create and not lacking)
-    assert bool(planned.lacking()) is not planned.is_empty
+@pytest.fixture
+def scene() -> PipelineScene:
+    """Return a scene whose AWS account has no provider."""
+    made = PipelineScene()
+    made.account.provider = None
+    return made
 
 
-def test_created() -> None:
-    """A provider that is not there is created with all audiences at once."""
-    account = Account()
-
-    apply_provider(account, ProviderPlan(PROVIDER, create=True, audiences=("a", "b")), ISSUER, manage=True)  # type: ignore[arg-type] # only two methods matter
-
-    assert account.calls == [("create", ISSUER, ["a", "b"])]
+async def ensure(entered: Entered, audiences: Iterable[str], guard: WriteGuard = ALWAYS) -> Facts:
+    """Read the provider as a run does, and let it list these client ids."""
+    step = EnsureProvider(PROVIDER, tuple(audiences))
+    return await oidc_provider.apply(entered, step, ISSUER, Facts(entered.facts), guard)
 
 
-def test_added() -> None:
-    """Audiences that are lacking are added one by one."""
-    account = Account()
+def ensured(scene: PipelineScene, *audiences: str, guard: WriteGuard = ALWAYS) -> Facts:
+    """Let the provider list these client ids, as a run that has read it."""
 
-    apply_provider(account, ProviderPlan(PROVIDER, create=False, audiences=("a", "b")), ISSUER, manage=True)  # type: ignore[arg-type] # only two methods matter
+    async def play() -> Facts:
+        entered = await scene.enter()
+        listed = scene.account.provider
+        entered.facts = entered.facts.with_provider(PROVIDER, None if listed is None else frozenset(listed))
+        return await ensure(entered, audiences, guard)
 
-    assert account.calls == [("add", PROVIDER, "a"), ("add", PROVIDER, "b")]
-
-
-@pytest.mark.parametrize("manage", [True, False])
-def test_nothing_lacking(manage: bool) -> None:
-    """With nothing lacking nothing is called, whoever manages the provider."""
-    account = Account()
-
-    apply_provider(account, ProviderPlan(PROVIDER, create=False, audiences=()), ISSUER, manage=manage)  # type: ignore[arg-type] # only two methods matter
-
-    assert account.calls == []
+    return scene.play(play())
 
 
 @pytest.mark.parametrize(
-    ("create", "said"),
+    ("present", "audiences", "made"),
     [
-        (True, "has no OIDC provider for https://oidc.example.com/id/1; create it with the client id a, b"),
-        (False, "lacks the client id a, b; add it"),
+        (None, ("a",), [CREATE]),
+        (None, ("a", "b"), [CREATE]),
+        (None, (), [CREATE]),
+        (set(), ("a",), [ADD]),
+        ({"a"}, ("a",), []),
+        ({"a", "z"}, ("a", "b"), [ADD]),
+        ({"z"}, ("a", "b"), [ADD, ADD]),
+        ({"a"}, (), []),
     ],
 )
-def test_not_ours_to_manage(create: bool, said: str) -> None:
-    """A provider that is managed by hand is not touched; the error says what to do there."""
-    account = Account()
-    planned = ProviderPlan(PROVIDER, create, ("a", "b"))
+def test_ensured(scene: PipelineScene, present: set[str] | None, audiences: tuple[str, ...], made: list[str]) -> None:
+    """Created with all client ids at once, or completed one by one; nothing is ever taken away."""
+    scene.account.provider = present
 
-    with pytest.raises(NotFoundError, match=said):
-        apply_provider(account, planned, ISSUER, manage=False)  # type: ignore[arg-type] # only two methods matter
+    facts = ensured(scene, *audiences)
 
-    assert account.calls == []
+    wanted = {*(present or ()), *audiences}
+    assert scene.operations() == made
+    assert scene.account.provider == wanted
+    assert facts.account.providers[PROVIDER] == frozenset(wanted)
+    assert facts.failures == {}
+
+
+def test_created_once_by_two_runs(scene: PipelineScene) -> None:
+    """The run that waits finds what the other run has made, and adds what is missing."""
+    scene.account.latency[CREATE] = 1.0
+
+    async def play() -> None:
+        entered = await scene.enter()
+        entered.facts = entered.facts.with_provider(PROVIDER, None)
+        await asyncio.gather(ensure(entered, ["one"]), ensure(entered, ["two"]), ensure(entered, ["one", "two"]))
+
+    scene.play(play())
+
+    assert scene.operations() == [CREATE, ADD]
+    assert scene.account.provider == {"one", "two"}
+
+
+def test_created_by_two_roles(scene: PipelineScene) -> None:
+    """As above, from the run of each role: both client ids are listed afterwards."""
+    others = [replace(ROLE, name=name) for name in ("one", "two")]
+    for role in others:
+        scene.account.roles[role] = scene.account.roles[ROLE]
+
+    async def play() -> None:
+        await asyncio.gather(
+            *(run(scene, work(binding(r.name, audience=r.name, roleArn=str(r)), role=r)) for r in others)
+        )
+
+    scene.play(play())
+
+    assert scene.account.provider == {"one", "two"}
+    assert scene.account.calls[CREATE] == 1
+
+
+async def run(scene: PipelineScene, each: Any) -> None:
+    """Reconcile a role."""
+    await reconcile_role(scene.pool, each, ALWAYS, scene.pace)
+
+
+@pytest.mark.parametrize("answer", ["False", "error"])
+def test_created_by_another_writer_meanwhile(scene: PipelineScene, answer: str) -> None:
+    """What it lists is read, and the missing client id is added."""
+
+    def create() -> None:
+        scene.account.provider = {"theirs"}
+
+    scene.account.before[CREATE] = [create]
+    if answer == "error":
+        scene.account.errors[CREATE] = [EXISTS]
+
+    facts = ensured(scene, "a", "theirs")
+
+    assert scene.operations() == [CREATE, LOOK, ADD]
+    assert scene.account.provider == {"a", "theirs"}
+    assert facts.account.providers[PROVIDER] == frozenset({"a", "theirs"})
+
+
+@pytest.mark.parametrize("operation", [CREATE, ADD, LOOK])
+def test_failure_is_in_the_facts(scene: PipelineScene, operation: str) -> None:
+    """Bindings that need the provider wait for it, and others go on; the next run tries again."""
+    scene.account.provider = None if operation == CREATE else {"theirs"}
+    if operation == LOOK:
+        scene.account.provider = None
+        scene.account.errors[CREATE] = [EXISTS]
+    error = AccessDeniedError("no", code="AccessDenied", operation=f"iam:{operation}")
+    scene.account.errors[operation] = [*scene.account.errors.get(operation, []), error]
+
+    facts = ensured(scene, "a")
+
+    assert facts.failures == {PROVIDER: error}
+    assert not facts.account.lists(PROVIDER, "a")
+    assert ensured(scene, "a").failures == {}
+    assert scene.account.provider is not None
+    assert "a" in scene.account.provider
+
+
+def test_client_ids_added_before_a_failure_are_known(scene: PipelineScene) -> None:
+    """They are not added again."""
+    scene.account.provider = {"z"}
+    scene.account.before[ADD] = [
+        lambda: None,
+        lambda: scene.account.errors.update({ADD: [ThrottledError("slow")]}),
+    ]
+
+    facts = ensured(scene, "a", "b")
+
+    assert facts.account.providers[PROVIDER] == frozenset({"a", "z"})
+    assert list(facts.failures) == [PROVIDER]
+
+
+@pytest.mark.parametrize("error", NOT_LEADING, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("present", [None, {"z"}])
+def test_nothing_is_sent_without_permission(scene: PipelineScene, present: set[str] | None, error: AwsError) -> None:
+    """That ends the run: it is no failure of the provider."""
+    scene.account.provider = present
+
+    with pytest.raises(type(error)):
+        ensured(scene, "a", guard=Refusing(error))
+
+    assert scene.operations() == []
+
+
+def test_lease_that_ends_before_the_write_is_sent(scene: PipelineScene) -> None:
+    """The deadline is checked where the write is sent."""
+
+    class Lease:
+        def deadline(self) -> float:
+            return scene.clock() + 10.0
+
+    scene.account.before[CREATE] = [lambda: scene.jump(10.0)]
+
+    with pytest.raises(type(NOT_LEADING[0])):
+        ensured(scene, "a", guard=Lease())
+
+    assert scene.operations() == []
+
+
+@pytest.mark.parametrize(
+    ("present", "said"),
+    [
+        (None, "has no OIDC provider for https://oidc.example.com/id/1; create it with the client id a, b"),
+        (frozenset({"c"}), "lacks the client id a, b; add it"),
+        (frozenset({"a", "b"}), ""),
+    ],
+)
+def test_provider_that_trustbind_does_not_manage(present: frozenset[str] | None, said: str) -> None:
+    """The sentence says what to do; see `test_role_pipeline` for what happens then."""
+    problem = provider_problem(PROVIDER, present, ["b", "a", "b"])
+
+    assert said in problem
+    assert bool(problem) is bool(said)
+
+
+def observed(scene: PipelineScene, *works: Any) -> list[Facts]:
+    """Return the facts of runs of these, one after the other."""
+
+    async def play() -> list[Facts]:
+        entered = await scene.enter()
+        return [await oidc_provider.observe(entered, each, Facts(entered.facts)) for each in works]
+
+    return scene.play(play())
+
+
+def test_provider_is_read_once_for_a_client_id(scene: PipelineScene) -> None:
+    """By all roles of the AWS account together; what is missing is read again."""
+    scene.account.provider = {DEFAULT_AUDIENCE}
+
+    first, *_, last = observed(scene, work(binding()), work(binding()), work(), work(binding(audience="new")))
+
+    assert scene.operations() == [LOOK, LOOK]
+    assert first.read == {PROVIDER}
+    assert last.account.providers[PROVIDER] == frozenset({DEFAULT_AUDIENCE})
+
+
+def test_providers_of_other_issuers_are_read_and_never_written(scene: PipelineScene) -> None:
+    """They have other owners."""
+    entry = {"issuer": GITHUB.url, "audience": "sts.amazonaws.com", "subjects": ["repo:acme/app:*"]}
+    scene.account.provider = {DEFAULT_AUDIENCE}
+    each = work(binding(federatedSubjects=[entry]))
+
+    (facts,) = observed(scene, each)
+
+    assert facts.account.providers == {PROVIDER: {DEFAULT_AUDIENCE}, GITHUB.provider_for(ROLE): None}
+    done = scene.run(each)
+    assert scene.account.others == {}
+    assert scene.account.calls[CREATE] == scene.account.calls[ADD] == 0
+    assert len(done.planned.hindrances) == 1
+
+
+def test_provider_that_cannot_be_read(scene: PipelineScene) -> None:
+    """It is a failure in the facts of this run, and read again by the next one."""
+    error = ThrottledError("slow", operation=f"iam:{LOOK}")
+    scene.account.provider = {DEFAULT_AUDIENCE}
+    scene.account.errors[LOOK] = [error]
+
+    first, second = observed(scene, work(binding()), work(binding()))
+
+    assert first.failures == {PROVIDER: error}
+    assert PROVIDER not in first.account.providers
+    assert (second.failures, second.account.lists(PROVIDER, DEFAULT_AUDIENCE)) == ({}, True)
+
+
+def test_facts_are_values() -> None:
+    """A run that holds older facts does not see them change."""
+    one = AccountFacts()
+    two = one.with_provider(PROVIDER, frozenset({"a"}))
+    assert (one.providers, two.lists(PROVIDER, "a")) == ({}, True)

@@ -1,354 +1,465 @@
-"""One role brought to what is wanted, against a store that is late, loses writes and has other writers."""
+"""The trust policy of a role, beside other writers, late reads and lost writes; in virtual time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+import asyncio
+from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trustbind.api.role_binding import BindingRef
-from trustbind.errors import AwsError, NotFoundError, PolicyRejectedError, ThrottledError
+from support.pipeline_scene import (
+    ISSUER,
+    NOT_LEADING,
+    OPS,
+    ROLE,
+    TERRAFORM,
+    PipelineScene,
+    Refusing,
+    binding,
+    document,
+    owned,
+    work,
+)
+from trustbind.errors import AwsError, NotFoundError, PolicyRejectedError, ThrottledError, UnreachableError
 from trustbind.identity.arns import RoleArn
-from trustbind.identity.subjects import Issuer, Subject
-from trustbind.policy.claim import Claim
-from trustbind.policy.owned_statement import WebIdentityKey, build
-from trustbind.policy.plan import Desired, plan
+from trustbind.identity.subjects import DEFAULT_AUDIENCE, Issuer
+from trustbind.policy.owned_statement import is_owned
+from trustbind.policy.plan import plan
 from trustbind.policy.trust_document import TrustDocument
 from trustbind.reasons import TrustReason
-from trustbind_aws.client import RoleState
-from trustbind_aws.resources.trust_policy import Patience, commit, preview
+from trustbind.reconcile.decision import desired_of
+from trustbind.reconcile.observation import AccountFacts, Facts, RoleObservation
+from trustbind.reconcile.result import RoleResult
+from trustbind.reconcile.role_plan import EnsureProvider, RoleWork, plan_role
+from trustbind_aws.account_pool import AccountPool
+from trustbind_aws.call_limiter import CallLimiter
+from trustbind_aws.permits import ALWAYS, StaleReadError, WriteGuard
+from trustbind_aws.resources.trust_policy import (
+    DEFAULT_PACE,
+    Attempt,
+    Status,
+    WritePace,
+    apply,
+    confirm,
+    is_worth_a_retry,
+)
+from trustbind_aws.role_pipeline import observe_role, reconcile_role
 
-ISSUER = Issuer.parse("https://oidc.example.com/id/1")
+READ, WRITE = "GetRole", "UpdateAssumeRolePolicy"
+LOOK = "GetOpenIDConnectProvider"
 OTHER = Issuer.parse("https://oidc.example.com/id/2")
-ROLE = RoleArn.parse("arn:aws:iam::444455556666:role/app")
-WEB = WebIdentityKey("sts.amazonaws.com")
-OPS = {"Sid": "Ops", "Effect": "Allow", "Principal": {"AWS": "111122223333"}, "Action": "sts:AssumeRole"}
-TERRAFORM = {"Sid": "Terraform", "Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "x:y"}
-
-Writer = Callable[[TrustDocument], TrustDocument]
+BURST = 2
 
 
-@dataclass
-class Store:
-    """One role in a pretended IAM.
-
-    Attributes:
-        current: the document that IAM has.
-        reads_until_visible: how many reads after a write still show the document from before it.
-        others: each is called after one of our writes and replaces the document, as another writer would.
-        lost: numbers of our writes (from 1) that are dropped without an error, as if somebody had overwritten them
-            with what was there before.
-        errors: raised by writes, in order.
-    """
-
-    current: TrustDocument
-    reads_until_visible: int = 0
-    others: list[Writer] = field(default_factory=list)
-    lost: set[int] = field(default_factory=set)
-    errors: list[AwsError] = field(default_factory=list)
-    limit: int = 2048
-    reads: int = 0
-    writes: list[TrustDocument] = field(default_factory=list)
-    _old: TrustDocument | None = None
-    _late: int = 0
-
-    def read(self, role: RoleArn) -> RoleState:
-        """Return the role, late if need be."""
-        if role != ROLE:
-            raise NotFoundError("there is no such role", code="NoSuchEntity")
-        self.reads += 1
-        if self._old is not None and self._late > 0:
-            self._late -= 1
-            return RoleState(self._old, 3600, {})
-        return RoleState(self.current, 3600, {})
-
-    def write(self, role: RoleArn, document: TrustDocument) -> None:
-        """Replace the document, and let the other writers have their turn."""
-        assert role == ROLE
-        if self.errors:
-            raise self.errors.pop(0)
-        self.writes.append(document)
-        self._old, self._late = self.current, self.reads_until_visible
-        if len(self.writes) not in self.lost:
-            self.current = TrustDocument.parse(document.to_json())
-        if self.others:
-            self.current = self.others.pop(0)(self.current)
-
-    def trust_policy_limit(self) -> int:
-        """Return the account's limit."""
-        return self.limit
+@pytest.fixture
+def scene() -> PipelineScene:
+    """Return a scene."""
+    return PipelineScene()
 
 
-class Clock:
-    """Notes pauses instead of making them."""
-
-    def __init__(self) -> None:
-        self.pauses: list[float] = []
-
-    def sleep(self, seconds: float) -> None:
-        """Note the pause."""
-        self.pauses.append(seconds)
+def facts(*audiences: str) -> Facts:
+    """Return what is known of an AWS account whose provider lists these."""
+    return Facts(AccountFacts(2048, {ISSUER.provider_for(ROLE): frozenset(audiences or (DEFAULT_AUDIENCE,))}))
 
 
-def patience(clock: Clock | None = None, *, jitter: float = 1.0) -> Patience:
-    """Return a patience that takes no time: three reads, two more writes."""
-    return Patience((1.0, 2.0), (10.0, 20.0), (clock or Clock()).sleep, lambda: jitter)
+def attempt(
+    scene: PipelineScene, each: RoleWork, known: Facts | None = None, guard: WriteGuard = ALWAYS, max_age: float = 0.25
+) -> Attempt:
+    """Make one attempt."""
+    plan_on = partial(plan_role, each, known or facts())
+    return scene.play(apply(scene.account, ROLE, plan_on, guard, max_age, scene.pace))
 
 
-def wanted(*accounts: str) -> Desired:
-    """Return the wish that these accounts be let in."""
-    claims = [Claim(BindingRef("team-a", a), WEB, (Subject("team-a", a),)) for a in accounts]
-    return Desired(ROLE, ISSUER, tuple(claims))
+def timed(scene: PipelineScene, each: RoleWork) -> tuple[RoleResult, float]:
+    """Reconcile a role; return the result and how many seconds that took."""
+
+    async def play() -> tuple[RoleResult, float]:
+        result = await reconcile_role(scene.pool, each, ALWAYS, scene.pace)
+        return result, asyncio.get_running_loop().time()
+
+    return scene.play(play())
 
 
-def owned(*accounts: str, issuer: Issuer = ISSUER) -> dict[str, Any]:
-    """Return an owned statement for these accounts."""
-    return build(issuer, ROLE, WEB, [Subject("team-a", a) for a in accounts])
+def has(scene: PipelineScene, *statements: Mapping[str, Any]) -> bool:
+    """Return whether the trust policy of the role has these statements, in any order."""
+    return scene.account.roles[ROLE].meaning() == document(*statements).meaning()
 
 
-def document(*statements: dict[str, Any]) -> TrustDocument:
-    """Return a trust document."""
-    return TrustDocument(statements)
+def replaced(scene: PipelineScene, *statements: Mapping[str, Any]) -> Any:
+    """Return a writer that has read before us and writes its own document."""
+    return lambda: scene.account.roles.update({ROLE: document(*statements)})
 
 
-def replaced(*statements: dict[str, Any]) -> Writer:
-    """Return a writer that had read before us and writes its own document back."""
-    return lambda _: document(*statements)
+def test_attempt_that_writes(scene: PipelineScene) -> None:
+    """One read and one write; the foreign statement stays."""
+    done = attempt(scene, work(binding()))
+
+    assert done.status is Status.WRITTEN
+    assert done.seen.document == document(OPS)
+    assert scene.account.log == [(READ, str(ROLE)), (WRITE, str(ROLE))]
+    assert has(scene, OPS, owned("app"))
 
 
-def added(statement: dict[str, Any]) -> Writer:
-    """Return a writer that adds a statement to what is there."""
-    return lambda current: document(*current.statements, statement)  # type: ignore[arg-type] # statements are mappings
+def test_attempt_with_nothing_to_write(scene: PipelineScene) -> None:
+    """One read, and the guard is not asked."""
+    scene.account.roles[ROLE] = document(OPS, owned("app"))
+    guard = Refusing(NOT_LEADING[0])
+
+    done = attempt(scene, work(binding()), guard=guard)
+
+    assert done.status is Status.UNCHANGED
+    assert (scene.account.operations, guard.asked) == ([READ], 0)
 
 
-def test_one_read_and_one_write() -> None:
-    """A wish that is not there yet costs one write, a read before it and a read after it."""
-    store = Store(document(OPS))
+def test_attempt_before_which_another_step_comes(scene: PipelineScene) -> None:
+    """Nothing is written, and the plan says which step."""
+    done = attempt(scene, work(binding()), facts("other"))
 
-    done = commit(store, wanted("a"), patience=patience())
-
-    assert store.current == document(OPS, owned("a"))
-    assert (done.written, done.problem, store.reads) == (1, None, 2)
-    assert done.state.document == document(OPS)
-    assert not done.plan.is_empty
+    assert done.status is Status.OTHER_STEP
+    assert done.planned.steps[0] == EnsureProvider(ISSUER.provider_for(ROLE), (DEFAULT_AUDIENCE,))
+    assert scene.account.operations == [READ]
 
 
-def test_nothing_to_do() -> None:
-    """A wish that is there costs one read; with a state that was just read, none."""
-    store = Store(document(OPS, owned("a")))
+@pytest.mark.parametrize("error", NOT_LEADING, ids=lambda error: type(error).__name__)
+def test_attempt_without_permission(scene: PipelineScene, error: AwsError) -> None:
+    """The role is read, and nothing is sent."""
+    with pytest.raises(type(error)):
+        attempt(scene, work(binding()), guard=Refusing(error))
 
-    assert commit(store, wanted("a"), patience=patience()).written == 0
-    assert store.reads == 1
-    first = store.read(ROLE)
-    assert commit(store, wanted("a"), first=first, patience=patience()).plan.is_empty
-    assert (store.reads, store.writes) == (2, [])
+    assert scene.account.operations == [READ]
 
 
-def test_given_state_saves_a_read() -> None:
-    """With a state that was just read, only the read after the write is made."""
-    store = Store(document(OPS))
-    first = store.read(ROLE)
+@pytest.mark.parametrize(("age", "sent"), [(0.0, True), (0.25, True), (0.2501, False), (60.0, False)])
+def test_age_of_the_read(scene: PipelineScene, age: float, sent: bool) -> None:
+    """A write is sent while its read is no older than the bound; time before the answer does not count."""
+    scene.account.latency[READ] = 0.0
+    scene.account.after[READ] = [lambda: scene.jump(100.0)]
+    scene.account.before[WRITE] = [lambda: scene.jump(age)]
 
-    commit(store, wanted("a"), first=first, patience=patience())
+    if sent:
+        assert attempt(scene, work(binding())).status is Status.WRITTEN
+        return
+    with pytest.raises(StaleReadError, match=rf"was read {1000 * age:.0f} ms ago, and may be 250 ms old"):
+        attempt(scene, work(binding()))
+    assert scene.account.operations == [READ]
 
-    assert store.reads == 2
+
+def test_failed_attempt_is_one_attempt(scene: PipelineScene) -> None:
+    """What was planned on a read is never sent twice."""
+    scene.account.always[WRITE] = ThrottledError("slow", operation=f"iam:{WRITE}")
+
+    with pytest.raises(ThrottledError):
+        attempt(scene, work(binding()))
+
+    assert scene.account.operations == [READ, WRITE]
 
 
-@pytest.mark.parametrize("late", [1, 2])
-def test_late_visibility(late: int) -> None:
+@pytest.mark.parametrize("others", [0, 1, 5, 40])
+def test_budget_and_thread_are_taken_before_the_read(others: int) -> None:
+    """At one call a second, read and write of a role are sent at the same time, whatever number of roles waits."""
+    scene = PipelineScene()
+    roles = [RoleArn.parse(f"{ROLE}-{number}") for number in range(others + 1)]
+    for role in roles:
+        scene.account.roles[role] = document(OPS)
+    pool = AccountPool(scene.sessions, scene.clock, lambda _: CallLimiter(1, BURST))
+
+    async def play() -> None:
+        one, *further = [work(binding(roleArn=str(role)), role=role) for role in roles]
+        await reconcile_role(pool, one, ALWAYS, scene.pace)
+        await asyncio.gather(*(reconcile_role(pool, each, ALWAYS, scene.pace) for each in further))
+
+    scene.play(play())
+
+    calls = list(zip(scene.account.log, scene.account.sent_at, strict=True))
+    for role in roles:
+        own = [(operation, at) for (operation, subject), at in calls if subject == str(role)]
+        assert [operation for operation, _ in own] == [READ, WRITE, READ]
+        assert own[0][1] == own[1][1], "the write waited after its read"
+    assert calls[-1][1] >= 3 * (others + 1) - BURST
+
+
+def test_slow_account_does_not_make_a_read_old(scene: PipelineScene) -> None:
+    """Eight threads with slow answers: who waits for a thread has not read yet."""
+    roles = [RoleArn.parse(f"{ROLE}-{number}") for number in range(30)]
+    for role in roles:
+        scene.account.roles[role] = document(OPS)
+    scene.account.latency = {READ: 4.0, WRITE: 4.0}
+
+    async def play() -> list[RoleResult]:
+        each = [work(binding(roleArn=str(role)), role=role) for role in roles]
+        return await asyncio.gather(*(reconcile_role(scene.pool, one, ALWAYS, scene.pace) for one in each))
+
+    done = scene.play(play())
+
+    assert [result.written for result in done] == [1] * 30
+    assert scene.account.calls[READ] == 60
+
+
+@pytest.mark.parametrize(
+    ("refusals", "bound"), [(0, 0.25), (2, 0.25), (3, 0.5), (5, 0.5), (6, 1.0), (9, 2.0), (12, 2.0), (1000, 2.0)]
+)
+def test_bound_on_the_age_of_a_read(refusals: int, bound: float) -> None:
+    """It doubles after three refusals, up to two seconds."""
+    assert WritePace().read_age(refusals) == bound
+
+
+@pytest.mark.parametrize(("late", "seconds"), [(1, 0.2), (2, 0.7)])
+def test_late_visibility(scene: PipelineScene, late: int, seconds: float) -> None:
     """A read that still shows the document from before the write is waited for, and nothing is written again."""
-    clock = Clock()
-    store = Store(document(OPS), reads_until_visible=late)
+    scene.account.stale_reads = late
 
-    done = commit(store, wanted("a"), patience=patience(clock))
+    done, took = timed(scene, work(binding()))
 
     assert (done.written, done.problem) == (1, None)
-    assert clock.pauses == [1.0, 2.0][:late]
+    assert took == pytest.approx(seconds)
 
 
-def test_never_visible_in_time() -> None:
-    """A write that does not show within the patience is written again from what is seen then."""
-    clock = Clock()
-    store = Store(document(OPS), reads_until_visible=3)
+@pytest.mark.parametrize("late", [7, 8])
+def test_never_visible_in_time(scene: PipelineScene, late: int) -> None:
+    """A write that does not show within seconds is planned again on what is seen then."""
+    scene.account.stale_reads = late
 
-    done = commit(store, wanted("a"), patience=patience(clock, jitter=0.5))
+    done, took = timed(scene, work(binding()))
 
     assert done.problem is None
-    assert store.current == document(OPS, owned("a"))
-    assert clock.pauses[:3] == [1.0, 2.0, 5.0]
+    assert has(scene, OPS, owned("app"))
+    assert took == pytest.approx(sum(scene.pace.visible) + scene.pace.redo[0])
+    assert done.written == late - 6
 
 
-def test_lost_update() -> None:
-    """A write that another writer undid is redone from what is there now, with that writer's change kept."""
-    clock = Clock()
-    store = Store(document(OPS), others=[replaced(OPS, TERRAFORM)])
+def test_lost_update(scene: PipelineScene) -> None:
+    """A write that another writer undid is redone on what is there now, with that writer's change kept."""
+    scene.account.after[WRITE] = [replaced(scene, OPS, TERRAFORM)]
 
-    done = commit(store, wanted("a"), patience=patience(clock, jitter=0.25))
+    done, took = timed(scene, work(binding()))
 
-    assert store.current == document(OPS, TERRAFORM, owned("a"))
+    assert has(scene, OPS, TERRAFORM, owned("app"))
     assert (done.written, done.problem) == (2, None)
-    assert clock.pauses == [2.5]
+    assert took == pytest.approx(scene.pace.redo[0])
 
 
-def test_overwritten_with_what_was_there() -> None:
-    """A write that was silently undone is redone as well."""
-    store = Store(document(OPS), lost={1})
+def test_pause_before_a_redo_is_random(scene: PipelineScene) -> None:
+    """Two operators that undo each other's writes do not go on in step."""
+    scene.pace = WritePace(jitter=lambda: 0.25, clock=scene.clock)
+    scene.account.after[WRITE] = [replaced(scene, OPS, TERRAFORM)]
 
-    done = commit(store, wanted("a"), patience=patience())
+    assert timed(scene, work(binding()))[1] == pytest.approx(scene.pace.redo[0] / 4)
 
-    assert store.current == document(OPS, owned("a"))
+
+def test_overwritten_with_what_was_there(scene: PipelineScene) -> None:
+    """A write that was undone to the document from before it is redone as well."""
+    scene.account.after[WRITE] = [replaced(scene, OPS)]
+
+    done = scene.run(work(binding()))
+
+    assert has(scene, OPS, owned("app"))
     assert (done.written, done.problem) == (2, None)
 
 
-def test_another_cluster_added_its_own() -> None:
-    """A change of another writer's that keeps ours is none of our business."""
+def test_another_cluster_added_its_own(scene: PipelineScene) -> None:
+    """A change of another writer that keeps ours needs no work."""
     theirs = owned("z", issuer=OTHER)
-    store = Store(document(OPS), others=[added(theirs)])
+    scene.account.after[WRITE] = [lambda: scene.foreign_write(theirs)]
 
-    done = commit(store, wanted("a"), patience=patience())
+    done = scene.run(work(binding()))
 
-    assert store.current == document(OPS, owned("a"), theirs)
+    assert has(scene, OPS, owned("app"), theirs)
     assert done.written == 1
 
 
-def test_contended() -> None:
-    """A writer that undoes every write is told about after a bounded number of tries, with pauses in between."""
-    clock = Clock()
-    store = Store(document(OPS), others=[replaced(OPS, TERRAFORM), replaced(OPS), replaced(TERRAFORM)])
+def test_contended(scene: PipelineScene) -> None:
+    """A writer that undoes every write is reported after a bounded number of tries, with pauses in between."""
+    mine = [replaced(scene, OPS, TERRAFORM), replaced(scene, OPS), replaced(scene, TERRAFORM)]
+    scene.pace = WritePace(redo=(10.0, 20.0), visible=(1.0, 2.0), jitter=lambda: 1.0, clock=scene.clock)
+    scene.account.after[WRITE] = mine
 
-    done = commit(store, wanted("a"), patience=patience(clock))
+    done, took = timed(scene, work(binding()))
 
     assert done.written == 3
     assert done.problem is not None
     assert done.problem.reason is TrustReason.TRUST_CONTENDED
     assert "written 3 times" in done.problem.message
-    assert clock.pauses == [10.0, 20.0]
+    assert took == pytest.approx(30.0)
 
 
-def test_solved_by_somebody_else() -> None:
+def test_solved_by_another_writer(scene: PipelineScene) -> None:
     """When the other writer's document turns out to be what is wanted, nothing more is written."""
-    store = Store(document(OPS), others=[replaced(TERRAFORM)])
-    clock = Clock()
+    scene.account.after[WRITE] = [replaced(scene, TERRAFORM)]
+    scene.account.after[READ] = [
+        lambda: None,
+        replaced(scene, TERRAFORM, owned("app")),
+    ]
 
-    def sleep(seconds: float) -> None:
-        clock.sleep(seconds)
-        store.current = document(TERRAFORM, owned("a"))
-
-    done = commit(store, wanted("a"), patience=Patience((1.0,), (10.0,), sleep, lambda: 1.0))
+    done = scene.run(work(binding()))
 
     assert (done.written, done.problem) == (1, None)
 
 
-def test_removal_is_seen() -> None:
+def test_removal_is_seen(scene: PipelineScene) -> None:
     """After a removal the statement has to be gone; a late read that still shows it is waited for."""
-    clock = Clock()
-    store = Store(document(OPS, owned("a")), reads_until_visible=1)
+    scene.account.roles[ROLE] = document(OPS, owned("app"))
+    scene.account.stale_reads = 1
 
-    done = commit(store, wanted(), patience=patience(clock))
+    done, took = timed(scene, work(binding(deleting=True)))
 
-    assert store.current == document(OPS)
-    assert (done.written, done.problem, clock.pauses) == (1, None, [1.0])
+    assert has(scene, OPS)
+    assert (done.written, done.problem) == (1, None)
+    assert took == pytest.approx(0.2)
 
 
-def test_removal_is_undone() -> None:
+def test_removal_is_undone(scene: PipelineScene) -> None:
     """A removal that another writer undid is redone."""
-    store = Store(document(OPS, owned("a")), others=[replaced(TERRAFORM, owned("a"))])
+    scene.account.roles[ROLE] = document(OPS, owned("app"))
+    scene.account.after[WRITE] = [replaced(scene, TERRAFORM, owned("app"))]
 
-    done = commit(store, wanted(), patience=patience())
+    done = scene.run(work(binding(deleting=True)))
 
-    assert store.current == document(TERRAFORM)
+    assert has(scene, TERRAFORM)
     assert done.written == 2
 
 
-def test_last_statement() -> None:
-    """The last wish that goes leaves the placeholder, and the next one replaces it."""
-    store = Store(document(owned("a")))
+def test_last_statement(scene: PipelineScene) -> None:
+    """The last statement that goes leaves the placeholder, and the next one replaces it."""
+    scene.account.roles[ROLE] = document(owned("app"))
 
-    commit(store, wanted(), patience=patience())
-    assert [s["Effect"] for s in store.current.statements] == ["Deny"]
-    assert commit(store, wanted(), patience=patience()).written == 0
-    commit(store, wanted("b"), patience=patience())
+    scene.run(work(binding(deleting=True)))
+    assert [s["Effect"] for s in scene.account.roles[ROLE].statements] == ["Deny"]
+    assert scene.run(work(binding(deleting=True))).written == 0
+    scene.run(work(binding("web")))
 
-    assert store.current == document(owned("b"))
+    assert has(scene, owned("web"))
 
 
-@pytest.mark.parametrize("error", [PolicyRejectedError("no", code="LimitExceeded"), ThrottledError("slow down")])
-def test_write_fails(error: AwsError) -> None:
-    """An error of AWS's goes through, and what was there stays."""
-    store = Store(document(OPS), errors=[error])
+@pytest.mark.parametrize("error", [PolicyRejectedError("no", code="LimitExceeded"), AwsError("no")])
+def test_write_fails(scene: PipelineScene, error: AwsError) -> None:
+    """An error of AWS goes through, and what was there stays."""
+    scene.account.errors[WRITE] = [error]
 
     with pytest.raises(type(error)):
-        commit(store, wanted("a"), patience=patience())
+        scene.run(work(binding()))
 
-    assert store.current == document(OPS)
+    assert has(scene, OPS)
 
 
-def test_no_such_role() -> None:
-    """A role that is not there is an error, for a commit as for a preview."""
-    elsewhere = Desired(RoleArn.parse("arn:aws:iam::444455556666:role/gone"), ISSUER)
+def test_no_such_role(scene: PipelineScene) -> None:
+    """A role that is not there is an error, for a run as for an observation."""
+    del scene.account.roles[ROLE]
 
     with pytest.raises(NotFoundError):
-        commit(Store(document()), elsewhere, patience=patience())
+        scene.run(work(binding()))
     with pytest.raises(NotFoundError):
-        preview(Store(document()), elsewhere)
+        scene.play(observe_role(scene.pool, work(binding())))
 
 
 @pytest.mark.parametrize("given", [None, 150])
-def test_limit(given: int | None) -> None:
-    """The account's limit counts unless another is given; what does not fit is refused, not written."""
-    store = Store(document(OPS), limit=160)
+def test_limit(scene: PipelineScene, given: int | None) -> None:
+    """The AWS account's limit counts unless the AWSAccount has one; what does not fit is refused, not written."""
+    scene.account.limit = 160
 
-    done = commit(store, wanted("a"), limit=given, patience=patience())
+    done = scene.run(work(binding(), trust_policy_limit=given))
 
-    assert (done.written, store.writes) == (0, [])
-    assert [r.reason for r in done.plan.refusals] == [TrustReason.TRUST_POLICY_FULL]
-    assert done.plan.limit == (given or 160)
+    assert (done.written, scene.account.calls[WRITE]) == (0, 0)
+    assert [r.reason for r in done.planned.trust.refusals] == [TrustReason.TRUST_POLICY_FULL]
+    assert done.planned.trust.limit == (given or 160)
+    assert scene.account.calls["GetAccountSummary"] == (0 if given else 1)
 
 
-def test_preview_writes_nothing() -> None:
-    """A preview is the plan that a commit would begin with."""
-    store = Store(document(OPS))
+def test_observation_writes_nothing(scene: PipelineScene) -> None:
+    """What a plan needs is read, and the plan is the one that a run would begin with."""
+    scene.account.provider = None
+    each = work(binding())
 
-    planned = preview(store, wanted("a"))
+    _, known, seen = scene.play(observe_role(scene.pool, each))
 
-    assert planned == plan(document(OPS), wanted("a"))
-    assert store.writes == []
-    assert preview(store, wanted("a"), 160).refusals
+    planned = plan_role(each, known, seen)
+    assert planned.trust == plan(document(OPS), desired_of(ROLE, ISSUER, each.decisions))
+    assert [type(step).__name__ for step in planned.steps] == ["EnsureProvider", "WriteTrustPolicy"]
+    assert scene.operations() == [LOOK, READ]
+
+
+def test_confirmation(scene: PipelineScene) -> None:
+    """The role as it was read last, and the document of another writer where there is one."""
+    planned = attempt(scene, work(binding())).planned.trust
+
+    seen, theirs = scene.play(confirm(scene.account, planned, scene.pace))
+    assert (seen.document.meaning(), theirs) == (document(OPS, owned("app")).meaning(), None)
+
+    scene.account.roles[ROLE] = document(OPS, TERRAFORM)
+    seen, theirs = scene.play(confirm(scene.account, planned, scene.pace))
+    assert isinstance(seen, RoleObservation)
+    assert theirs == seen.document == document(OPS, TERRAFORM)
+
+
+@pytest.mark.parametrize(
+    ("error", "worth"),
+    [
+        (ThrottledError("slow", operation=f"iam:{READ} on x"), True),
+        (StaleReadError("old", operation=f"iam:{WRITE}"), True),
+        (UnreachableError("no answer", operation=f"iam:{WRITE} on {ROLE}"), True),
+        (UnreachableError("no answer", operation=f"iam:PutRolePolicy on {ROLE}"), True),
+        (UnreachableError("no answer", operation=f"iam:DeleteRolePolicy on {ROLE}"), True),
+        (UnreachableError("no answer", operation=f"iam:{READ} on {ROLE}"), False),
+        (PolicyRejectedError("no"), False),
+        (NotFoundError("gone"), False),
+        (AwsError("no"), False),
+        *((error, False) for error in NOT_LEADING),
+    ],
+)
+def test_errors_that_go_back_to_the_read(error: AwsError, worth: bool) -> None:
+    """Those after which another attempt may help."""
+    assert is_worth_a_retry(error) is worth
 
 
 def test_defaults_allow_for_seconds() -> None:
     """By default a write has over ten seconds to show, and is redone a few times with growing pauses."""
-    assert sum(Patience().visible_seconds) > 10
-    assert list(Patience().redo_seconds) == sorted(Patience().redo_seconds)
-    assert 0 <= Patience().jitter() < 1
+    assert sum(DEFAULT_PACE.visible) > 10
+    assert list(DEFAULT_PACE.redo) == sorted(DEFAULT_PACE.redo)
+    assert 0 <= DEFAULT_PACE.jitter() < 1
 
 
 statements = st.sampled_from([OPS, TERRAFORM, owned("a"), owned("b", "c"), owned("z", issuer=OTHER)])
-documents = st.lists(statements, max_size=4, unique_by=lambda s: str(s["Sid"])).map(lambda ss: document(*ss))
-accounts = st.sets(st.sampled_from("abcd")).map(sorted)
+documents = st.lists(statements, min_size=1, max_size=4, unique_by=lambda s: str(s["Sid"])).map(
+    lambda listed: document(*listed)
+)
+names = st.sets(st.sampled_from("abcd")).map(sorted)
 
 
 def foreign(one: TrustDocument) -> list[Any]:
     """Return the statements that this cluster does not own."""
-    mine = owned("a")["Sid"][:17]
-    return [s for s in one.statements if not str(s["Sid"]).startswith(mine)]
+    return [s for s in one.statements if not is_owned(s, ISSUER)]
 
 
-@given(documents, accounts, st.integers(0, 2), st.lists(documents, max_size=2), st.sets(st.integers(1, 2), max_size=1))
+@given(documents, names, st.integers(0, 2), st.lists(documents, max_size=2), st.sets(st.integers(1, 2), max_size=1))
 def test_converges(
-    current: TrustDocument, names: Iterable[str], late: int, others: list[TrustDocument], lost: set[int]
+    current: TrustDocument, accounts: Iterable[str], late: int, others: list[TrustDocument], undone: set[int]
 ) -> None:
-    """With late reads, lost writes and two writes of others, the wish comes true and the others' statements stay."""
-    store = Store(current, late, [lambda _, d=d: d for d in others], lost)  # type: ignore[misc] # mypy does not infer the default
-    desired = wanted(*names)
+    """With late reads, undone writes and two writes of others, the decisions hold and the others' statements stay."""
+    scene = PipelineScene()
+    scene.pace = WritePace(visible=(1.0,) * 3, redo=(1.0,) * 6, jitter=lambda: 1.0, clock=scene.clock)
+    account = scene.account
+    account.roles[ROLE], account.stale_reads = current, late
+    each = work(*(binding(name) for name in accounts))
+    before: list[TrustDocument] = []
+    left = list(others)
 
-    done = commit(store, desired, patience=Patience((1.0, 1.0, 1.0), (1.0,) * 6, Clock().sleep, lambda: 1.0))
+    def remember() -> None:
+        before.append(account.roles[ROLE])
+
+    def undo_or_overwrite() -> None:
+        if len(before) in undone:
+            account.roles[ROLE] = before[-1]
+        if left:
+            account.roles[ROLE] = left.pop(0)
+
+    account.before[WRITE], account.after[WRITE] = [remember] * 9, [undo_or_overwrite] * 9
+
+    done = scene.run(each)
 
     assert done.problem is None
-    assert plan(store.current, desired).is_empty
-    last = others[min(len(store.writes), len(others)) - 1] if others and store.writes else current
-    assert foreign(store.current) == foreign(last)
+    assert plan(account.roles[ROLE], desired_of(ROLE, ISSUER, each.decisions)).is_empty
+    last = others[min(len(before), len(others)) - 1] if others and before else current
+    assert foreign(account.roles[ROLE]) == foreign(last)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -31,7 +33,7 @@ from trustbind_cli.demo.fixtures import (
 )
 from trustbind_localaws import LocalAws
 
-__all__ = ["Shell", "account", "binding", "document", "grant", "is_ours"]
+__all__ = ["Shell", "account", "asked", "binding", "document", "grant", "is_ours"]
 
 _PROVIDER: Final = f"arn:aws:iam::{ACCOUNT_B}:oidc-provider/{ISSUER.removeprefix('https://')}"
 _SUBJECT: Final = f"{ISSUER.removeprefix('https://')}:sub"
@@ -100,14 +102,35 @@ class Shell:
             stderr=subprocess.PIPE,
             text=True,
         ) as process:
-            assert process.stderr is not None
-            asked = ""
-            while not asked.endswith("[y/N]:"):
-                asked += (letter := process.stderr.read(1))
-                assert letter, f"it does not ask: {asked}"
+            asked(process.stderr)
             meanwhile()
             out, err = process.communicate("y\n", timeout=60)
         return Outcome(process.returncode, out, err)
+
+    def interrupt(
+        self, objects: tuple[dict[str, Any], ...], ready: Callable[[Any], object], url: str = ""
+    ) -> tuple[Outcome, float]:
+        """Run ``trustbind apply``, press Ctrl-C, and return also how many seconds it took to stop.
+
+        Args:
+            objects: of the file.
+            ready: returns when it is time for that; called with the process's standard error.
+            url: of an AWS other than the local one.
+        """
+        identity = self._identity | ({"AWS_ENDPOINT_URL": url} if url else {})
+        with subprocess.Popen(
+            self._command(objects),
+            env=self._environment(identity),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            ready(process.stderr)
+            start = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+        return Outcome(process.returncode, out, err), time.monotonic() - start
 
     def _command(self, objects: tuple[dict[str, Any], ...], *arguments: str) -> list[str]:
         file = self._folder / "objects.yaml"
@@ -134,7 +157,8 @@ class Shell:
 
     def subjects(self, role_arn: str = TARGET_ROLE) -> list[str]:
         """Return whom our statements in a role's trust policy let in."""
-        found = [s["Condition"]["StringEquals"][_SUBJECT] for s in self.statements(role_arn) if is_ours(s)]
+        blocks = [s.get("Condition", {}).get("StringEquals", {}) for s in self.statements(role_arn) if is_ours(s)]
+        found = [block[_SUBJECT] for block in blocks if _SUBJECT in block]
         return [subject for each in found for subject in ([each] if isinstance(each, str) else each)]
 
     def add(self, statement: dict[str, Any]) -> None:
@@ -149,6 +173,34 @@ class Shell:
         """Create another issuer's OIDC provider in account B."""
         iam = self._root("iam", ACCOUNT_B)
         iam.create_open_id_connect_provider(Url=url, ClientIDList=["sts.amazonaws.com"])
+        iam.close()
+        self.aws.reset_calls()
+
+    def edit(self, role_arn: str, *statements: dict[str, Any]) -> None:
+        """Replace a role's trust policy, as somebody else would; the calls that were counted stay counted."""
+        iam = self._root("iam", role_arn.split(":")[4])
+        iam.update_assume_role_policy(
+            RoleName=role_arn.rpartition("/")[2], PolicyDocument=json.dumps(document(*statements))
+        )
+        iam.close()
+
+    def source_targets(self, role_arn: str) -> list[str]:
+        """Return which roles the inline policies of trustbind let a role assume."""
+        iam = self._root("iam", role_arn.split(":")[4])
+        name = role_arn.rpartition("/")[2]
+        found: list[str] = []
+        for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]:
+            if policy.startswith("trustbind-"):
+                body = iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]
+                found += body["Statement"][0]["Resource"]
+        iam.close()
+        self.aws.reset_calls()
+        return found
+
+    def delete_provider(self) -> None:
+        """Delete the cluster's OIDC provider of account B."""
+        iam = self._root("iam", ACCOUNT_B)
+        iam.delete_open_id_connect_provider(OpenIDConnectProviderArn=_PROVIDER)
         iam.close()
         self.aws.reset_calls()
 
@@ -188,6 +240,14 @@ class Shell:
             aws_access_key_id=account,
             aws_secret_access_key="any",
         )
+
+
+def asked(stderr: Any) -> None:
+    """Return when the command asks whether it may write."""
+    printed = ""
+    while not printed.endswith("[y/N]:"):
+        printed += (letter := stderr.read(1))
+        assert letter, f"it does not ask: {printed}"
 
 
 def is_ours(statement: dict[str, Any]) -> bool:

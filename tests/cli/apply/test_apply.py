@@ -124,7 +124,7 @@ def test_unknown_account(shell: Shell) -> None:
     """A role of another account without an AWSAccount gets a sentence with the fields to write; the rest is written."""
     shell.role(OWN_ROLE)
 
-    done = shell.apply("--yes", objects=(binding("b"), binding("own", OWN_ROLE)))
+    done = shell.apply("--yes", objects=(binding("b"), binding("own", OWN_ROLE, profile="own")))
 
     assert done.code == FAILED
     (sentence,) = [line for line in done.err.splitlines() if line.startswith("trustbind:")]
@@ -137,11 +137,19 @@ def test_unknown_account(shell: Shell) -> None:
 
 def test_observe(shell: Shell) -> None:
     """An account that is only observed is planned for, and not written."""
-    done = shell.apply("--yes", objects=(binding("b"), account(driftPolicy="Observe")))
+    observed = account(driftPolicy="Observe")
 
-    assert done.code == REFUSED
-    assert "driftPolicy Observe: nothing is written" in done.out
-    assert shell.writes() == []
+    for has_provider, reason in ((False, "ProviderMissing"), (True, "DriftObserved")):
+        if has_provider:
+            shell.provider(ISSUER)
+        done = shell.apply("--yes", objects=(binding("b"), observed))
+
+        assert done.code == REFUSED
+        assert "add statement Trustbind" in done.out
+        assert ("create the OIDC provider" in done.out) != has_provider
+        assert f"refused ({reason}): " in done.out
+        assert "driftPolicy Observe, so" in done.out
+        assert shell.writes() == []
 
 
 def test_provider_managed_by_hand(shell: Shell) -> None:
@@ -193,7 +201,7 @@ def test_limit(shell: Shell) -> None:
 
     assert done.code == REFUSED
     assert "TrustPolicyFull" in done.out
-    assert "the account allows 700" in done.out
+    assert "the AWS account allows 700" in done.out
     assert shell.subjects() == ["system:serviceaccount:team-a:reader"]
     assert len(json.dumps(document(*shell.statements()), separators=(",", ":"))) <= 700
 
@@ -202,7 +210,9 @@ def test_json(shell: Shell) -> None:
     """With -o json the plan and its result are data, also what could not be done."""
     other = f"arn:aws:iam::{ACCOUNT_B}:role/team-a/absent"
 
-    done = shell.apply("--yes", "-o", "json", objects=(binding("b"), binding("absent", other), account()))
+    done = shell.apply(
+        "--yes", "-o", "json", objects=(binding("b"), binding("absent", other, profile="absent"), account())
+    )
 
     roles = {entry["roleArn"]: entry for entry in json.loads(done.out)}
     assert done.code == FAILED
@@ -244,7 +254,7 @@ def test_stale_principal(shell: Shell) -> None:
     shell.delete_role("gone")
     shell.aws.reset_calls()
 
-    done = shell.apply("--yes", objects=(binding("b"), binding("stale", stale), account()))
+    done = shell.apply("--yes", objects=(binding("b"), binding("stale", stale, profile="stale"), account()))
 
     assert done.code == REFUSED
     assert "Theirs" in done.out
@@ -258,7 +268,9 @@ def test_wrong_external_id(shell: Shell) -> None:
     """A manager role that one may not assume is one sentence; roles of other accounts are written all the same."""
     shell.role(OWN_ROLE)
 
-    done = shell.apply("--yes", objects=(binding("b"), binding("own", OWN_ROLE), account(externalId="wrong")))
+    done = shell.apply(
+        "--yes", objects=(binding("b"), binding("own", OWN_ROLE, profile="own"), account(externalId="wrong"))
+    )
 
     assert done.code == FAILED
     (sentence,) = [line for line in done.err.splitlines() if line.startswith("trustbind:")]
@@ -275,7 +287,8 @@ def test_unreachable_account(shell: Shell) -> None:
     far = account(accountId=ACCOUNT_C, managerRoleArn=f"arn:aws:iam::{ACCOUNT_C}:role/trustbind-manager")
 
     done = shell.apply(
-        "--yes", objects=(binding("b"), binding("c", f"arn:aws:iam::{ACCOUNT_C}:role/far"), account(), far)
+        "--yes",
+        objects=(binding("b"), binding("c", f"arn:aws:iam::{ACCOUNT_C}:role/far", profile="far"), account(), far),
     )
 
     assert done.code == FAILED

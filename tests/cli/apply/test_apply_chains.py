@@ -167,3 +167,74 @@ def test_chain_of_chains(shell: Shell) -> None:
     assert done.code == DONE, done.err
     roles = [call.resource for call in shell.aws.calls(operation="UpdateAssumeRolePolicy")]
     assert roles == ["zz-far", "mm-middle", "aa-near"]
+
+
+def test_circle(shell: Shell) -> None:
+    """Chains in a circle have no far end; both are open in the end, each source role after its target."""
+    one = shell.role(f"arn:aws:iam::{ACCOUNT_A}:role/one")
+    two = shell.role(f"arn:aws:iam::{ACCOUNT_A}:role/two")
+    objects = (
+        binding("there", two, method="AssumeRole", source={"roleArn": one}),
+        binding("back", one, method="AssumeRole", source={"roleArn": two}, profile="back"),
+    )
+
+    done = shell.apply("--yes", objects=objects)
+
+    assert (done.code, "not yet" in done.out + done.err) == (DONE, False), done
+    assert (shell.subjects(one), shell.subjects(two)) == (READER, READER)
+    assert (shell.source_targets(one), shell.source_targets(two)) == ([two], [one])
+    assert shell.apply("--dry-run", objects=objects).out.count("nothing to do") == 2
+
+
+def test_changed_chain_that_cannot_be_written(shell: Shell) -> None:
+    """Where the far end cannot be changed, the source role keeps what stands, and lets nobody new in."""
+    shell.role(OWN_ROLE)
+    assert shell.apply("--yes", objects=(binding("feed", **OVER), account())).code == DONE
+    shell.aws.deny(ACCOUNT_B, ["UpdateAssumeRolePolicy"])
+    changed = binding("feed", **OVER | {"externalId": "a-2", "serviceAccountNames": ["reader", "writer"]})
+
+    done = shell.apply("--yes", objects=(changed, account()))
+
+    shell.aws.clear_faults()
+    assert done.code == FAILED
+    assert f"{OWN_ROLE}: not yet: team-a/feed waits for {TARGET_ROLE}\n" in done.err
+    assert shell.subjects(OWN_ROLE) == READER
+    assert shell.source_targets(OWN_ROLE) == [TARGET_ROLE]
+
+
+def test_refused_chain(shell: Shell) -> None:
+    """A chain whose grant is gone is revoked from the near end; what another chain has at the source role stays."""
+    shell.role(OWN_ROLE)
+    other = shell.role(f"arn:aws:iam::{ACCOUNT_B}:role/team-a/other")
+    second = binding("second", other, **OVER, profile="second")
+    alone = binding("writer", other, **OVER, serviceAccountNames=["writer"], profile="writer")
+    shell.apply("--yes", objects=(binding("feed", **OVER), second, alone, account()))
+    assert shell.subjects(OWN_ROLE) == [*READER, "system:serviceaccount:team-a:writer"]
+    assert shell.source_targets(OWN_ROLE) == sorted([TARGET_ROLE, other])
+    shell.aws.reset_calls()
+
+    done = shell.apply(
+        "--yes", objects=(binding("feed", **OVER), second, alone, account(), grant("team-a", OWN_ROLE, TARGET_ROLE))
+    )
+
+    roles = [call.resource for call in shell.aws.calls(operation="UpdateAssumeRolePolicy")]
+    assert done.code == REFUSED
+    assert "not yet" not in done.out + done.err
+    assert roles == ["own", "other"]
+    assert shell.subjects(OWN_ROLE) == READER
+    assert shell.source_targets(OWN_ROLE) == [TARGET_ROLE]
+    assert not any(is_ours(s) for s in shell.statements(other))
+
+
+def test_refused_chain_that_was_never_open(shell: Shell) -> None:
+    """A refused chain gets nothing at its target role because another binding has its account at the source role."""
+    shell.role(OWN_ROLE)
+    before = shell.statements()
+    plain = binding("plain", OWN_ROLE, profile="plain")
+
+    done = shell.apply("--yes", objects=(binding("feed", **OVER), plain, account(), grant("team-a", OWN_ROLE)))
+
+    assert done.code == REFUSED
+    assert shell.subjects(OWN_ROLE) == READER
+    assert shell.statements() == before
+    assert shell.source_targets(OWN_ROLE) == []

@@ -64,7 +64,7 @@ def test_others_go_on(shell: Shell) -> None:
     """Roles that such a binding is not about are written."""
     shell.role(OWN_ROLE)
 
-    done = shell.apply("--yes", objects=(selecting(), binding("own", OWN_ROLE), account()))
+    done = shell.apply("--yes", objects=(selecting(), binding("own", OWN_ROLE, profile="own"), account()))
 
     assert done.code == REFUSED
     assert shell.subjects(OWN_ROLE) == ["system:serviceaccount:team-a:reader"]
@@ -100,7 +100,7 @@ def test_no_credentials(shell: Shell) -> None:
     shell.role(OWN_ROLE)
     objects = (
         binding("b"),
-        binding("own", OWN_ROLE),
+        binding("own", OWN_ROLE, profile="own"),
         binding("c", TARGET_ROLE, namespace="team-c"),
         account(),
         grant("team-a", OWN_ROLE, TARGET_ROLE),
@@ -150,7 +150,9 @@ def test_broken_configuration(shell: Shell, tmp_path: Path, env: dict[str, str],
         (tmp_path / name).write_text(text, encoding="utf-8")
     known = {k: str(tmp_path / v) if k.endswith("_FILE") else v for k, v in env.items()}
 
-    done = shell.apply("--yes", objects=(binding("b"), binding("own", OWN_ROLE), account()), anonymous=True, env=known)
+    done = shell.apply(
+        "--yes", objects=(binding("b"), binding("own", OWN_ROLE, profile="own"), account()), anonymous=True, env=known
+    )
 
     assert done.code == FAILED
     assert len(done.err.splitlines()) == 1
@@ -160,11 +162,11 @@ def test_broken_configuration(shell: Shell, tmp_path: Path, env: dict[str, str],
 
 @pytest.mark.parametrize("fault", ["throttle", "deny", "unreachable"])
 def test_words_of_the_operator(shell: Shell, fault: str) -> None:
-    """Nobody at a shell reads that it is tried again by itself, or of pods and the operator."""
+    """A user at a shell reads nothing of automatic retries, of pods or of the operator."""
     getattr(shell.aws, fault)(ACCOUNT_B)
 
     done = shell.apply("--yes", objects=(binding("b"), account()), env={"AWS_MAX_ATTEMPTS": "1"})
 
     assert done.code == FAILED
     assert done.err.startswith(f"trustbind: {TARGET_ROLE}: ")
-    assert not any(words in done.err for words in ("by itself", "operator's own", "the pod"))
+    assert not any(words in done.err for words in ("automatically", "the operator", "the pod"))

@@ -86,7 +86,7 @@ def test_current_from_standard_input(cli: Cli) -> None:
 
 def test_applied_again(cli: Cli) -> None:
     """The printed document, taken as the current one, is printed unchanged."""
-    written("b.yaml", binding(), binding("c", audience="x"))
+    written("b.yaml", binding(), binding("c", audience="x", profile="x"))
     first = cli(*ARGUMENTS, "--current", current(OPS)).out
     Path("then.json").write_text(first, encoding="utf-8")
 
@@ -167,7 +167,7 @@ def test_too_large(cli: Cli, diff: list[str]) -> None:
     assert done.code == 3
     said = done.out if diff else done.err
     assert "refused (TrustPolicyFull): default/large: with it the trust policy" in said
-    assert "the account allows 2048" in said
+    assert "the AWS account allows 2048" in said
     assert diff or json.loads(done.out)["Statement"] == [OPS]
 
 

@@ -25,17 +25,17 @@ def test_claims_of_web_identity() -> None:
     """A web-identity binding claims one statement of its own role, with its conditions, and none of others."""
     binding = dataclasses.replace(BINDING, audience="x", conditions=(IP,))
 
-    (claimed,) = claims_on(ROLE, binding, {})
+    (claimed,) = claims_on(ROLE, binding, binding.subjects({}))
 
     assert (claimed.key, claimed.subjects) == (WebIdentityKey("x", (IP,)), (Subject("team-a", "reader"),))
-    assert claims_on(SOURCE, binding, {}) == ()
+    assert claims_on(SOURCE, binding, binding.subjects({})) == ()
 
 
 def test_claims_of_pod_identity() -> None:
     """A binding by EKS Pod Identity claims nothing in a trust policy; associations are all that it gets."""
     binding = dataclasses.replace(BINDING, method=Method.POD_IDENTITY)
 
-    assert claims_on(ROLE, binding, {}) == ()
+    assert claims_on(ROLE, binding, binding.subjects({})) == ()
 
 
 def test_claims_of_a_chain() -> None:
@@ -44,8 +44,8 @@ def test_claims_of_a_chain() -> None:
         BINDING, method=Method.ASSUME_ROLE, source=Source(SOURCE), external_id="ab", conditions=(IP,)
     )
 
-    (source,) = claims_on(SOURCE, binding, {})
-    (target,) = claims_on(ROLE, binding, {})
+    (source,) = claims_on(SOURCE, binding, binding.subjects({}))
+    (target,) = claims_on(ROLE, binding, binding.subjects({}))
 
     assert (source.key, source.subjects) == (WEB, (Subject("team-a", "reader"),))
     assert (target.key, target.subjects) == (ChainKey(SOURCE, "ab", (IP,)), ())
@@ -55,9 +55,11 @@ def test_a_selector_that_selects_nobody_claims_nothing() -> None:
     """Without a subject there is nothing to write: no statement is ever made for nobody."""
     binding = dataclasses.replace(BINDING, service_account_names=(), selector=LabelSelector((("a", "1"),)))
 
-    assert claims_on(ROLE, binding, {}) == ()
-    assert claims_on(ROLE, binding, {"x": {"a": "2"}}) == ()
-    assert [c.subjects for c in claims_on(ROLE, binding, {"x": {"a": "1"}})] == [(Subject("team-a", "x"),)]
+    assert claims_on(ROLE, binding, binding.subjects({})) == ()
+    assert claims_on(ROLE, binding, binding.subjects({"x": {"a": "2"}})) == ()
+    assert [c.subjects for c in claims_on(ROLE, binding, binding.subjects({"x": {"a": "1"}}))] == [
+        (Subject("team-a", "x"),)
+    ]
 
 
 def test_claims_for_other_issuers() -> None:
@@ -65,10 +67,10 @@ def test_claims_for_other_issuers() -> None:
     entry = FederatedSubjects(GITHUB, "x", (MAIN,))
     binding = dataclasses.replace(BINDING, conditions=(IP,), federated=(entry,))
 
-    own, other = claims_on(ROLE, binding, {})
+    own, other = claims_on(ROLE, binding, binding.subjects({}))
 
     assert own.subjects == (Subject("team-a", "reader"),)
     assert (other.key, other.subjects) == (FederatedKey(GITHUB, "x", (IP,)), (MAIN,))
-    assert claims_on(SOURCE, binding, {}) == ()
+    assert claims_on(SOURCE, binding, binding.subjects({})) == ()
     alone = dataclasses.replace(binding, service_account_names=())
-    assert claims_on(ROLE, alone, {}) == (other,)
+    assert claims_on(ROLE, alone, alone.subjects({})) == (other,)

@@ -18,9 +18,12 @@ from trustbind.policy.owned_statement import (
     FederatedKey,
     WebIdentityKey,
     build,
+    disowned,
     is_owned,
+    is_retained,
     owner_prefix,
     placeholder,
+    placeholder_sid,
     sid_of,
     subjects_of,
 )
@@ -145,9 +148,9 @@ def test_a_condition_cannot_replace_our_own(key: str, operator: str) -> None:
 
 def test_sid_is_the_same_after_every_restart() -> None:
     """The Sid is a function of issuer and key alone: these two must never change, or statements would be orphaned."""
-    assert sid_of(ISSUER, WebIdentityKey("sts.amazonaws.com")) == "Trustbind45e75a326b33241c"
-    assert sid_of(ISSUER, ChainKey(SOURCE, "ab", (IP,))) == "Trustbind45e75a32c92ceb63"
-    assert sid_of(ISSUER, FederatedKey(GITHUB, "sts.amazonaws.com")) == "Trustbind45e75a320f2cac0b"
+    assert sid_of(ISSUER, WebIdentityKey("sts.amazonaws.com")) == "Trustbind45e75a3259aff4ba6b33241c0fe02dc9"
+    assert sid_of(ISSUER, ChainKey(SOURCE, "ab", (IP,))) == "Trustbind45e75a3259aff4bac92ceb6388aa8bff"
+    assert sid_of(ISSUER, FederatedKey(GITHUB, "sts.amazonaws.com")) == "Trustbind45e75a3259aff4ba0f2cac0b106bf80e"
 
 
 @pytest.mark.parametrize(
@@ -180,19 +183,105 @@ def test_ownership_is_per_cluster() -> None:
 @pytest.mark.parametrize(
     ("sid", "owned"),
     [
-        ("{}00000000", True),
-        ("{}0123abcd", True),
-        ("{}0123ABCD", False),
-        ("{}0123abc", False),
-        ("{}0123abcde", False),
-        ("{}0123abcd\n", False),
-        ("x{}0123abcd", False),
+        ("{}0000000000000000", True),
+        ("{}0123456789abcdef", True),
+        ("{}0123456789ABCDEF", False),
+        ("{}0123456789abcde", False),
+        ("{}0123456789abcdef0", False),
+        ("{}0123456789abcdef\n", False),
+        ("x{}0123456789abcdef", False),
+        ("Trustbind45e75a326b33241c", False),
         ("", False),
     ],
 )
 def test_ownership_by_sid(sid: str, owned: bool) -> None:
-    """The Sid alone decides, and it has to be exactly one of ours."""
-    assert is_owned({"Sid": sid.format(owner_prefix(ISSUER)), "Effect": "Deny"}, ISSUER) is owned
+    """The Sid has to be exactly one of ours, also where the statement names our provider."""
+    assert is_owned(placeholder(ISSUER, ROLE) | {"Sid": sid.format(owner_prefix(ISSUER))}, ISSUER) is owned
+
+
+ELSEWHERE = "arn:aws-cn:iam::999922223333:oidc-provider/oidc.example.com/id/1"
+CHAIN = build(ISSUER, ROLE, ChainKey(SOURCE, "ab", (IP, TAG)))
+ROOT = build(ISSUER, ROLE, ChainKey(SOURCE, via_root=True))
+HUB = build(ISSUER, ROLE, FederatedKey(GITHUB, "x", (IP,)), ["repo:o/a"])
+WEB = build(ISSUER, ROLE, WebIdentityKey("x"), [READER])
+
+
+@pytest.mark.parametrize(
+    ("statement", "owned"),
+    [
+        # Our provider, whatever became of the rest.
+        (WEB, True),
+        (WEB | {"Condition": {}, "Effect": "Deny"}, True),
+        (WEB | {"Principal": {"Federated": [ELSEWHERE, "cognito-identity.amazonaws.com"]}}, True),
+        (WEB | {"Principal": HUB["Principal"]}, False),
+        (WEB | {"Principal": {"Federated": f"{ELSEWHERE}/x"}}, False),
+        (WEB | {"Principal": {"AWS": str(SOURCE)}}, False),
+        (WEB | {"Principal": "*"}, False),
+        # Content that the Sid derives from.
+        (CHAIN, True),
+        (CHAIN | {"Principal": {"AWS": [str(SOURCE)]}}, True),
+        (CHAIN | {"Action": "sts:*"}, True),
+        (CHAIN | {"Principal": {"AWS": str(ROLE)}}, False),
+        (CHAIN | {"Condition": {}}, False),
+        (CHAIN | {"Condition": None}, False),
+        (CHAIN | {"Condition": {"StringEquals": 1}}, False),
+        (CHAIN | {"Condition": {"Bool": {"aws:x": True}}}, False),
+        (ROOT, True),
+        (ROOT | {"Principal": {"AWS": "111122223333"}}, True),
+        (ROOT | {"Condition": {}}, False),
+        (HUB, True),
+        (HUB | {"Principal": {"Federated": str(OTHER.provider_for(ROLE))}}, False),
+        (HUB | {"Condition": HUB["Condition"] | {"IpAddress": {"aws:SourceIp": "0.0.0.0/0"}}}, False),
+        # A source role that was deleted.
+        (CHAIN | {"Principal": {"AWS": "AROAEXAMPLEID1234567A"}}, True),
+        (CHAIN | {"NotPrincipal": {"AWS": "AROAEXAMPLEID1234567A"}, "Principal": "*"}, False),
+    ],
+)
+def test_ownership_by_content(statement: dict[str, Any], owned: bool) -> None:
+    """A Sid of ours on a statement that says something else owns nothing."""
+    assert is_owned(statement, ISSUER) is owned
+
+
+names = st.from_regex(r"[a-z]{1,5}", fullmatch=True)
+conditions = st.lists(
+    st.builds(
+        ExtraCondition,
+        st.sampled_from(["StringEquals", "StringLike", "Null"]),
+        st.sampled_from(["aws:x", "aws:SourceIp", "sts:RoleSessionName"]),
+        st.lists(st.text(max_size=5), min_size=1, max_size=3, unique=True).map(tuple),
+    ),
+    max_size=3,
+    unique_by=lambda c: (c.operator, c.key),
+).map(tuple)
+keys = (
+    st.builds(WebIdentityKey, names, conditions)
+    | st.builds(FederatedKey, st.sampled_from([GITHUB, OTHER]), names, conditions)
+    | st.builds(ChainKey, st.just(SOURCE), st.just("") | names, conditions, st.booleans())
+)
+
+
+@given(keys, st.booleans())
+def test_whatever_is_built_is_owned(key: WebIdentityKey | FederatedKey | ChainKey, as_stored: bool) -> None:
+    """A statement that was built is recognised by its content, also in the form in which IAM gives it back."""
+    statement = build(ISSUER, ROLE, key, ["s"])
+    if as_stored and "Condition" in statement:
+        statement["Condition"] = {
+            operator: {k: v[0] if isinstance(v, list) and len(v) == 1 else v for k, v in reversed(block.items())}
+            for operator, block in statement["Condition"].items()
+        }
+
+    assert is_owned(statement, ISSUER)
+    assert not is_owned(statement, OTHER)
+    assert not is_owned(disowned(statement, ["s"]), ISSUER)
+
+
+def test_what_is_left_has_a_sid_of_its_own() -> None:
+    """The next attempt has another Sid, of the same form."""
+    sids = [disowned(WEB, [READER], attempt)["Sid"] for attempt in range(3)]
+
+    assert len(set(sids)) == 3
+    assert all(re.fullmatch("TrustbindRetained[0-9a-f]{16}", sid) for sid in sids)
+    assert all(is_retained(disowned(WEB, [READER], attempt)) for attempt in range(3))
 
 
 def test_no_sid_or_no_text() -> None:
@@ -207,6 +296,7 @@ def test_placeholder() -> None:
     statement = placeholder(ISSUER, ROLE)
 
     assert is_owned(statement, ISSUER)
+    assert statement["Sid"] == placeholder_sid(ISSUER) == owner_prefix(ISSUER) + "0" * 16
     assert statement["Effect"] == "Deny"
     assert statement["Principal"] == {"Federated": str(ISSUER.provider_for(ROLE))}
 
@@ -216,5 +306,5 @@ def test_every_sid_is_one_of_ours(audience: str, key: str, values: list[str]) ->
     """Whatever the key holds, the Sid has letters and digits only and is recognised."""
     sid = sid_of(ISSUER, WebIdentityKey(audience, (ExtraCondition("StringLike", key, tuple(values)),)))
 
-    assert re.fullmatch(r"Trustbind[0-9a-f]{16}", sid)
-    assert is_owned({"Sid": sid}, ISSUER)
+    assert re.fullmatch(r"Trustbind[0-9a-f]{32}", sid)
+    assert sid.startswith(owner_prefix(ISSUER))

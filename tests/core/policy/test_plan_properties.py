@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
@@ -21,10 +21,14 @@ from trustbind.policy.owned_statement import (
     is_owned,
     owner_prefix,
     placeholder,
+    placeholder_sid,
+    principal_of,
     sid_of,
+    subjects_of,
 )
-from trustbind.policy.plan import Desired, plan
+from trustbind.policy.plan import Desired, Plan, plan
 from trustbind.policy.trust_document import TrustDocument
+from trustbind.reasons import TrustReason
 
 ISSUER = Issuer.parse("https://oidc.example.com/id/1")
 OTHER = Issuer.parse("https://oidc.example.com/id/2")
@@ -74,7 +78,9 @@ values = st.recursive(
 foreign_statements = st.fixed_dictionaries(
     {},
     optional={
-        "Sid": st.sampled_from(["Ops", "", "Trustbind", "Trustbind0000000000000000", owner_prefix(ISSUER)]),
+        "Sid": st.sampled_from(
+            ["Ops", "", "Trustbind", f"Trustbind{'0' * 32}", owner_prefix(ISSUER), placeholder_sid(ISSUER)]
+        ),
         "Effect": st.sampled_from(["Allow", "Deny"]),
         "Principal": st.sampled_from(["*", {"AWS": "111122223333"}, {"Service": ["a", "b"]}]) | values,
         "Action": st.sampled_from(["sts:AssumeRole", ["sts:*"]]) | values,
@@ -92,9 +98,12 @@ built = st.builds(
 tampered = st.builds(
     lambda s, change: s | change, built, st.dictionaries(st.sampled_from(["Effect", "Condition"]), values)
 )
+squatting = st.builds(lambda s: s | {"Principal": {"AWS": "999922223333"}}, built)
 documents = st.builds(
     TrustDocument,
-    st.lists(foreign_statements | built | tampered | st.just(placeholder(ISSUER, ROLE)), max_size=6).map(tuple),
+    st.lists(foreign_statements | built | tampered | squatting | st.just(placeholder(ISSUER, ROLE)), max_size=6).map(
+        tuple
+    ),
     st.sampled_from(["2012-10-17", "2008-10-17", None]),
 )
 limits = st.integers(1, 2500)
@@ -105,9 +114,17 @@ def desired(claims: tuple[Claim, ...]) -> Desired:
     return Desired(ROLE, ISSUER, claims)
 
 
-def foreign(document: TrustDocument) -> list[Any]:
-    """Return the foreign statements in their order, as text."""
-    return [json.dumps(s) for s in document.statements if not is_owned(s, ISSUER)]
+def foreign(document: TrustDocument, *claims: Claim) -> list[Any]:
+    """Return the foreign statements in their order, as text.
+
+    One that has both Sid and principal of a statement that a claim wants is an owned one that somebody edited.
+    """
+    wanted = {(sid_of(ISSUER, c.key), str(principal_of(ISSUER, ROLE, c.key))) for c in claims}
+    return [
+        json.dumps(s)
+        for s in document.statements
+        if not is_owned(s, ISSUER) and (s.get("Sid"), str(s.get("Principal"))) not in wanted
+    ]
 
 
 @given(documents, claims_of(), limits)
@@ -115,7 +132,7 @@ def test_foreign_statements_survive(current: TrustDocument, claims: tuple[Claim,
     """Every foreign statement keeps its content and its place among the others, another cluster's too."""
     planned = plan(current, desired(claims), limit)
 
-    assert foreign(planned.document) == foreign(current)
+    assert foreign(planned.document, *claims) == foreign(current, *claims)
     assert (planned.document.version, planned.document.extra) == (current.version, current.extra)
 
 
@@ -171,17 +188,17 @@ def test_every_binding_gets_an_answer(current: TrustDocument, claims: tuple[Clai
 
 @given(documents, claims_of(), limits)
 def test_only_subjects_that_were_asked_for(current: TrustDocument, claims: tuple[Claim, ...], limit: int) -> None:
-    """Owned statements let in exactly the subjects of the bindings that the plan applies, under their key."""
+    """Owned statements let in all subjects of the bindings that the plan applies, and nobody whom no binding names."""
     planned = plan(current, desired(claims), limit)
     if planned.blocked:
         return
     asked, applied = dict[str, set[str]](), dict[str, set[str]]()
-    several = {ref for ref, count in Counter(c.binding for c in claims).items() if count > 1}
+    invalid = {r.binding for r in planned.refusals if r.reason is TrustReason.INVALID_SPEC}
     for claim in (c for c in claims if not isinstance(c.key, ChainKey)):
         sid, names = sid_of(ISSUER, claim.key), {str(s) for s in claim.subjects}
         if claim.binding in planned.applied:
             applied.setdefault(sid, set()).update(names)
-        if claim.binding in planned.applied or claim.binding in several:  # a part of what it asks for may stand
+        if claim.binding not in invalid:  # a part of what a refused one asks for may stand
             asked.setdefault(sid, set()).update(names)
 
     found: dict[str, set[str]] = {}
@@ -210,7 +227,70 @@ def test_what_is_left_stays(
 
     planned = plan(current, both, limit)
 
-    assert foreign(planned.document)[: len(foreign(current))] == foreign(current)
+    others = foreign(current, *claims, *leaving)
+    assert foreign(planned.document, *claims, *leaving)[: len(others)] == others
     settled = plan(planned.document, both, limit).document
     assert plan(settled, both, limit).is_empty
     assert plan(settled, both, limit).document == settled
+
+
+def trusted(document: TrustDocument, claim: Claim) -> frozenset[str] | None:
+    """Return whom the claim's statement lets in; None without that statement."""
+    issuer = claim.key.issuer if isinstance(claim.key, FederatedKey) else None
+    for statement in document.statements:
+        if is_owned(statement, ISSUER) and statement["Sid"] == sid_of(ISSUER, claim.key):
+            return subjects_of(statement, issuer or ISSUER, of_cluster=issuer is None)
+    return None
+
+
+def part_of(claim: Claim, document: TrustDocument) -> list[Claim]:
+    """Return what the document holds of a claim: no claim or one."""
+    names = trusted(document, claim)
+    subjects = tuple(s for s in claim.subjects if names is not None and str(s) in names)
+    keeps = names is not None and (subjects or isinstance(claim.key, ChainKey))
+    return [replace(claim, subjects=subjects)] if keeps else []
+
+
+def refused(planned: Plan, reason: TrustReason) -> set[BindingRef | None]:
+    """Return the bindings that are refused for this reason."""
+    return {r.binding for r in planned.refusals if r.reason is reason}
+
+
+@given(documents, claims_of(), claims_of(), limits)
+def test_what_is_wanted_and_there_stays(
+    current: TrustDocument, before: tuple[Claim, ...], after: tuple[Claim, ...], limit: int
+) -> None:
+    """Whatever bindings ask for more, and however full the document is, no subject is lost that is still wanted."""
+    settled = plan(current, desired(before), 1_000_000).document
+
+    planned = plan(settled, desired(after), limit)
+
+    invalid = refused(planned, TrustReason.INVALID_SPEC)
+    for claim in after:
+        if claim.binding not in invalid:
+            kept = part_of(claim, settled)
+            assert [part for claim in kept for part in part_of(claim, planned.document)] == kept
+    assert foreign(planned.document, *before, *after) == foreign(current, *before, *after)
+
+
+@given(documents, claims_of(), claims_of(), limits)
+def test_only_what_does_not_fit_is_refused(
+    current: TrustDocument, before: tuple[Claim, ...], after: tuple[Claim, ...], limit: int
+) -> None:
+    """A binding that is refused for want of room would make the document too long; one that is not has everything."""
+    settled = plan(current, desired(before), 1_000_000).document
+    planned = plan(settled, desired(after), limit)
+    if planned.blocked:
+        return
+    invalid, full = refused(planned, TrustReason.INVALID_SPEC), refused(planned, TrustReason.TRUST_POLICY_FULL)
+    taken = refused(planned, TrustReason.SID_TAKEN)
+    valid = [claim for claim in after if claim.binding not in invalid]
+    held = [part for claim in valid for part in part_of(claim, planned.document)]
+
+    for claim in valid:
+        assert claim.binding in full | taken or claim in held
+    for binding in full:
+        wider = [*held, *(claim for claim in valid if claim.binding == binding)]
+        assert plan(planned.document, desired(tuple(wider)), 1_000_000).size > limit
+    if full and foreign(settled, *after) == foreign(settled):  # an edited statement is removed where no repair fits
+        assert planned.document.to_json() == plan(settled, desired(tuple(held)), 1_000_000).document.to_json()

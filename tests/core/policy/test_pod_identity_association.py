@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.operator_world import ISSUER, OTHER_ROLE, ROLE
+from support.bodies import ISSUER, OTHER_ROLE, ROLE
 from trustbind.api.role_binding import BindingRef
 from trustbind.identity.subjects import Issuer, Subject
 from trustbind.policy.pod_identity import BINDING_TAG, OWNER_TAG, tags_of

@@ -57,7 +57,7 @@ def test_names_differ_by_cluster() -> None:
     names = {policy_name(ISSUER), policy_name(Issuer("https://oidc.example/id/2"))}
 
     assert len(names) == 2
-    assert all(name.startswith("trustbind-") and len(name) == 18 for name in names)
+    assert all(name.startswith("trustbind-") and len(name) == 26 for name in names)
 
 
 def test_through_the_account() -> None:
@@ -91,7 +91,7 @@ def test_binding_through_the_account() -> None:
         }
     )
 
-    (claim,) = claims_on(TARGET, binding, {})
+    (claim,) = claims_on(TARGET, binding, binding.subjects({}))
 
     assert claim.key == ChainKey(SOURCE, via_root=True)
     assert document_size(build(ISSUER, TARGET, claim.key)) > 0

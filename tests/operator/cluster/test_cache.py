@@ -9,22 +9,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.operator_world import ACCOUNT, OTHER_ROLE, ROLE, account_body, binding_body
+from support.bodies import ACCOUNT, ISSUER, OTHER_ROLE, ROLE, account_body, binding_body
 from trustbind.api.labels import BINDING_FINALIZER
-from trustbind.api.role_binding import BindingRef
+from trustbind.api.role_binding import BindingRef, RoleBinding
 from trustbind.identity.arns import RoleArn
-from trustbind_operator.cluster.cache import BindingEntry, Registry, is_older
+from trustbind.reconcile.stored_aws_account import StoredAwsAccount
+from trustbind.reconcile.stored_binding import StoredBinding, is_older
+from trustbind_operator.cluster.cache import ClusterCache
 
 SOURCE = RoleArn.parse("arn:aws:iam::111122223333:role/base")
 OLD, YOUNG = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
 
 
-def entry(name: str = "b", **content: Any) -> BindingEntry:
+def entry(name: str = "b", **content: Any) -> StoredBinding:
     """Return an entry."""
-    return BindingEntry.of(binding_body(name, **content))
+    return StoredBinding.of(binding_body(name, **content))
 
 
-def of_role(role: RoleArn, name: str = "b", **content: Any) -> BindingEntry:
+def _account(name: str, **content: Any) -> StoredAwsAccount:
+    return StoredAwsAccount.of(account_body(name, **content))
+
+
+def rivals(cache: ClusterCache, stored: StoredBinding) -> list[RoleBinding]:
+    """Return the older live bindings that may claim the binding's profile, oldest first."""
+    found = cache.binding_snapshot(stored, {}).rivals
+    return sorted((rival.binding for rival in found), key=lambda b: b.age_key)
+
+
+def of_role(role: RoleArn, name: str = "b", **content: Any) -> StoredBinding:
     """Return an entry for a role."""
     return entry(name, roleArn=str(role), **content)
 
@@ -38,7 +50,7 @@ def test_entry_of_a_whole_object() -> None:
         source={"roleArn": str(SOURCE)},
     )
 
-    known = BindingEntry.of(body)
+    known = StoredBinding.of(body)
 
     assert known.binding is not None
     assert (known.ref, known.uid, known.version, known.generation) == (
@@ -63,7 +75,7 @@ def test_entry_of_a_whole_object() -> None:
 )
 def test_entry_of_an_unreadable_object(spec: dict[str, Any], roles: set[RoleArn], problem: str) -> None:
     """An object that cannot be parsed is known all the same, with the reason and the roles that can be told."""
-    known = BindingEntry.of(binding_body(**spec))
+    known = StoredBinding.of(binding_body(**spec))
 
     assert known.binding is None
     assert problem in known.problem
@@ -72,7 +84,7 @@ def test_entry_of_an_unreadable_object(spec: dict[str, Any], roles: set[RoleArn]
 
 def test_entry_of_next_to_nothing() -> None:
     """What the schema would refuse is an entry with a problem, never an exception."""
-    known = BindingEntry.of({"metadata": {"name": "b", "namespace": "n"}})
+    known = StoredBinding.of({"metadata": {"name": "b", "namespace": "n"}})
 
     assert known.binding is None
     assert known.problem
@@ -81,37 +93,37 @@ def test_entry_of_next_to_nothing() -> None:
 
 def test_new_binding_touches_its_roles() -> None:
     """Target and source role."""
-    registry = Registry()
+    cache = ClusterCache(ISSUER)
 
-    touched = registry.put_binding(entry(method="AssumeRole", source={"roleArn": str(SOURCE)}))
+    touched = cache.put_binding(entry(method="AssumeRole", source={"roleArn": str(SOURCE)}))
 
     assert touched == {ROLE, SOURCE}
-    assert registry.roles() == sorted([ROLE, SOURCE])
-    assert registry.of_role(SOURCE) == registry.of_role(ROLE) == registry.in_namespace("team-a")
+    assert cache.roles() == sorted([ROLE, SOURCE])
+    assert cache.of_role(SOURCE) == cache.of_role(ROLE) == cache.in_namespace("team-a")
 
 
 def test_changed_binding_touches_old_and_new_roles() -> None:
     """A binding that is about another role now (it was replaced) concerns both; the old one has none left."""
-    registry = Registry()
-    registry.put_binding(of_role(ROLE))
+    cache = ClusterCache(ISSUER)
+    cache.put_binding(of_role(ROLE))
 
-    assert registry.put_binding(of_role(OTHER_ROLE)) == {ROLE, OTHER_ROLE}
-    assert registry.roles() == [OTHER_ROLE]
-    assert registry.of_role(ROLE) == []
+    assert cache.put_binding(of_role(OTHER_ROLE)) == {ROLE, OTHER_ROLE}
+    assert cache.roles() == [OTHER_ROLE]
+    assert cache.of_role(ROLE) == []
 
 
 def test_dropped_binding_touches_its_role() -> None:
     """And leaves nothing behind; a second time there is nothing to touch."""
-    registry = Registry()
-    registry.put_binding(entry())
+    cache = ClusterCache(ISSUER)
+    cache.put_binding(entry())
 
-    assert registry.drop_binding(BindingRef("team-a", "b")) == {ROLE}
-    assert (registry.roles(), registry.in_namespace("team-a")) == ([], [])
-    assert registry.drop_binding(BindingRef("team-a", "b")) == frozenset()
+    assert cache.drop_binding(BindingRef("team-a", "b")) == {ROLE}
+    assert (cache.roles(), cache.in_namespace("team-a")) == ([], [])
+    assert cache.drop_binding(BindingRef("team-a", "b")) == frozenset()
 
 
 @pytest.mark.parametrize(
-    ("mine", "theirs", "rivals"),
+    ("mine", "theirs", "are_rivals"),
     [
         ({}, {}, True),
         ({}, {"profile": "x"}, False),
@@ -129,24 +141,23 @@ def test_dropped_binding_touches_its_role() -> None:
         ({"method": "PodIdentity", "profile": "x"}, {}, False),
     ],
 )
-def test_rivals_touch_each_other(mine: dict[str, Any], theirs: dict[str, Any], rivals: bool) -> None:
+def test_rivals_touch_each_other(mine: dict[str, Any], theirs: dict[str, Any], are_rivals: bool) -> None:
     """A binding that comes, changes or goes concerns the roles of those that claim the same profile."""
-    registry = Registry()
-    registry.put_binding(of_role(OTHER_ROLE, "theirs", created=OLD, **theirs))
+    cache = ClusterCache(ISSUER)
+    cache.put_binding(of_role(OTHER_ROLE, "theirs", created=OLD, **theirs))
     binding = of_role(ROLE, "mine", created=YOUNG, **mine)
-    expected = {ROLE, OTHER_ROLE} if rivals else {ROLE}
+    expected = {ROLE, OTHER_ROLE} if are_rivals else {ROLE}
 
-    assert registry.put_binding(binding) == expected
-    assert binding.binding is not None
-    assert [r.ref.name for r in registry.rivals(binding.binding)] == (["theirs"] if rivals else [])
-    assert registry.put_binding(of_role(ROLE, "mine", created=YOUNG, profile="elsewhere")) == expected
-    registry.put_binding(binding)
-    assert registry.drop_binding(binding.ref) == expected
+    assert cache.put_binding(binding) == expected
+    assert [r.ref.name for r in rivals(cache, binding)] == (["theirs"] if are_rivals else [])
+    assert cache.put_binding(of_role(ROLE, "mine", created=YOUNG, profile="elsewhere")) == expected
+    cache.put_binding(binding)
+    assert cache.drop_binding(binding.ref) == expected
 
 
 def test_only_older_live_bindings_are_rivals() -> None:
     """Oldest first; neither itself, nor younger ones, nor those that are going, nor unreadable ones."""
-    registry = Registry()
+    cache = ClusterCache(ISSUER)
     for body in (
         binding_body("second", created="2026-01-01T00:00:02Z"),
         binding_body("first", created="2026-01-01T00:00:01Z"),
@@ -155,20 +166,19 @@ def test_only_older_live_bindings_are_rivals() -> None:
         binding_body("young", created="2026-01-03T00:00:00Z"),
         binding_body("mine", created=YOUNG),
     ):
-        registry.put_binding(BindingEntry.of(body))
-    mine = registry.bindings[BindingRef("team-a", "mine")].binding
-    assert mine is not None
+        cache.put_binding(StoredBinding.of(body))
+    mine = cache.bindings[BindingRef("team-a", "mine")]
 
-    assert [r.ref.name for r in registry.rivals(mine)] == ["first", "second"]
+    assert [r.ref.name for r in rivals(cache, mine)] == ["first", "second"]
 
 
 def test_oldest_first_and_unreadable_last() -> None:
     """Whatever order they came in; of the same age the name decides."""
-    registry = Registry()
+    cache = ClusterCache(ISSUER)
     for name, created, audience in (("c", YOUNG, "a"), ("x", OLD, "a b"), ("b", OLD, "a"), ("a", YOUNG, "a")):
-        registry.put_binding(entry(name, created=created, audience=audience, profile=name))
+        cache.put_binding(entry(name, created=created, audience=audience, profile=name))
 
-    assert [e.ref.name for e in registry.of_role(ROLE)] == ["b", "a", "c", "x"]
+    assert [e.ref.name for e in cache.of_role(ROLE)] == ["b", "a", "c", "x"]
 
 
 @pytest.mark.parametrize(
@@ -182,54 +192,61 @@ def test_versions_are_compared_as_numbers(version: str, other: str, older: bool)
 
 def test_old_states_are_told_from_new_ones() -> None:
     """Of one object; another object of the same name has versions of its own."""
-    registry = Registry()
-    registry.put_binding(entry(metadata={"resourceVersion": "10"}))
+    cache = ClusterCache(ISSUER)
+    cache.put_binding(entry(metadata={"resourceVersion": "10"}))
 
-    assert registry.is_old(entry(metadata={"resourceVersion": "9"}))
-    assert not registry.is_old(entry(metadata={"resourceVersion": "10"}))
-    assert not registry.is_old(entry(metadata={"resourceVersion": "9", "uid": "other"}))
-    assert not registry.is_old(entry("unknown"))
+    for item, is_old in (
+        (entry(metadata={"resourceVersion": "9"}), True),
+        (entry(metadata={"resourceVersion": "10"}), False),
+        (entry(metadata={"resourceVersion": "9", "uid": "other"}), False),
+        (entry("unknown"), False),
+    ):
+        assert cache.bindings.is_old(item.ref, item) is is_old
 
 
 def test_own_status_is_restated() -> None:
-    """Our own patch changes status and version, and of another object of that name nothing."""
-    registry = Registry()
+    """Our own patch changes the status alone: events from before the patch still count. Of another object, nothing."""
+    cache = ClusterCache(ISSUER)
     known = entry()
-    registry.put_binding(known)
+    cache.put_binding(known)
 
-    registry.restate(known, {"statementId": "x"}, "2")
-    registry.restate(entry(metadata={"uid": "other"}), {}, "3")
-    registry.restate(entry("gone"), {}, "3")
+    cache.restate(known, {"statementId": "x"}, "2")
+    cache.restate(entry(metadata={"uid": "other"}), {}, "3")
+    cache.restate(entry("gone"), {}, "3")
 
-    (stored,) = registry.bindings.values()
-    assert (stored.status, stored.version, stored.binding) == ({"statementId": "x"}, "2", known.binding)
+    (stored,) = cache.bindings.values()
+    assert (stored.status, stored.version, stored.binding) == ({"statementId": "x"}, "1", known.binding)
 
 
 def test_accounts_by_id() -> None:
     """The older object counts; a broken one, and one that is going while another stays, does not."""
-    registry = Registry()
-    registry.put_aws_account(account_body("young", metadata={"creationTimestamp": YOUNG}))
-    assert registry.aws_account(ACCOUNT) is not None
-    registry.put_aws_account(account_body("old", metadata={"creationTimestamp": OLD}))
-    registry.put_aws_account(account_body("broken", metadata={"creationTimestamp": "2025-01-01T00:00:00Z"}, new=1))
+    cache = ClusterCache(ISSUER)
+    cache.put_aws_account(_account("young", metadata={"creationTimestamp": YOUNG}))
+    assert cache.aws_account(ACCOUNT) is not None
+    cache.put_aws_account(_account("old", metadata={"creationTimestamp": OLD}))
+    cache.put_aws_account(_account("broken", metadata={"creationTimestamp": "2025-01-01T00:00:00Z"}, new=1))
 
     def counts() -> str:
-        found = registry.aws_account(ACCOUNT)
+        found = cache.aws_account(ACCOUNT)
         return found.name if found else ""
 
     assert counts() == "old"
-    registry.put_aws_account(account_body("old", metadata={"creationTimestamp": OLD, "deletionTimestamp": YOUNG}))
+    cache.put_aws_account(_account("old", metadata={"creationTimestamp": OLD, "deletionTimestamp": YOUNG}))
     assert counts() == "young"
-    registry.drop_aws_account("young")
+    cache.drop_aws_account("young")
     assert counts() == "old"
-    registry.drop_aws_account("old")
-    registry.drop_aws_account("unknown")
+    cache.drop_aws_account("old")
+    cache.drop_aws_account("unknown")
     assert counts() == ""
 
 
 def test_service_accounts_of_an_unknown_namespace() -> None:
-    """There are none."""
-    assert Registry().accounts_of("nowhere") == {}
+    """A selector selects none there."""
+    cache = ClusterCache(ISSUER)
+    selecting = entry(namespace="nowhere", serviceAccountSelector={})
+    cache.put_binding(selecting)
+
+    assert cache.subjects(selecting) == ()
 
 
 def _body(
@@ -265,42 +282,43 @@ refs = st.builds(BindingRef, st.sampled_from(["x", "y"]), st.sampled_from("abcd"
 @given(st.lists(st.one_of(bodies, refs), max_size=12))
 def test_indexes_are_those_of_a_rebuild(changes: list[dict[str, Any] | BindingRef]) -> None:
     """After any sequence of changes, everything is as if only what is left had ever come."""
-    registry = Registry()
+    cache = ClusterCache(ISSUER)
     for change in changes:
         if isinstance(change, BindingRef):
-            registry.drop_binding(change)
+            cache.drop_binding(change)
         else:
-            registry.put_binding(BindingEntry.of(change))
-    rebuilt = Registry()
-    for known in registry.bindings.values():
+            cache.put_binding(StoredBinding.of(change))
+    rebuilt = ClusterCache(ISSUER)
+    for known in cache.bindings.values():
         rebuilt.put_binding(known)
 
-    assert registry == rebuilt
-    for known in registry.bindings.values():
+    rebuilt.revision = cache.revision  # counts the changes
+    assert cache == rebuilt
+    for known in cache.bindings.values():
         if known.binding is not None:
-            assert registry.rivals(known.binding) == _rivals(registry, known)
+            assert rivals(cache, known) == _rivals(cache, known)
 
 
 @given(st.lists(bodies, max_size=6), bodies)
 def test_whoever_fares_otherwise_is_touched(before: list[dict[str, Any]], change: dict[str, Any]) -> None:
     """A role whose bindings' rivals differ after a change is among the touched ones."""
-    registry = Registry()
+    cache = ClusterCache(ISSUER)
     for body in before:
-        registry.put_binding(BindingEntry.of(body))
-    rivals = _all_rivals(registry)
+        cache.put_binding(StoredBinding.of(body))
+    before_rivals = _all_rivals(cache)
 
-    touched = registry.put_binding(BindingEntry.of(change))
+    touched = cache.put_binding(StoredBinding.of(change))
 
-    for ref, names in _all_rivals(registry).items():
-        if rivals.get(ref, names) != names:
-            known = registry.bindings[ref]
-            assert ref == BindingEntry.of(change).ref or known.roles <= touched
+    for ref, names in _all_rivals(cache).items():
+        if before_rivals.get(ref, names) != names:
+            known = cache.bindings[ref]
+            assert ref == StoredBinding.of(change).ref or known.roles <= touched
 
 
-def _rivals(registry: Registry, mine: BindingEntry) -> list[Any]:
+def _rivals(cache: ClusterCache, mine: StoredBinding) -> list[Any]:
     assert mine.binding is not None
     found = []
-    for other in registry.in_namespace(mine.ref.namespace):
+    for other in cache.in_namespace(mine.ref.namespace):
         if other.binding is None or other.deleting or other.ref == mine.ref:
             continue
         one, two = mine.binding, other.binding
@@ -311,9 +329,21 @@ def _rivals(registry: Registry, mine: BindingEntry) -> list[Any]:
     return found
 
 
-def _all_rivals(registry: Registry) -> Mapping[BindingRef, list[BindingRef]]:
+def _all_rivals(cache: ClusterCache) -> Mapping[BindingRef, list[BindingRef]]:
     return {
-        ref: [r.ref for r in registry.rivals(known.binding)]
-        for ref, known in registry.bindings.items()
-        if known.binding is not None
+        ref: [r.ref for r in rivals(cache, known)] for ref, known in cache.bindings.items() if known.binding is not None
     }
+
+
+def test_event_from_before_our_patch() -> None:
+    """It has the older status; the patched one stays, and what else it brings counts."""
+    cache = ClusterCache(ISSUER)
+    known = entry()
+    cache.put_binding(known)
+    cache.restate(known, {"statementId": "x"}, "3")
+
+    before = cache.with_own_status(entry(metadata={"resourceVersion": "2"}))
+    own = cache.with_own_status(entry(metadata={"resourceVersion": "3"}, status={"statementId": "y"}))
+
+    assert (before.status, before.version) == ({"statementId": "x"}, "2")
+    assert (own.status, own.version) == ({"statementId": "y"}, "3")

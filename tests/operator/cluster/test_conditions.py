@@ -7,18 +7,17 @@ from typing import Any
 
 import pytest
 
-from support.operator_world import ACCOUNT, ISSUER
+from support.bodies import ACCOUNT, ISSUER, binding_body
 from trustbind.identity.subjects import Issuer, Subject
 from trustbind.reasons import TrustReason
+from trustbind.reconcile.outcome import BindingOutcome
+from trustbind.reconcile.stored_binding import StoredBinding, ready_condition
 from trustbind_operator.cluster.conditions import (
-    BindingOutcome,
     Condition,
     ConditionType,
     Transition,
     binding_status,
-    is_in_step,
     merged,
-    ready_condition,
     transitions,
 )
 
@@ -29,7 +28,7 @@ DONE = BindingOutcome(
     reason=None,
     message="trusted",
     subjects=SUBJECTS,
-    statement_id="Trustbind0123456789abcdef",
+    statement_id="Trustbind0123456789abcdef0123456789abcdef",
     size=500,
     limit=2048,
     changed=True,
@@ -71,7 +70,7 @@ def test_applied() -> None:
         "accountId": ACCOUNT,
         "issuer": ISSUER.url,
         "subjects": ["system:serviceaccount:team-a:app"],
-        "statementId": "Trustbind0123456789abcdef",
+        "statementId": "Trustbind0123456789abcdef0123456789abcdef",
         "policySize": 500,
         "policyLimit": 2048,
         "lastAppliedTime": "T1",
@@ -135,7 +134,7 @@ def test_written_again() -> None:
     "outcome",
     [
         replace(KEPT, subjects=(Subject("team-a", "other"),)),
-        replace(KEPT, statement_id="Trustbind0123456789abcdee"),
+        replace(KEPT, statement_id="Trustbind0123456789abcdef0123456789abcdee"),
         replace(KEPT, message="trusted otherwise"),
         replace(KEPT, authorization="granted by RoleGrant other"),
         replace(KEPT, near_limit=True),
@@ -167,7 +166,7 @@ def test_statement_is_named_while_it_may_linger() -> None:
 
 def test_statement_that_is_gone_is_a_change_by_itself() -> None:
     """Also when no condition says anything new."""
-    stored = status_of(DENIED) | {"statementId": "Trustbind0123456789abcdef"}
+    stored = status_of(DENIED) | {"statementId": "Trustbind0123456789abcdef0123456789abcdef"}
     assert "statementId" not in status_of(DENIED, stored)
 
 
@@ -269,6 +268,11 @@ def test_ready_condition() -> None:
     assert (ready_condition(status_of(DONE)) or {})["reason"] == "TrustApplied"
 
 
+def stored_with(status: dict[str, Any], generation: int = 1) -> StoredBinding:
+    """Return a binding with a stored status."""
+    return StoredBinding.of(binding_body(status=status, metadata={"generation": generation}))
+
+
 @pytest.mark.parametrize(
     ("change", "in_step"),
     [
@@ -283,18 +287,14 @@ def test_ready_condition() -> None:
 )
 def test_in_step(change: dict[str, Any], in_step: bool) -> None:
     """A stored status counts only when it says that exactly this was applied."""
-    asked: dict[str, Any] = {
-        "stored": status_of(DONE),
-        "generation": 1,
-        "issuer": ISSUER,
-        "subjects": SUBJECTS,
-        "statement_id": DONE.statement_id,
-    }
-    assert is_in_step(**(asked | change)) is in_step
+    change = dict(change)
+    stored = stored_with(change.pop("stored", status_of(DONE)), change.pop("generation", 1))
+    asked: dict[str, Any] = {"issuer": ISSUER, "subjects": SUBJECTS, "statement_id": DONE.statement_id}
+    assert stored.is_applied(**(asked | change)) is in_step
 
 
 def test_more_subjects_than_shown_are_never_in_step() -> None:
     """What the status does not list cannot be compared."""
     many = tuple(Subject("team-a", f"a{n:04}") for n in range(101))
-    stored = status_of(replace(DONE, subjects=many))
-    assert not is_in_step(stored, 1, ISSUER, many, DONE.statement_id)
+    stored = stored_with(status_of(replace(DONE, subjects=many)))
+    assert not stored.is_applied(ISSUER, many, DONE.statement_id)

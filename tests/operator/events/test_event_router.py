@@ -1,4 +1,4 @@
-"""What is seen of the cluster, and which bindings are judged again for it; feeds that hand changes on."""
+"""What is seen of the cluster, and which bindings are decided again for it; feeds that hand changes on."""
 
 from __future__ import annotations
 
@@ -9,37 +9,39 @@ from typing import Any, cast
 
 import pytest
 
-from support.operator_world import account_body, binding_body, grant_body
+from support.bodies import ISSUER, account_body, binding_body, grant_body
 from support.virtual_time import run_virtually
 from trustbind.api.role_binding import BindingRef
-from trustbind_operator.cluster.cache import BindingEntry, Registry
+from trustbind.reconcile.stored_aws_account import StoredAwsAccount
+from trustbind.reconcile.stored_binding import StoredBinding
+from trustbind_operator.cluster.cache import ClusterCache
 from trustbind_operator.cluster.informer import Feed, Seen
-from trustbind_operator.controllers.manager import Reconciler
-from trustbind_operator.events.event_router import ClusterIntake
+from trustbind_operator.controllers.manager import Manager
+from trustbind_operator.events.event_router import EventRouter
 
 
-class Judge:
-    """Stands for the reconciler, and notes what it is told."""
+class FakeManager:
+    """Stands for the manager, and records what it is called with."""
 
     def __init__(self) -> None:
-        self.registry = Registry()
-        self.judged: list[set[str] | None] = []
+        self.cache = ClusterCache(ISSUER)
+        self.reconsidered: list[set[str] | None] = []
         self.told: list[tuple[Any, ...]] = []
 
     def reconsider(self, refs: Iterable[BindingRef] | None = None) -> None:
-        """Note which bindings are judged; None for all."""
-        self.judged.append(None if refs is None else {ref.name for ref in refs})
+        """Record which bindings are decided again; None for all."""
+        self.reconsidered.append(None if refs is None else {ref.name for ref in refs})
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *arguments: self.told.append((name, *arguments))
 
 
-Scene = Callable[[ClusterIntake, Judge], Awaitable[None]]
+Scene = Callable[[EventRouter, FakeManager], Awaitable[None]]
 
 
-def play(scene: Scene) -> tuple[Judge, list[tuple[str, str, str]]]:
-    """Let a scene happen, and return the judge and what was unreadable."""
-    judge = Judge()
+def play(scene: Scene) -> tuple[FakeManager, list[tuple[str, str, str]]]:
+    """Let a scene happen, and return the manager and what was unreadable."""
+    manager = FakeManager()
     unreadable: list[tuple[str, str, str]] = []
     for body in (
         binding_body("named"),
@@ -47,103 +49,104 @@ def play(scene: Scene) -> tuple[Judge, list[tuple[str, str, str]]]:
         binding_body("broken", audience="a b"),
         binding_body("elsewhere", "team-b", serviceAccountSelector={}),
     ):
-        judge.registry.put_binding(BindingEntry.of(body))
+        manager.cache.put_binding(StoredBinding.of(body))
 
     async def run() -> None:
-        intake = ClusterIntake(cast("Reconciler", judge), lambda *what: unreadable.append(what))
-        await scene(intake, judge)
+        router = EventRouter(manager.cache, cast("Manager", manager), lambda *what: unreadable.append(what))
+        await scene(router, manager)
         await asyncio.sleep(10)
 
     run_virtually(run())
-    return judge, unreadable
+    return manager, unreadable
 
 
 def test_bindings_and_accounts_are_handed_on() -> None:
-    """The reconciler decides about them."""
+    """The manager decides about them."""
     binding, account, ref = binding_body(), account_body(), BindingRef("team-a", "b")
 
-    async def scene(intake: ClusterIntake, _: Judge) -> None:
-        intake.binding_seen(binding)
-        intake.account_seen(account)
-        intake.binding_gone(ref, "uid-1")
-        intake.account_gone("prod", "uid-2")
+    async def scene(router: EventRouter, _: FakeManager) -> None:
+        router.binding_seen(binding)
+        router.account_seen(account)
+        router.binding_gone(ref, "uid-1")
+        router.account_gone("prod", "uid-2")
 
-    judge, _ = play(scene)
-    assert judge.told == [
-        ("binding_seen", binding),
-        ("account_seen", account),
+    manager, _ = play(scene)
+    assert manager.told == [
+        ("binding_seen", StoredBinding.of(binding)),
+        ("account_seen", StoredAwsAccount.of(account)),
         ("binding_gone", ref, "uid-1"),
         ("account_gone", "prod", "uid-2"),
     ]
-    assert judge.judged == []
+    assert manager.reconsidered == []
 
 
 def test_somebody_is_told_of_every_binding_that_is_gone() -> None:
     """An annotated account may want its binding back."""
     gone: list[BindingRef] = []
-    intake = ClusterIntake(cast("Reconciler", Judge()), lambda *_: None, gone.append)
+    manager = FakeManager()
+    router = EventRouter(manager.cache, cast("Manager", manager), lambda *_: None, gone.append)
 
-    intake.binding_gone(BindingRef("team-a", "b"), "uid-1")
+    router.binding_gone(BindingRef("team-a", "b"), "uid-1")
 
     assert gone == [BindingRef("team-a", "b")]
 
 
 def test_grant_concerns_everybody() -> None:
-    """It is known at once, and all bindings are judged a moment later."""
+    """It is known at once, and all bindings are decided again a moment later."""
 
-    async def scene(intake: ClusterIntake, judge: Judge) -> None:
-        intake.grant_seen(grant_body())
-        assert list(judge.registry.grants) == ["all"]
-        assert judge.judged == []
+    async def scene(router: EventRouter, manager: FakeManager) -> None:
+        router.grant_seen(grant_body())
+        assert list(manager.cache.grants) == ["all"]
+        assert manager.reconsidered == []
 
-    judge, _ = play(scene)
-    assert judge.judged == [None]
+    manager, _ = play(scene)
+    assert manager.reconsidered == [None]
 
 
 def test_grant_that_goes_takes_along_what_it_allowed() -> None:
-    """All are judged; another object of that name, which came since, stays."""
+    """All are decided again; another object of that name, which came since, stays."""
 
-    async def scene(intake: ClusterIntake, judge: Judge) -> None:
-        intake.grant_seen(grant_body())
+    async def scene(router: EventRouter, manager: FakeManager) -> None:
+        router.grant_seen(grant_body())
         await asyncio.sleep(1)
-        intake.grant_gone("all", "another")
-        intake.grant_gone("unknown", "")
+        router.grant_gone("all", "another")
+        router.grant_gone("unknown", "")
         await asyncio.sleep(1)
-        assert list(judge.registry.grants) == ["all"]
-        intake.grant_gone("all", "uid-all")
-        assert judge.registry.grants == {}
+        assert list(manager.cache.grants) == ["all"]
+        router.grant_gone("all", "uid-all")
+        assert manager.cache.grants == {}
 
-    assert play(scene)[0].judged == [None, None]
+    assert play(scene)[0].reconsidered == [None, None]
 
 
 def test_grant_that_granted_nothing_goes_unnoticed() -> None:
     """An unreadable one."""
 
-    async def scene(intake: ClusterIntake, _: Judge) -> None:
-        intake.grant_seen(grant_body(roleArns=["*"]))
+    async def scene(router: EventRouter, _: FakeManager) -> None:
+        router.grant_seen(grant_body(roleArns=["*"]))
         await asyncio.sleep(1)
-        intake.grant_gone("all", "uid-all")
+        router.grant_gone("all", "uid-all")
 
-    assert play(scene)[0].judged == [None]
-
-
-Change = Callable[[ClusterIntake, Judge], None]
+    assert play(scene)[0].reconsidered == [None]
 
 
-def _nothing(intake: ClusterIntake, judge: Judge) -> None:
-    del intake, judge
+Change = Callable[[EventRouter, FakeManager], None]
+
+
+def _nothing(router: EventRouter, manager: FakeManager) -> None:
+    del router, manager
 
 
 def _put(name: str, version: str) -> Change:
-    def change(_: ClusterIntake, judge: Judge) -> None:
-        judge.registry.put_binding(BindingEntry.of(binding_body(name, metadata={"resourceVersion": version})))
+    def change(_: EventRouter, manager: FakeManager) -> None:
+        manager.cache.put_binding(StoredBinding.of(binding_body(name, metadata={"resourceVersion": version})))
 
     return change
 
 
 def _drop(name: str) -> Change:
-    def change(_: ClusterIntake, judge: Judge) -> None:
-        judge.registry.drop_binding(BindingRef("team-a", name))
+    def change(_: EventRouter, manager: FakeManager) -> None:
+        manager.cache.drop_binding(BindingRef("team-a", name))
 
     return change
 
@@ -168,118 +171,122 @@ KNOWN = ("named", "selecting", "broken")
 def test_list_finds_what_no_event_told(meanwhile: Change, listed: dict[str, str], told: list[tuple[str, str]]) -> None:
     """And undoes nothing that an event has told since the list was asked for."""
 
-    async def scene(intake: ClusterIntake, judge: Judge) -> None:
-        judge.registry.drop_binding(BindingRef("team-b", "elsewhere"))
-        before = intake.known()
-        meanwhile(intake, judge)
+    async def scene(router: EventRouter, manager: FakeManager) -> None:
+        manager.cache.drop_binding(BindingRef("team-b", "elsewhere"))
+        before = router.known()
+        meanwhile(router, manager)
         bodies = [binding_body(name, metadata={"resourceVersion": version}) for name, version in listed.items()]
-        intake.listed(before, {"RoleBinding": bodies, "AWSAccount": [], "RoleGrant": []})
+        router.listed(before, {"RoleBinding": bodies, "AWSAccount": [], "RoleGrant": []})
 
     found = []
     for what, about, *_ in play(scene)[0].told:
-        found.append((what, about.name if isinstance(about, BindingRef) else about["metadata"]["name"]))
+        found.append((what, about.name if isinstance(about, BindingRef) else about.ref.name))
     assert found == told
 
 
 def test_list_of_accounts_and_grants() -> None:
     """They are found in the same way."""
 
-    async def scene(intake: ClusterIntake, judge: Judge) -> None:
-        judge.registry.bindings.clear()
-        judge.registry.put_aws_account(account_body("lost"))
-        intake.grant_seen(grant_body("lost"))
-        intake.grant_seen(grant_body("kept"))
+    async def scene(router: EventRouter, manager: FakeManager) -> None:
+        manager.cache.bindings.clear()
+        manager.cache.put_aws_account(StoredAwsAccount.of(account_body("lost")))
+        router.grant_seen(grant_body("lost"))
+        router.grant_seen(grant_body("kept"))
         found = {"RoleBinding": [], "AWSAccount": [account_body()], "RoleGrant": [grant_body("kept"), grant_body()]}
-        intake.listed(intake.known(), found)
-        assert sorted(judge.registry.grants) == ["all", "kept"]
+        router.listed(router.known(), found)
+        assert sorted(manager.cache.grants) == ["all", "kept"]
 
     told = play(scene)[0].told
-    assert [(what, about) for what, about, *_ in told] == [("account_seen", account_body()), ("account_gone", "lost")]
+    assert [(what, about) for what, about, *_ in told] == [
+        ("account_seen", StoredAwsAccount.of(account_body())),
+        ("account_gone", "lost"),
+    ]
 
 
 def test_same_version_is_no_news() -> None:
     """Every object is shown again after a restart of its watch."""
 
-    async def scene(intake: ClusterIntake, _: Judge) -> None:
+    async def scene(router: EventRouter, _: FakeManager) -> None:
         for version in ("1", "1", "2"):
-            intake.grant_seen(grant_body(version=version))
+            router.grant_seen(grant_body(version=version))
             await asyncio.sleep(1)
 
-    assert play(scene)[0].judged == [None, None]
+    assert play(scene)[0].reconsidered == [None, None]
 
 
 def test_unreadable_grant_grants_nothing() -> None:
     """Also when it was readable before; somebody is told which and why."""
 
-    async def scene(intake: ClusterIntake, _: Judge) -> None:
-        intake.grant_seen(grant_body())
-        intake.grant_seen(grant_body(version="2", roleArns=["*"]))
+    async def scene(router: EventRouter, _: FakeManager) -> None:
+        router.grant_seen(grant_body())
+        router.grant_seen(grant_body(version="2", roleArns=["*"]))
 
-    judge, unreadable = play(scene)
-    assert judge.registry.grants == {}
+    manager, unreadable = play(scene)
+    assert [stored.grant for stored in manager.cache.grants.values()] == [None]
+    assert manager.cache.around.grants == ()
     ((kind, name, problem),) = unreadable
     assert (kind, name) == ("RoleGrant", "all")
     assert "spec.roleArns[0]" in problem
 
 
 def test_gathering() -> None:
-    """Changes within a moment are judged once: all when one concerns all, else those that any concerns."""
+    """Changes within a moment are decided once: all when one concerns all, else those that any concerns."""
 
-    async def scene(intake: ClusterIntake, _: Judge) -> None:
-        intake.service_account("team-a", "x", {})
-        intake.namespace("team-b", {"a": "b"})
+    async def scene(router: EventRouter, _: FakeManager) -> None:
+        router.service_account("team-a", "x", {})
+        router.namespace("team-b", {"a": "b"})
         await asyncio.sleep(1)
-        intake.service_account("team-a", "y", {})
-        intake.grant_seen(grant_body())
+        router.service_account("team-a", "y", {})
+        router.grant_seen(grant_body())
 
-    assert play(scene)[0].judged == [{"named", "selecting", "broken", "elsewhere"}, None]
+    assert play(scene)[0].reconsidered == [{"named", "selecting", "broken", "elsewhere"}, None]
 
 
 def test_service_account_concerns_bindings_where_one_selects() -> None:
     """Coming, changing labels and going; the same again is no news. A selector can take a profile from the others."""
     steps: list[Mapping[str, str] | None] = [{}, {}, {"a": "b"}, {"a": "b"}, None, None]
 
-    async def scene(intake: ClusterIntake, judge: Judge) -> None:
+    async def scene(router: EventRouter, manager: FakeManager) -> None:
         for labels in steps:
-            intake.service_account("team-a", "x", labels)
-            assert judge.registry.accounts_of("team-a").get("x") == labels
+            router.service_account("team-a", "x", labels)
+            assert manager.cache.service_accounts["team-a"].get("x") == labels
             await asyncio.sleep(1)
 
-    assert play(scene)[0].judged == [{"named", "selecting", "broken"}] * 3
+    assert play(scene)[0].reconsidered == [{"named", "selecting", "broken"}] * 3
 
 
 def test_service_account_concerns_nobody_where_none_selects() -> None:
     """Bindings by name do not ask whether the account exists."""
 
-    async def scene(intake: ClusterIntake, judge: Judge) -> None:
-        judge.registry.drop_binding(BindingRef("team-a", "selecting"))
-        intake.service_account("team-a", "app", {})
+    async def scene(router: EventRouter, manager: FakeManager) -> None:
+        manager.cache.drop_binding(BindingRef("team-a", "selecting"))
+        router.service_account("team-a", "app", {})
 
-    assert play(scene)[0].judged == []
+    assert play(scene)[0].reconsidered == []
 
 
 def test_nobody_is_concerned() -> None:
-    """Then nothing is judged."""
+    """Then nothing is decided."""
 
-    async def scene(intake: ClusterIntake, _: Judge) -> None:
-        intake.service_account("team-c", "x", {})
-        intake.namespace("team-c", {})
-        intake.namespace("team-c", None)
+    async def scene(router: EventRouter, _: FakeManager) -> None:
+        router.service_account("team-c", "x", {})
+        router.namespace("team-c", {})
+        router.namespace("team-c", None)
 
-    assert play(scene)[0].judged == []
+    assert play(scene)[0].reconsidered == []
 
 
 def test_namespace_concerns_its_bindings() -> None:
     """Grants may select by its labels."""
 
-    async def scene(intake: ClusterIntake, judge: Judge) -> None:
+    async def scene(router: EventRouter, manager: FakeManager) -> None:
         for labels in ({"a": "b"}, {"a": "b"}, {"a": "c"}, None, None):
-            intake.namespace("team-a", labels)
-            assert judge.registry.namespaces.get("team-a") == labels
+            router.namespace("team-a", labels)
+            assert manager.cache.namespaces.get("team-a") == labels
             await asyncio.sleep(1)
 
-    judge, _ = play(scene)
-    assert judge.judged == [{"named", "selecting", "broken"}] * 3
+    manager, _ = play(scene)
+    assert manager.reconsidered == [{"named", "selecting", "broken"}] * 3
 
 
 def raw(**metadata: Any) -> bytes:

@@ -1,1 +1,1 @@
-"""`trustbind apply`: bindings from files into IAM."""
+"""``trustbind apply``: the bindings of files into IAM, by the operator's pipeline and without a cluster."""

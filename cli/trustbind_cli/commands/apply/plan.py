@@ -1,274 +1,260 @@
-"""``trustbind apply``: bindings from files into IAM, without a cluster, with the operator's own engine."""
+"""The plan of every role: read from AWS, and carried out role by role.
+
+The decision, the plan and the write of one role are the operator's (`trustbind.reconcile`, `trustbind_aws`). Here are
+the order of roles, and the rollouts of chains between them: after each role, the other role of its chains is planned
+again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from trustbind.api.aws_account import AwsAccount, DriftPolicy
-from trustbind.api.role_binding import BindingRef, RoleBinding
-from trustbind.api.role_grant import CONSENT_TAG, consents
-from trustbind.errors import AwsError, InvalidValueError, TrustbindError
-from trustbind.identity.arns import ProviderArn, RoleArn
+from trustbind.api.aws_account import DriftPolicy
+from trustbind.api.role_binding import BindingRef
+from trustbind.errors import AwsError, InvalidValueError, NotFoundError, TrustbindError
+from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer
-from trustbind.policy.claim import Claim
-from trustbind.policy.owned_statement import FederatedKey, WebIdentityKey, is_owned, sid_of, subjects_of
-from trustbind.policy.plan import Desired, Plan, Refusal, plan, withheld
-from trustbind.policy.source_policy import policy_name, targets_of
+from trustbind.policy.plan import Refusal
 from trustbind.reasons import TrustReason
-from trustbind_aws.client import AccountAccess, AwsAccess, ManagerRole, RoleState
-from trustbind_aws.resources.oidc_provider import ProviderPlan, apply_provider, lacking_for, plan_provider, provided
-from trustbind_aws.resources.source_policy import SourcePermission
-from trustbind_aws.resources.trust_policy import DEFAULT_PATIENCE, Patience, commit
+from trustbind.reconcile.decision import BindingDecision, decide, stands_in
+from trustbind.reconcile.failure_reasons import account_failure
+from trustbind.reconcile.observation import Facts, RoleObservation
+from trustbind.reconcile.outcome import progress_of
+from trustbind.reconcile.role_plan import RolePlan, RoleWork, plan_role
+from trustbind.reconcile.rollout import NOT_STARTED, RoleProgress, Rollout, other_role
+from trustbind_aws.account_pool import AccountPool
+from trustbind_aws.role_pipeline import observe_role, reconcile_role
+from trustbind_aws.sessions import AwsSessions
 from trustbind_cli.aws_errors import is_of_the_caller, own_account
-from trustbind_cli.commands.preview import desired_for
-from trustbind_cli.files.decision import Verdicts, by_agent, judge, roles_of
 from trustbind_cli.files.manifests import Objects
+from trustbind_cli.files.missing import missing_objects
+from trustbind_cli.files.snapshot import FileSnapshot
+from trustbind_cli.refusals import named, refusals_of
 
-__all__ = ["Result", "Step", "carry_out", "hold", "steps", "to_do"]
+__all__ = ["Apply", "PlannedRole", "RoleReport", "UnplannedRole", "in_order", "to_do"]
+
+Rollouts = Mapping[BindingRef, Rollout]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PlannedRole:
     """What is to be done for one role.
 
     Attributes:
-        account: how its account is reached.
-        access: the way in.
-        desired: what is wanted there.
-        state: the role as it was read.
-        plan: what will be written.
-        provider: what the account's OIDC provider lacks; None when nobody needs it.
-        refusals: what is not done, and why, besides the plan's own.
-        chains: the bindings that go over this role to another one.
-        allowed: which roles its inline policy allows it to assume now; None: that policy is not as we write it.
-        hindrances: what is not written, or of no use yet, since another issuer's provider is not as it should be.
-        waiting: the chains that are not opened yet, each with the target role that is not ready for it.
+        work: what is wanted.
+        facts: what is known of its AWS account.
+        seen: the role as it was read.
+        plan: see `RolePlan`.
+        foreseen: the same if the AWS account's driftPolicy let it be written; for display.
     """
 
-    account: AwsAccount
-    access: AccountAccess
-    desired: Desired
-    state: RoleState
-    limit: int
-    plan: Plan
-    provider: ProviderPlan | None
-    refusals: tuple[Refusal, ...] = ()
-    chains: tuple[RoleBinding, ...] = ()
-    allowed: frozenset[str] | None = frozenset()
-    hindrances: tuple[Refusal, ...] = ()
-    waiting: Mapping[BindingRef, RoleArn] = field(default_factory=dict)
+    work: RoleWork
+    facts: Facts
+    seen: RoleObservation
+    plan: RolePlan
+    foreseen: RolePlan
+
+    @classmethod
+    def of(cls, work: RoleWork, facts: Facts, seen: RoleObservation) -> PlannedRole:
+        """Return the role with its plan."""
+        plan = plan_role(work, facts, seen)
+        return cls(work, facts, seen, plan, plan if work.may_write else plan_role(_writable(work), facts, seen))
 
     @property
     def role(self) -> RoleArn:
         """The role."""
-        return self.desired.role
+        return self.work.role
 
     @property
-    def targets(self) -> frozenset[RoleArn] | None:
-        """Roles that this one should be allowed to assume; None: it is the source of no chain.
+    def refusals(self) -> tuple[Refusal, ...]:
+        """What is not written, for a binding or for the whole role."""
+        return _refusals(self.plan)
 
-        A target that a chain waits for is not added, and not taken away.
-        """
-        if not self.chains:
-            return None
-        return frozenset(
-            chain.role
-            for chain in self.chains
-            if chain.source is not None
-            and chain.source.manage_permission
-            and (chain.ref not in self.waiting or str(chain.role) in (self.allowed or ()))
-        )
+    @property
+    def hindrances(self) -> tuple[Refusal, ...]:
+        """The bindings that another issuer's OIDC provider makes useless; what could not be read is a failure."""
+        told = self.plan.hindrances.values()
+        return tuple(named(hindrance) for hindrance in told if hindrance.reason is TrustReason.PROVIDER_MISSING)
+
+    @property
+    def failures(self) -> tuple[AwsError, ...]:
+        """Why OIDC providers could not be read; the bindings that need them wait."""
+        return tuple(self.facts.failures.values())
 
     @property
     def permission_differs(self) -> bool:
-        """Whether its inline policy has to be written."""
-        return self.targets is not None and self.allowed != frozenset(map(str, self.targets))
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing has to be written."""
-        provided = self.provider is None or self.provider.is_empty
-        return self.plan.is_empty and provided and not self.permission_differs
-
-    @property
-    def is_stopped(self) -> bool:
-        """Whether something keeps the whole role from being written."""
-        return self._stop is not None
-
-    def holds(self, ref: BindingRef) -> bool:
-        """Return whether the role's trust policy has, or will have, everything of a binding."""
-        stop = self._stop
-        planned = self.plan if stop is None else withheld(self.plan, self.desired, stop)
-        return ref in planned.applied
-
-    @property
-    def _stop(self) -> Refusal | None:
-        return self.plan.blocked or next((r for r in self.refusals if r.binding is None), None)
+        """Whether the inline policy that lets the role assume others has to be written."""
+        targets = self.foreseen.targets
+        there = self.facts.account.source_targets.get(self.role, frozenset())
+        return targets is not None and there != frozenset(map(str, targets))
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """What came of one role.
+class UnplannedRole:
+    """A role that is not written: the files tell too little about it, or it cannot be read.
 
     Attributes:
-        role: the role.
-        written: how many documents were written.
-        problem: what went wrong; None when nothing did.
-        refusals: what the files refuse, of a role that was not looked at in AWS.
-        applied: the bindings of which the trust policy holds everything.
-        waiting: the chains that were not opened, each with the target role that was not written for it.
+        role: which.
+        refusals: what the files alone refuse, or lack.
+        problem: why the role could not be read; None when nobody tried.
+    """
+
+    role: RoleArn
+    refusals: tuple[Refusal, ...] = ()
+    problem: TrustbindError | None = None
+
+
+Prepared = PlannedRole | UnplannedRole
+
+
+@dataclass(frozen=True, slots=True)
+class RoleReport:
+    """What was done for one role.
+
+    Attributes:
+        role: which.
+        written: how often its trust policy was written.
+        problems: what went wrong, or was found only while writing.
+        waiting: the chains that wait for their other role although the plan foresaw them, each with that role.
     """
 
     role: RoleArn
     written: int = 0
-    problem: TrustbindError | Refusal | None = None
-    refusals: tuple[Refusal, ...] = ()
-    applied: frozenset[BindingRef] = frozenset()
+    problems: tuple[TrustbindError | Refusal, ...] = ()
     waiting: Mapping[BindingRef, RoleArn] = field(default_factory=dict)
 
     @property
     def is_done(self) -> bool:
         """Whether everything that was planned for the role is done."""
-        return self.problem is None and not self.refusals and not self.waiting
-
-    def holds(self, ref: BindingRef) -> bool:
-        """Return whether the role's trust policy has everything of a binding."""
-        return ref in self.applied
+        return not self.problems and not self.waiting
 
 
-Outcome = Step | Result
-
-
-def steps(objects: Objects, issuer: Issuer, aws: AwsAccess, also: Iterable[RoleArn] = ()) -> list[Outcome]:
-    """Return what has to be done for every role that a binding names, and for the roles in ``also``.
-
-    A role whose account cannot be reached, or which cannot be read, comes back as a `Result` with the problem; it
-    does not hold up the others, but for the source roles of chains to it. A role about which the files do not tell
-    enough comes back as a `Result` with the refusals, and is not even looked at. Where the caller's own credentials
-    are no good, AWS is asked once, and not for every role again.
-
-    Raises:
-        InvalidValueError: a binding uses a method with which there is nothing to do in IAM.
-    """
-    for binding in objects.bindings:
-        if sentence := by_agent(binding):
-            raise InvalidValueError(sentence)
-    verdicts = judge(objects)
-    planner = _Planner(objects, issuer, aws, verdicts)
-    prepared: dict[RoleArn, Outcome] = {}
-    for_all: AwsError | None = None
-    for role in _from_the_far_end(objects.bindings, also):
-        refused = verdicts.refused.get(role, ())
-        if unclear := verdicts.unclear.get(role, ()):
-            prepared[role] = Result(role, refusals=(*refused, *unclear))
-            continue
-        try:
-            prepared[role] = planner.step(role, prepared) if for_all is None else Result(role, 0, for_all, refused)
-        except (AwsError, InvalidValueError) as error:
-            for_all = error if isinstance(error, AwsError) and is_of_the_caller(error) else None
-            prepared[role] = Result(role, problem=error, refusals=refused)
-    return list(prepared.values())
-
-
-def to_do(prepared: Iterable[Outcome]) -> list[Step]:
-    """Return the steps that have to be carried out."""
-    return [s for s in prepared if isinstance(s, Step) and not s.is_empty and not s.is_stopped]
-
-
-def carry_out(prepared: Sequence[Outcome], *, patience: Patience = DEFAULT_PATIENCE) -> dict[RoleArn, Result]:
-    """Do what the steps say, in their order, and read it back.
-
-    A chain of which the target role could not be written is not opened at its source role.
-    """
-    results: dict[RoleArn, Result] = {}
-    for step in to_do(prepared):
-        closed = _closed(step.chains, results)
-        held = hold(step, closed)
-        done = _carry_out(held, patience)
-        results[step.role] = replace(done, waiting=closed)
-    return results
-
-
-def hold(step: Step, waiting: Mapping[BindingRef, RoleArn]) -> Step:
-    """Return the step without what would open these chains; what of them stands already stays.
+class Apply:
+    """One run of the command. For one event loop.
 
     Args:
-        step: of a source role.
-        waiting: the chains, each with the target role that is not ready.
+        objects: of the files.
+        issuer: the cluster's.
+        also: roles that are brought in line though no binding may name them.
+        sessions: the caller's way into AWS.
     """
-    if not waiting:
-        return step
-    claims: list[Claim] = []
-    for claim in step.desired.claims:
-        claims += [claim] if claim.binding not in waiting else _standing(step, claim)
-    desired = replace(step.desired, claims=tuple(claims))
-    planned = plan(step.state.document, desired, step.limit)
-    provider = step.provider
-    if provider is not None:
-        needed = _audiences(desired, planned)
-        audiences = tuple(audience for audience in provider.audiences if audience in needed)
-        provider = replace(provider, audiences=audiences) if needed else None
-    return replace(step, desired=desired, plan=planned, provider=provider, waiting={**step.waiting, **waiting})
+
+    def __init__(self, objects: Objects, issuer: Issuer, also: Iterable[RoleArn], sessions: AwsSessions) -> None:
+        also = tuple(also)
+        self._objects = objects
+        self._sessions = sessions
+        self._pool = AccountPool(sessions, time.monotonic)
+        self._snapshot = FileSnapshot.of(objects, issuer, also)
+        self._order = in_order(self._snapshot, also)
+        self._missing = missing_objects(objects)
+        self._own = ""
+
+    async def prepare(self) -> list[Prepared]:
+        """Read every role and return what has to be done for it; nothing is written.
+
+        A role that cannot be read does not stop the others, but the chains that need it wait. Where the caller's own
+        credentials do not work, AWS is asked once.
+        """
+        roles: dict[RoleArn, Prepared] = {}
+        for_all: AwsError | None = None
+        for role in self._order:
+            refused = refusals_of(decide(self._snapshot.role(role, {})))
+            if missing := self._missing.get(role, ()):
+                asked = {refusal.binding for refusal in missing}
+                roles[role] = UnplannedRole(role, (*(r for r in refused if r.binding not in asked), *missing))
+                continue
+            if for_all is not None:
+                roles[role] = UnplannedRole(role, refused, for_all)
+                continue
+            try:
+                roles[role] = await self._read(role)
+            except (AwsError, InvalidValueError) as error:
+                for_all = error if isinstance(error, AwsError) and is_of_the_caller(error) else None
+                roles[role] = UnplannedRole(role, refused, error)
+        return self._foreseen(roles)
+
+    async def carry_out(self, prepared: Iterable[Prepared]) -> list[RoleReport]:
+        """Carry out the plans, in their order, and return a report for each role that had something to write."""
+        shown = {p.role: p for p in prepared if isinstance(p, PlannedRole)}
+        reports = {planned.role: RoleReport(planned.role) for planned in to_do(shown.values())}
+        rollouts = _before(shown.values(), reports)
+        failed: set[RoleArn] = set()
+        queue = deque(reports)
+        while queue:
+            role = queue.popleft()
+            work = self._work(role, rollouts)
+            before = reports[role]
+            try:
+                result = await reconcile_role(self._pool, work)
+            except AwsError as error:
+                reports[role] = replace(before, problems=(error,))
+                failed.add(role)
+                continue
+            planned = result.planned
+            reports[role] = RoleReport(
+                role,
+                before.written + result.written,
+                _problems(planned, result.problem, shown[role]),
+                {ref: other for ref, other in planned.waiting.items() if ref not in shown[role].plan.waiting},
+            )
+            for other in _advance(rollouts, work, planned, result.problem):
+                if other in reports and other not in queue and other not in failed:
+                    queue.append(other)
+        return list(reports.values())
+
+    def close(self) -> None:
+        """Let the threads end; calls under way are not waited for."""
+        self._pool.abandon()
+
+    async def _read(self, role: RoleArn) -> PlannedRole:
+        """Return the role with the plan for the case that every chain is open at its target role."""
+        self._own = self._own or await own_account(self._sessions)
+        if role.account_id not in self._objects.aws_accounts and role.account_id != self._own:
+            raise InvalidValueError(
+                f"account {role.account_id} is not the one you are in ({self._own}), and the files hold no "
+                "AWSAccount for it; add one with spec.accountId and spec.managerRoleArn"
+            )
+        work = self._work(role, self._snapshot.opened())
+        _, facts, seen = await observe_role(self._pool, _writable(work))
+        return PlannedRole.of(work, facts, seen)
+
+    def _foreseen(self, roles: Mapping[RoleArn, Prepared]) -> list[Prepared]:
+        """Return the roles with the plans that carrying out all of them comes to."""
+        planned = {role: each for role, each in roles.items() if isinstance(each, PlannedRole)}
+        rollouts = _before(planned.values(), planned)
+        queue = deque(planned)
+        while queue:
+            role = queue.popleft()
+            work = self._work(role, rollouts)
+            planned[role] = PlannedRole.of(work, planned[role].facts, planned[role].seen)
+            concerned = _advance(rollouts, work, planned[role].plan, None)
+            queue.extend(other for other in concerned if other in planned and other not in queue)
+        return [planned.get(role, each) for role, each in roles.items()]
+
+    def _work(self, role: RoleArn, rollouts: Rollouts) -> RoleWork:
+        snapshot = self._snapshot.role(role, rollouts)
+        return RoleWork(role, snapshot.issuer, snapshot.around.aws_accounts[role.account_id], decide(snapshot))
 
 
-def _carry_out(step: Step, patience: Patience) -> Result:
-    if step.is_empty:
-        return Result(step.role, applied=frozenset(step.plan.applied))
-    try:
-        if step.provider is not None:
-            apply_provider(step.access, step.provider, step.desired.issuer, manage=step.account.manage_provider)
-        permission = SourcePermission(step.access, step.role, step.desired.issuer, step.targets)
-        if left_out := permission.widen():
-            listed = ", ".join(sorted(map(str, left_out)))
-            message = f"the inline policies of {step.role} have no room for {listed}; use a second source role"
-            return Result(step.role, problem=Refusal(None, TrustReason.SOURCE_POLICY_FULL, message))
-        if step.plan.is_empty:
-            permission.narrow()
-            return Result(step.role, applied=frozenset(step.plan.applied))
-        done = commit(step.access, step.desired, limit=step.limit, patience=patience)
-        if done.problem is None:
-            permission.narrow()
-    except AwsError as error:
-        return Result(step.role, problem=error)
-    applied = frozenset(done.plan.applied) if done.problem is None else frozenset()
-    return Result(step.role, done.written, done.problem, applied=applied)
+def to_do(prepared: Iterable[Prepared]) -> list[PlannedRole]:
+    """Return the roles for which something has to be written."""
+    return [each for each in prepared if isinstance(each, PlannedRole) and each.plan.steps]
 
 
-def _standing(step: Step, claim: Claim) -> list[Claim]:
-    """Return what of a claim the role's trust policy has already."""
-    issuer = step.desired.issuer
-    sid = sid_of(issuer, claim.key)
-    there = {
-        subject
-        for statement in step.state.document.statements
-        if is_owned(statement, issuer) and statement["Sid"] == sid
-        for subject in subjects_of(statement, issuer)
-    }
-    subjects = tuple(subject for subject in claim.subjects if str(subject) in there)
-    return [replace(claim, subjects=subjects)] if subjects else []
-
-
-def _closed(chains: Iterable[RoleBinding], outcomes: Mapping[RoleArn, Outcome]) -> dict[BindingRef, RoleArn]:
-    """Return the chains whose target role does not let the source role in, each with that role."""
-    return {
-        chain.ref: chain.role
-        for chain in chains
-        if chain.role in outcomes and not outcomes[chain.role].holds(chain.ref)
-    }
-
-
-def _from_the_far_end(bindings: Iterable[RoleBinding], also: Iterable[RoleArn]) -> list[RoleArn]:
-    """Return the roles, targets before the source roles that lead to them: nobody is let in before the far end is open.
+def in_order(snapshot: FileSnapshot, also: Iterable[RoleArn]) -> list[RoleArn]:
+    """Return the roles, targets before the source roles of their chains.
 
     Chains in a circle have no far end; there the order is by name.
     """
     targets: dict[RoleArn, set[RoleArn]] = {role: set() for role in also}
-    for binding in bindings:
-        for role in roles_of(binding):
+    for stored in snapshot.bindings:
+        for role in stored.roles:
             targets.setdefault(role, set())
-        if binding.source is not None:
-            targets[binding.source.role].add(binding.role)
+        if stored.binding is not None and stored.binding.source is not None:
+            targets[stored.binding.source.role].add(stored.binding.role)
     ordered: list[RoleArn] = []
     left = sorted(targets)
     while left:
@@ -278,114 +264,67 @@ def _from_the_far_end(bindings: Iterable[RoleBinding], also: Iterable[RoleArn]) 
     return ordered
 
 
-class _Planner:
-    """Plans for one role after another, each from what AWS has."""
+def _before(roles: Iterable[PlannedRole], written: Iterable[RoleArn]) -> dict[BindingRef, Rollout]:
+    """Return how far each chain has come before anything is written.
 
-    def __init__(self, objects: Objects, issuer: Issuer, aws: AwsAccess, verdicts: Verdicts) -> None:
-        self._objects = objects
-        self._issuer = issuer
-        self._aws = aws
-        self._verdicts = verdicts
-        self._own = ""
-
-    def step(self, role: RoleArn, before: Mapping[RoleArn, Outcome]) -> Step:
-        """Return the step for a role; ``before`` has those for the target roles of its chains."""
-        self._own = self._own or own_account(self._aws)
-        issuer = self._issuer
-        account = self._account(role)
-        access = self._access(account)
-        state = access.read(role)
-        refusals = list(self._verdicts.refused.get(role, ()))
-        wanting: list[RoleBinding] = []
-        for binding in (b for b in self._verdicts.allowed if role in roles_of(b)):
-            if refusal := _no_consent(binding, role, account, state) or _refused_at(before.get(binding.role), binding):
-                refusals.append(refusal)
-            else:
-                wanting.append(binding)
-        wanted = desired_for(wanting, self._objects, role, issuer)
-        hindrances, absent = _hindrances(access, role, wanted.claims)
-        wanted = replace(wanted, claims=provided(wanted.claims, absent, state.document, issuer))
-        limit = account.trust_policy_limit or access.trust_policy_limit()
-        planned = plan(state.document, wanted, limit)
-        chains = tuple(b for b in wanting if b.source is not None and b.source.role == role)
-        allowed = targets_of(access.role_policy(role, policy_name(issuer))) if chains else frozenset()
-        # Only what the document will hold needs the provider; what is refused does not.
-        provider = _provider(access, role, issuer, _audiences(wanted, planned))
-        step = Step(account, access, wanted, state, limit, planned, provider, (), chains, allowed, hindrances)
-        step = hold(step, _closed(chains, before))
-        return replace(step, refusals=(*refusals, *_stops(step)))
-
-    def _account(self, role: RoleArn) -> AwsAccount:
-        account = self._objects.aws_accounts.get(role.account_id)
-        if account is not None:
-            return account
-        if self._own != role.account_id:
-            raise InvalidValueError(
-                f"account {role.account_id} is not the one you are in ({self._own}), and the files hold no "
-                "AWSAccount for it; add one with spec.accountId and spec.managerRoleArn"
-            )
-        return AwsAccount(role.account_id, role.account_id)
-
-    def _access(self, account: AwsAccount) -> AccountAccess:
-        if account.manager_role is None:
-            return self._aws.direct()
-        return self._aws.assume(ManagerRole(account.manager_role, account.external_id))
+    Args:
+        roles: as they were read and planned.
+        written: those that are going to be planned again. The others stay as their plan says: what a chain has there
+            in common with another binding is no part of it.
+    """
+    due = frozenset(written)
+    rollouts: dict[BindingRef, Rollout] = {}
+    for planned in roles:
+        for asked, agreed in _chains(planned.work, planned.plan):
+            progress = progress_of(asked, agreed, planned.plan, None, planned.work.issuer)
+            if planned.role in due:
+                there = stands_in(planned.seen.document, planned.work.issuer, planned.role, asked)
+                progress = RoleProgress(there, progress.refusal)
+            rollout = rollouts.get(asked.stored.ref, NOT_STARTED)
+            rollouts[asked.stored.ref] = rollout.with_progress(planned.role, progress)
+    return rollouts
 
 
-def _stops(step: Step) -> list[Refusal]:
-    """Return what keeps the whole role from being written."""
-    found: list[Refusal] = []
-    provider, account = step.provider, step.account
-    if provider is not None and not provider.is_empty and not account.manage_provider:
-        found.append(Refusal(None, TrustReason.PROVIDER_MISSING, provider.lacking()))
-    if account.drift_policy is DriftPolicy.OBSERVE and not step.plan.is_empty:
-        message = f"AWSAccount {account.name} has driftPolicy Observe: nothing is written"
-        found.append(Refusal(None, TrustReason.OBSERVED, message))
-    return found
+def _advance(
+    rollouts: dict[BindingRef, Rollout], work: RoleWork, plan: RolePlan, problem: Refusal | None
+) -> list[RoleArn]:
+    """Put what a role reached into the rollouts, and return the roles that have to be planned again."""
+    concerned: list[RoleArn] = []
+    for asked, agreed in _chains(work, plan):
+        binding = asked.stored.binding
+        rollout = rollouts.get(asked.stored.ref, NOT_STARTED)
+        progress = progress_of(asked, agreed, plan, problem, work.issuer)
+        if binding is not None and progress != rollout.at(work.role):
+            rollouts[asked.stored.ref] = rollout.with_progress(work.role, progress)
+            concerned.append(other_role(binding, work.role))
+    return list(dict.fromkeys(concerned))
 
 
-def _no_consent(binding: RoleBinding, role: RoleArn, account: AwsAccount, state: RoleState) -> Refusal | None:
-    namespace = binding.ref.namespace
-    if not account.require_role_consent or consents(state.tags, namespace):
-        return None
-    return Refusal(
-        binding.ref,
-        TrustReason.NO_CONSENT,
-        f"{binding.ref}: {role} does not carry the tag {CONSENT_TAG} with {namespace} in it, which "
-        f"AWSAccount {account.name} asks for",
-    )
+def _chains(work: RoleWork, plan: RolePlan) -> list[tuple[BindingDecision, BindingDecision]]:
+    """Return the decision for each chain, as it was asked and as the role agreed to it."""
+    agreed = {decision.stored.ref: decision for decision in plan.decisions}
+    return [(asked, agreed[asked.stored.ref]) for asked in work.decisions if asked.stored.is_chain]
 
 
-def _refused_at(target: Outcome | None, binding: RoleBinding) -> Refusal | None:
-    """Return why the target role of a chain does not want it; then the source role does not either."""
-    refusals = target.refusals if isinstance(target, Step) else ()
-    return next((refusal for refusal in refusals if refusal.binding == binding.ref), None)
+def _refusals(plan: RolePlan) -> tuple[Refusal, ...]:
+    """Return what is not written, the missing OIDC provider of the cluster included."""
+    lacking: list[Refusal] = []
+    if isinstance(plan.lacking, NotFoundError):
+        reason, message = account_failure(plan.lacking)
+        lacking = [named(Refusal(decision.stored.ref, reason, message)) for decision in plan.held]
+    return (*refusals_of(plan.decisions), *lacking, *map(named, plan.trust.refusals))
 
 
-def _audiences(desired: Desired, planned: Plan) -> set[str]:
-    held = [claim for claim in desired.claims if claim.binding in planned.applied]
-    return {claim.key.audience for claim in held if isinstance(claim.key, WebIdentityKey)}
+def _problems(plan: RolePlan, problem: Refusal | None, shown: PlannedRole) -> tuple[TrustbindError | Refusal, ...]:
+    """Return what kept a role from being written as it was shown."""
+    known = {(refusal.binding, refusal.reason) for refusal in shown.refusals}
+    found: list[TrustbindError | Refusal] = [r for r in _refusals(plan) if (r.binding, r.reason) not in known]
+    if plan.lacking is not None and not isinstance(plan.lacking, NotFoundError) and not shown.failures:
+        found.append(plan.lacking)
+    if problem is not None:
+        found.append(problem)
+    return tuple(found)
 
 
-def _provider(access: AccountAccess, role: RoleArn, issuer: Issuer, audiences: set[str]) -> ProviderPlan | None:
-    if not audiences:
-        return None
-    arn: ProviderArn = issuer.provider_for(role)
-    return plan_provider(arn, access.provider_audiences(arn), audiences)
-
-
-def _hindrances(
-    access: AccountAccess, role: RoleArn, claims: Iterable[Claim]
-) -> tuple[tuple[Refusal, ...], frozenset[Issuer]]:
-    """Return what other issuers' providers lack, which are not ours to make, and the issuers that have none."""
-    found: list[Refusal] = []
-    absent: set[Issuer] = set()
-    for claim in claims:
-        if isinstance(claim.key, FederatedKey):
-            arn = claim.key.issuer.provider_for(role)
-            present = access.provider_audiences(arn)
-            if present is None:
-                absent.add(claim.key.issuer)
-            if problem := lacking_for(arn, present, claim.key.audience):
-                found.append(Refusal(claim.binding, TrustReason.PROVIDER_MISSING, f"{claim.binding}: {problem}"))
-    return tuple(found), frozenset(absent)
+def _writable(work: RoleWork) -> RoleWork:
+    return replace(work, aws_account=replace(work.aws_account, drift_policy=DriftPolicy.REPAIR))

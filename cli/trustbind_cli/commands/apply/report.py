@@ -1,8 +1,9 @@
-"""What ``trustbind apply`` plans and what came of it, for people and as data."""
+"""What ``trustbind apply`` plans and what it did, as text for a terminal and as data."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from trustbind.api.role_binding import BindingRef
@@ -10,49 +11,51 @@ from trustbind.errors import AwsError, TrustbindError
 from trustbind.identity.arns import RoleArn
 from trustbind.policy.plan import Refusal
 from trustbind.reasons import TrustReason
+from trustbind.reconcile.role_plan import EnsureProvider
 from trustbind_cli import output
 from trustbind_cli.aws_errors import is_of_the_caller, sentence
-from trustbind_cli.commands.apply.plan import Result, Step
+from trustbind_cli.commands.apply.plan import PlannedRole, Prepared, RoleReport, UnplannedRole
 
-__all__ = ["as_json", "refusals_of", "show", "tell_done", "tell_problems"]
-
-
-def refusals_of(step: Step | Result) -> tuple[Refusal, ...]:
-    """Return what is refused in one role, by the plan or before it, and what is of no use yet."""
-    if isinstance(step, Result):
-        return step.refusals
-    waiting = (Refusal(ref, TrustReason.PENDING, _waits(ref, target)) for ref, target in step.waiting.items())
-    return (*step.plan.refusals, *step.refusals, *step.hindrances, *waiting)
+__all__ = ["as_json", "print_done", "print_plan", "print_problems", "refusals_of"]
 
 
-def show(step: Step | Result) -> None:
-    """Print what will be done in one role; of a role that was not read, what the files alone refuse."""
-    if isinstance(step, Result):
-        if step.refusals:
-            output.show_refused(step.role, step.refusals)
+def refusals_of(prepared: Prepared) -> tuple[Refusal, ...]:
+    """Return what is refused in one role, and what is of no use yet."""
+    if isinstance(prepared, UnplannedRole):
+        return prepared.refusals
+    waiting = (Refusal(ref, TrustReason.PENDING, _waits(ref, other)) for ref, other in prepared.plan.waiting.items())
+    return (*prepared.refusals, *prepared.hindrances, *waiting)
+
+
+def print_plan(prepared: Prepared) -> None:
+    """Print what will be done for one role; of a role that was not read, what the files alone refuse."""
+    if isinstance(prepared, UnplannedRole):
+        if prepared.refusals:
+            output.show_refused(prepared.role, prepared.refusals)
         return
-    output.show_plan(step.plan, refused=bool(step.refusals or step.waiting))
-    provider = step.provider
-    if provider is not None and not provider.is_empty and step.account.manage_provider:
-        verb = "create the OIDC provider" if provider.create else "add to the OIDC provider"
-        output.out.print(f"  {verb} {provider.provider}: client id {', '.join(provider.audiences)}")
-    if step.permission_differs:
-        listed = ", ".join(sorted(str(target) for target in step.targets or ()))
+    plan = prepared.foreseen
+    is_held = bool(prepared.refusals or plan.waiting or prepared.failures)
+    output.show_plan(replace(plan.trust, refusals=()), refused=is_held)
+    for step in plan.steps:
+        if isinstance(step, EnsureProvider):
+            is_new = prepared.facts.account.providers.get(step.provider) is None
+            verb = "create the OIDC provider" if is_new else "add to the OIDC provider"
+            output.out.print(f"  {verb} {step.provider}: client id {', '.join(step.audiences)}")
+    if prepared.permission_differs:
+        listed = ", ".join(sorted(str(target) for target in plan.targets or ()))
         output.out.print(f"  allow it to assume (inline policy): {listed or 'nothing any more'}")
-    for refusal in step.refusals:
-        output.out.print(f"  refused ({refusal.reason}): {refusal.message}")
-    for hindrance in step.hindrances:
+    output.show_refusals(prepared.refusals)
+    for hindrance in prepared.hindrances:
         output.out.print(f"  not yet ({hindrance.reason}): {hindrance.message}")
-    for ref, target in step.waiting.items():
-        output.out.print(f"  not yet: {_waits(ref, target)}")
+    for ref, other in plan.waiting.items():
+        output.out.print(f"  not yet: {_waits(ref, other)}")
 
 
-def as_json(step: Step | Result, results: Mapping[RoleArn, Result]) -> dict[str, Any]:
-    """Return plan and result of one role as data."""
-    result = results.get(step.role)
-    shown: dict[str, Any] = {"roleArn": str(step.role)}
-    if isinstance(step, Step):
-        planned = step.plan
+def as_json(prepared: Prepared, report: RoleReport | None) -> dict[str, Any]:
+    """Return plan and report of one role as data."""
+    shown: dict[str, Any] = {"roleArn": str(prepared.role)}
+    if isinstance(prepared, PlannedRole):
+        planned = prepared.foreseen.trust
         shown |= {
             "changes": [
                 {"kind": c.kind.value, "sid": c.sid, "before": c.before, "after": c.after} for c in planned.changes
@@ -63,44 +66,50 @@ def as_json(step: Step | Result, results: Mapping[RoleArn, Result]) -> dict[str,
         }
     shown["refusals"] = [
         {"binding": str(r.binding) if r.binding else None, "reason": r.reason.value, "message": r.message}
-        for r in refusals_of(step)
+        for r in refusals_of(prepared)
     ]
-    if result is not None and result.waiting:
-        shown["notYet"] = [_waits(ref, target) for ref, target in result.waiting.items()]
-    shown["written"] = result.written if result is not None else 0
-    if result is not None and result.problem is not None:
-        shown["problem"] = _sentence(result.problem)
+    if report is not None and report.waiting:
+        shown["notYet"] = [_waits(ref, other) for ref, other in report.waiting.items()]
+    shown["written"] = report.written if report is not None else 0
+    if problems := _problems(prepared, report):
+        shown["problem"] = "; ".join(map(_sentence, problems))
     return shown
 
 
-def tell_done(results: Iterable[Result]) -> None:
-    """Say what was written, and which chains were not opened after all."""
-    for result in results:
-        if result.is_done:
-            output.note(f"{result.role}: written and read back" if result.written else f"{result.role}: done")
-        for ref, target in result.waiting.items():
-            output.note(f"{result.role}: not yet: {_waits(ref, target)}")
+def print_done(reports: Iterable[RoleReport]) -> None:
+    """Say what was written, and which chains wait after all."""
+    for report in reports:
+        if report.is_done:
+            output.note(f"{report.role}: written and read back" if report.written else f"{report.role}: done")
+        for ref, other in report.waiting.items():
+            output.note(f"{report.role}: not yet: {_waits(ref, other)}")
 
 
-def tell_problems(results: Iterable[Result]) -> bool:
+def print_problems(prepared: Iterable[Prepared], reports: Mapping[RoleArn, RoleReport]) -> bool:
     """Say what went wrong, and return whether anything did."""
-    failed = [result for result in results if result.problem is not None]
     told = [
-        _sentence(result.problem)
-        if isinstance(result.problem, AwsError) and is_of_the_caller(result.problem)
-        else f"{result.role}: {_sentence(result.problem)}"
-        for result in failed
+        _sentence(problem)
+        if isinstance(problem, AwsError) and is_of_the_caller(problem)
+        else f"{each.role}: {_sentence(problem)}"
+        for each in prepared
+        for problem in _problems(each, reports.get(each.role))
     ]
     for text in dict.fromkeys(told):  # what is true of the caller is said once, whatever the number of roles
         output.note(f"trustbind: {text}")
-    return bool(failed)
+    return bool(told)
 
 
-def _waits(ref: BindingRef, target: RoleArn) -> str:
-    return f"{ref} waits for {target}"
+def _problems(prepared: Prepared, report: RoleReport | None) -> tuple[TrustbindError | Refusal, ...]:
+    if isinstance(prepared, UnplannedRole):
+        return () if prepared.problem is None else (prepared.problem,)
+    return (*prepared.failures, *(report.problems if report is not None else ()))
 
 
-def _sentence(problem: TrustbindError | Refusal | None) -> str:
+def _waits(ref: BindingRef, role: RoleArn) -> str:
+    return f"{ref} waits for {role}"
+
+
+def _sentence(problem: TrustbindError | Refusal) -> str:
     if isinstance(problem, AwsError):
         return sentence(problem)
     return problem.message if isinstance(problem, Refusal) else str(problem)

@@ -41,7 +41,7 @@ resource "aws_iam_role_policy" "manager" {
       {
         Sid      = "EditTrust"
         Effect   = "Allow"
-        Action   = ["iam:GetRole", "iam:UpdateAssumeRolePolicy"]
+        Action   = ["iam:GetRole", "iam:ListRoleTags", "iam:UpdateAssumeRolePolicy"]
         Resource = "${local.prefix}:role${var.role_path}*"
       },
       {
@@ -51,7 +51,7 @@ resource "aws_iam_role_policy" "manager" {
         Resource = local.manager
       },
       {
-        Sid      = "FindOrphansAndQuota"
+        Sid      = "SurveyAndQuota"
         Effect   = "Allow"
         Action   = ["iam:ListRoles", "iam:GetAccountSummary"]
         Resource = "*"

@@ -1,209 +1,218 @@
-"""The work on one AWSAccount: can the operator get in, is the OIDC provider in order, is anything of ours left over."""
+"""Reconcile one AWSAccount: can the operator enter the AWS account, and is its OIDC provider in order?"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
-from trustbind.api.aws_account import AwsAccount
+from trustbind.api.aws_account import AwsAccount, DriftPolicy
 from trustbind.api.conflicts import duplicate_account
-from trustbind.api.labels import ACCOUNT_FINALIZER
-from trustbind.api.role_binding import RoleBinding
-from trustbind.errors import AwsError, InvalidValueError
+from trustbind.errors import AwsError
 from trustbind.identity.arns import RoleArn
-from trustbind.policy.owned_statement import owner_prefix
+from trustbind.policy.owned_statement import WebIdentityKey
 from trustbind.reasons import TrustReason
-from trustbind_aws.account_pool import MismatchError
-from trustbind_operator.cluster.cache import BindingEntry
-from trustbind_operator.cluster.conditions import Condition, ConditionType, merged, ready_condition, transitions
-from trustbind_operator.controllers.binding.failure_reasons import account_failure
-from trustbind_operator.controllers.context import Context, Next, is_deleting, stamp
+from trustbind.reconcile.decision import decide
+from trustbind.reconcile.failure_reasons import BELIEVED_FAILURES, account_failure
+from trustbind.reconcile.stored_aws_account import StoredAwsAccount
+from trustbind.reconcile.stored_binding import StoredBinding
+from trustbind_aws.permits import NotLeadingError
+from trustbind_aws.resources import oidc_provider
+from trustbind_operator.cluster.conditions import Condition, ConditionType, merged, stamp, transitions
+from trustbind_operator.controllers.context import Context, Next
 
-__all__ = ["AccountWork"]
+__all__ = ["AwsAccountController"]
 
-_BELIEVED_FAILURES: Final = 3
-"""An account that was in order is not called out of order because AWS was busy, until it was so often in a row."""
+Status = Mapping[str, Any]
 
 
-class AccountWork:
-    """See the module. No two runs for one object overlap."""
+class AwsAccountController:
+    """See the module. No two runs for one object overlap.
+
+    Args:
+        context: the collaborators.
+    """
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._failures: dict[str, int] = {}
         self._guarding: dict[str, asyncio.Lock] = {}
+        self._notes: dict[str, Condition] = {}
+        """By AWS account id, what its survey has to say."""
 
-    async def run(self, name: str) -> tuple[Next, bool]:
-        """Look at one account.
+    async def reconcile(self, name: str) -> tuple[Next, bool]:
+        """Look at one AWSAccount.
 
         Returns:
-            When it is due again, and whether its roles should be looked at now since they were held up.
+            When it is due again, and whether its roles have to run now since it was not Ready before.
         """
         context = self._context
-        body = context.registry.aws_accounts.get(name)
-        if body is None:
+        stored = context.cache.aws_accounts.get(name)
+        if stored is None:
             return Next.NEVER, False
-        try:
-            account = AwsAccount.parse(body)
-        except InvalidValueError as error:
-            if is_deleting(body):  # no binding is worked on through it, so none needs it
-                await context.cluster.guard_account(body, on=False)
+        if stored.account is None:
+            if stored.deleting:  # no binding is reconciled through it, so none needs it
+                await context.writer.remove_account_finalizer(stored)
             else:
-                await self._store(body, _not_ready(TrustReason.INVALID_SPEC, str(error)), {})
+                await self._store(stored, _not_ready(TrustReason.INVALID_SPEC, stored.problem), {})
             return Next.NEVER, False
-        entries = self.entries_of(account.account_id)
-        if is_deleting(body):
-            return await self._going(body, entries), False
-        first = context.registry.aws_account(account.account_id)
-        if first is not None and first.name != account.name:
-            await self._store(body, _not_ready(TrustReason.ACCOUNT_DUPLICATE, duplicate_account(first)), {})
+        if stored.deleting:
+            return await self._deleting(stored, stored.account), False
+        first = context.cache.aws_account(stored.account.account_id)
+        if first is not None and first.name != stored.name:
+            await self._store(stored, _not_ready(TrustReason.ACCOUNT_DUPLICATE, duplicate_account(first)), {})
             return Next.RESYNC, False
-        return await self._inspect(body, account, entries)
+        return await self._inspect(stored, stored.account)
 
     async def recount(self, name: str) -> bool:
-        """Bring the counts of an account up to date, without asking AWS.
+        """Bring the counts of an AWSAccount up to date, without asking AWS.
 
         Returns:
-            Whether that is enough; it is not for an account that is not in order or was not looked at yet.
+            Whether that is enough; it is not for one that is not Ready or was not looked at yet.
         """
-        body = self._context.registry.aws_accounts.get(name)
-        if body is None or is_deleting(body):
+        stored = self._context.cache.aws_accounts.get(name)
+        if (
+            stored is None
+            or stored.deleting
+            or stored.ready_status != "True"
+            or stored.status.get("observedGeneration") != stored.generation
+        ):
             return False
-        stored: Mapping[str, Any] = body.get("status") or {}
-        ready = ready_condition(stored) or {}
-        if ready.get("status") != "True" or ready.get("observedGeneration") != body["metadata"].get("generation"):
-            return False
-        account_id = str(body["spec"]["accountId"])
-        status = {**stored, **_counts(self.entries_of(account_id), account_id)}
-        await self._write(body, stored, status)
+        await self._write(stored, {**stored.status, **self._counts(stored.account_id)})
         return True
 
     async def guard(self, account: AwsAccount) -> None:
-        """Put our finalizer on an AWSAccount, before anything is written in the account.
+        """Put our finalizer on an AWSAccount, before anything is written in its AWS account.
 
         Of roles that start together, the first one does it for all.
         """
-        registry = self._context.registry
+        cache = self._context.cache
         async with self._guarding.setdefault(account.name, asyncio.Lock()):
-            body = registry.aws_accounts.get(account.name)
-            if body is None or is_deleting(body) or ACCOUNT_FINALIZER in (body["metadata"].get("finalizers") or ()):
+            stored = cache.aws_accounts.get(account.name)
+            if stored is None or stored.deleting or stored.guarded:
                 return
-            changed = await self._context.cluster.guard_account(body, on=True)
-            if changed is not None and account.name in registry.aws_accounts:
-                registry.put_aws_account(changed)
+            changed = await self._context.writer.add_account_finalizer(stored)
+            if changed is not None and account.name in cache.aws_accounts:
+                cache.put_aws_account(changed)
 
-    async def orphans(self, account_id: str) -> list[RoleArn]:
-        """Return roles with statements of ours that no binding is about.
+    async def note(self, account_id: str, condition: Condition | None) -> None:
+        """Show a condition of the survey on the AWSAccount, or none."""
+        if condition is None:
+            self._notes.pop(account_id, None)
+        else:
+            self._notes[account_id] = condition
+        account = self._context.cache.aws_account(account_id)
+        stored = self._context.cache.aws_accounts.get(account.name) if account is not None else None
+        if stored is None or not stored.status.get("conditions"):
+            return  # its first look at the AWS account shows it
+        kept = [c for c in stored.status["conditions"] if c.get("type") != ConditionType.SURVEYED]
+        noted = [] if condition is None else [condition]
+        now = stamp(self._context.now())
+        surveyed = merged(stored.status["conditions"], noted, stored.generation, now)
+        await self._write(stored, {**stored.status, "conditions": [*kept, *surveyed]})
 
-        Raises:
-            AwsError: the account's roles cannot be listed.
-        """
+    async def _inspect(self, stored: StoredAwsAccount, account: AwsAccount) -> tuple[Next, bool]:
         context = self._context
-        account = context.registry.aws_account(account_id)
-        if account is None:
-            return []
-        prefix = owner_prefix(context.issuer)
-        roles = await context.accounts.within(account_id, lambda: context.accounts.enter(account).roles_with(prefix))
-        known = set(context.registry.roles())
-        return [role for role in roles if role not in known]
-
-    def entries_of(self, account_id: str) -> list[BindingEntry]:
-        """Return the bindings that are about a role of the account, the unreadable ones among them."""
-        return [
-            entry
-            for entry in self._context.registry.bindings.values()
-            if any(role.account_id == account_id for role in entry.roles)
-        ]
-
-    async def _inspect(
-        self, body: Mapping[str, Any], account: AwsAccount, entries: list[BindingEntry]
-    ) -> tuple[Next, bool]:
-        context = self._context
-        live = [e.binding for e in entries if e.binding is not None and not e.deleting]
-        audiences = frozenset(b.audience for b in live if _web_identity_account(b) == account.account_id)
-        counts = _counts(entries, account.account_id)
+        context.pool.forget(account)
+        counts = self._counts(account.account_id)
         try:
-            found = await context.accounts.within(
-                account.account_id, lambda: context.accounts.inspect(account, audiences)
-            )
+            facts = await self._look(account)
+        except NotLeadingError:
+            return Next.RETRY, False
         except AwsError as error:
-            context.accounts.refused(account, error)
-            reason, message = (
-                (TrustReason.ACCOUNT_MISMATCH, error.problem)
-                if isinstance(error, MismatchError)
-                else account_failure(error)
-            )
-            context.observer.account(account.account_id, reason, message)
-            failures = self._failures.get(account.name, 0) + 1
-            self._failures[account.name] = failures
-            stored = ready_condition(body.get("status") or {}) or {}
-            believed = reason is TrustReason.THROTTLED and failures < _BELIEVED_FAILURES
-            if not (believed and stored.get("status") == "True"):
-                await self._store(body, _not_ready(reason, message), counts)
+            context.pool.refused(account, error)
+            reason, message = account_failure(error)
+            context.telemetry.account(account.account_id, reason, message)
+            failures = self._failures[account.name] = self._failures.get(account.name, 0) + 1
+            is_believed = reason is TrustReason.THROTTLED and failures < BELIEVED_FAILURES
+            if not (is_believed and stored.ready_status == "True"):
+                await self._store(stored, _not_ready(reason, message), counts)
             return Next.RETRY, False
         self._failures.pop(account.name, None)
-        context.observer.account(account.account_id, TrustReason.ACCOUNT_READY, "")
-        message = f"the operator works there as {found.caller_arn}"
+        context.telemetry.account(account.account_id, TrustReason.ACCOUNT_READY, "")
+        message = f"the operator works there as {facts['callerArn']}"
         ready = Condition(ConditionType.READY, status=True, reason=TrustReason.ACCOUNT_READY, message=message)
-        facts = {
-            "callerArn": found.caller_arn,
-            "providerArn": found.provider_arn,
-            "trustPolicyLimit": found.limit,
-        }
-        before = await self._store(body, ready, facts | counts)
-        return Next.RESYNC, before == "False"
+        await self._store(stored, ready, facts | counts)
+        return Next.RESYNC, stored.ready_status == "False"
 
-    async def _going(self, body: Mapping[str, Any], entries: list[BindingEntry]) -> Next:
-        """Let an AWSAccount go once nobody needs it for revoking any more."""
-        held = [e for e in entries if e.guarded]
-        counts = self._context.registry.aws_account(str(body["spec"]["accountId"]))
-        if not held or (counts is not None and counts.name != body["metadata"]["name"]):
-            await self._context.cluster.guard_account(body, on=False)
-            return Next.NEVER
-        count = len(held)
-        message = (
-            f"it is being deleted, and kept until its {count} binding{'' if count == 1 else 's'} (such as "
-            f"{held[0].ref}) {'is' if count == 1 else 'are'} deleted, since trust cannot be revoked without it"
+    async def _look(self, account: AwsAccount) -> dict[str, Any]:
+        """Enter the AWS account and bring its OIDC provider in order; return what is found.
+
+        Raises:
+            AwsError: it cannot be entered, or the provider is not in order.
+        """
+        context = self._context
+        entered = await context.pool.enter(account)
+        partition = entered.caller_arn.split(":")[1]
+        provider = context.issuer.provider_for(RoleArn(partition, account.account_id, "/", "any"))
+        if audiences := self._granted_audiences(account.account_id):
+            manage = account.manage_provider and account.drift_policy is DriftPolicy.REPAIR
+            until = context.leads_until
+            await oidc_provider.ensure(entered, provider, context.issuer, audiences, manage=manage, deadline=until)
+        limit = account.trust_policy_limit or await entered.read_limit()
+        return {"callerArn": entered.caller_arn, "providerArn": str(provider), "trustPolicyLimit": limit}
+
+    def _granted_audiences(self, account_id: str) -> frozenset[str]:
+        """Return the audiences that the cluster's OIDC provider needs there: of granted bindings alone.
+
+        A client id takes one of a hundred places for good, and opens statements without a condition on the audience.
+        """
+        cache = self._context.cache
+        return frozenset(
+            claim.key.audience
+            for stored in cache.in_account(account_id)
+            for role in stored.roles
+            if role.account_id == account_id
+            for decision in decide(cache.snapshot_of(stored, role, {}))
+            if not stored.deleting
+            for claim in decision.claims
+            if isinstance(claim.key, WebIdentityKey)
         )
-        await self._store(body, _not_ready(TrustReason.PENDING, message), {})
+
+    async def _deleting(self, stored: StoredAwsAccount, account: AwsAccount) -> Next:
+        """Release an AWSAccount once no binding needs it for revoking."""
+        held = [b for b in self._context.cache.in_account(account.account_id) if b.guarded]
+        counts = self._context.cache.aws_account(account.account_id)
+        if not held or (counts is not None and counts.name != stored.name):
+            await self._context.writer.remove_account_finalizer(stored)
+            return Next.NEVER
+        await self._store(stored, _not_ready(TrustReason.PENDING, _kept_for(held)), {})
         return Next.RETRY
 
-    async def _store(self, body: Mapping[str, Any], ready: Condition, facts: Mapping[str, Any]) -> str:
-        """Write the status where it differs; return the status of ``Ready`` before, empty when there was none."""
+    async def _store(self, stored: StoredAwsAccount, ready: Condition, facts: Status) -> None:
+        """Write the status where it differs."""
+        note = self._notes.get(stored.account_id)
+        wanted = [ready] if note is None else [ready, note]
+        now = stamp(self._context.now())
+        conditions = merged(stored.status.get("conditions") or (), wanted, stored.generation, now)
+        await self._write(stored, {"observedGeneration": stored.generation, "conditions": conditions, **facts})
+
+    async def _write(self, stored: StoredAwsAccount, status: Status) -> None:
         context = self._context
-        stored: Mapping[str, Any] = body.get("status") or {}
-        generation = int(body["metadata"].get("generation", 0))
-        conditions = merged(stored.get("conditions") or (), [ready], generation, stamp(context.now()))
-        status: dict[str, Any] = {"observedGeneration": generation, "conditions": conditions, **facts}
-        await self._write(body, stored, status)
-        return str((ready_condition(stored) or {}).get("status", ""))
-
-    async def _write(self, body: Mapping[str, Any], stored: Mapping[str, Any], status: Mapping[str, Any]) -> None:
-        context = self._context
-        if status == stored:
+        if status == stored.status:
             return
-        changed = await context.cluster.account_status(body, status)
-        if changed is None:
+        version = await context.writer.patch_account_status(stored, status)
+        if version is None:
             return
-        if body["metadata"]["name"] in context.registry.aws_accounts:
-            context.registry.put_aws_account(changed)
-        for transition in transitions(stored, status):
-            await context.cluster.event("AWSAccount", changed["metadata"], transition)
+        known = context.cache.aws_accounts.get(stored.name)
+        if known is not None and known.uid == stored.uid:
+            context.cache.put_aws_account(known.with_status(status, version))
+        metadata = {"name": stored.name, "uid": stored.uid}
+        for transition in transitions(stored.status, status):
+            await context.writer.event("AWSAccount", metadata, transition)
+
+    def _counts(self, account_id: str) -> dict[str, int]:
+        bindings = self._context.cache.in_account(account_id)
+        roles = {role for b in bindings for role in b.roles if role.account_id == account_id}
+        return {"bindings": len(bindings), "roles": len(roles)}
 
 
-def _counts(entries: list[BindingEntry], account_id: str) -> dict[str, int]:
-    return {
-        "bindings": len(entries),
-        "roles": len({role for e in entries for role in e.roles if role.account_id == account_id}),
-    }
-
-
-def _web_identity_account(binding: RoleBinding) -> str:
-    """Return the account whose OIDC provider the binding needs: a chain, that of its source role; some need none."""
-    if not binding.method.needs_oidc_provider or (binding.selector is None and not binding.service_account_names):
-        return ""
-    return binding.source.role.account_id if binding.source is not None else binding.role.account_id
+def _kept_for(held: list[StoredBinding]) -> str:
+    count = len(held)
+    return (
+        f"it is being deleted, and kept until its {count} binding{'' if count == 1 else 's'} (such as "
+        f"{held[0].ref}) {'is' if count == 1 else 'are'} deleted, since trust cannot be revoked without it"
+    )
 
 
 def _not_ready(reason: TrustReason, message: str) -> Condition:

@@ -16,13 +16,14 @@ import msgspec
 from trustbind.api.annotations import AnnotationKeys
 from trustbind.api.labels import INJECT
 from trustbind.reasons import TrustReason
-from trustbind_operator.cluster.cache import Registry
+from trustbind_operator.cluster.cache import ClusterCache
 from trustbind_operator.cluster.conditions import Transition
 from trustbind_operator.cluster.informer import Seen
 from trustbind_operator.controllers.pod.gate_decision import WaitingPod, judge_wait, release_patch
 from trustbind_operator.controllers.pod.missed_decision import EvictionRounds, ScannedPod, why_missed
 from trustbind_runtime.kubernetes.client import NOT_FOUND, ApiError, ApiServer
 from trustbind_runtime.kubernetes.informer import Key
+from trustbind_runtime.kubernetes.pages import ListPage, pages
 from trustbind_runtime.logs import Logger
 
 __all__ = ["GateKeeper", "MissedPods", "PodEvents"]
@@ -59,7 +60,7 @@ class GateKeeper:
 
     Args:
         api: the API server.
-        registry: what is known of bindings and accounts.
+        cache: what is known of bindings and service accounts.
         events: posts Events.
         log: what was done.
         limit_seconds: how long a pod may wait.
@@ -70,7 +71,7 @@ class GateKeeper:
     def __init__(
         self,
         api: ApiServer,
-        registry: Registry,
+        cache: ClusterCache,
         events: PodEvents,
         log: Logger,
         *,
@@ -79,7 +80,7 @@ class GateKeeper:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._api = api
-        self._registry = registry
+        self._cache = cache
         self._events = events
         self._log = log
         self._limit = timedelta(seconds=limit_seconds)
@@ -139,8 +140,8 @@ class GateKeeper:
         now = self._now()
         verdict = judge_wait(
             pod,
-            self._registry.accounts_of(namespace).get(pod.account, {}),
-            self._registry.in_namespace(namespace),
+            self._cache.service_accounts.get(namespace, {}).get(pod.account, {}),
+            self._cache.in_namespace(namespace),
             now,
             self._limit,
             release_late=self._release_late,
@@ -175,7 +176,7 @@ class MissedPods:
 
     Args:
         api: the API server.
-        registry: what is known of bindings.
+        cache: what is known of bindings.
         accounts: returns a service account by namespace and name.
         events: posts Events.
         log: what was found.
@@ -189,7 +190,7 @@ class MissedPods:
     def __init__(
         self,
         api: ApiServer,
-        registry: Registry,
+        cache: ClusterCache,
         accounts: Callable[[str, str], Seen | None],
         events: PodEvents,
         log: Logger,
@@ -201,7 +202,7 @@ class MissedPods:
         page_size: int = 500,
     ) -> None:
         self._api = api
-        self._registry = registry
+        self._cache = cache
         self._accounts = accounts
         self._events = events
         self._log = log
@@ -231,18 +232,11 @@ class MissedPods:
             ApiError: the pods cannot be listed.
         """
         found: dict[str, tuple[ScannedPod, str]] = {}
-        token = ""
-        while True:
-            query = [("limit", str(self._page_size)), ("fieldSelector", "status.phase=Running")]
-            if token:
-                query.append(("continue", token))
-            page = _decode_page(await self._api.get("/api/v1/pods", query, accept="application/json"))
+        running = [("fieldSelector", "status.phase=Running")]
+        async for page in pages(self._api, "/api/v1/pods", _decode_page, size=self._page_size, query=running):
             for pod in page.items or ():
                 if message := self._why(pod):
                     found[pod.metadata.uid] = (pod, message)
-            token = page.metadata.continue_
-            if not token:
-                break
         self.count = len(found)
         self._told &= found.keys()
         self._rounds.forget()
@@ -261,10 +255,10 @@ class MissedPods:
 
     def _why(self, pod: ScannedPod) -> str:
         namespace = pod.metadata.namespace
-        if namespace in self._excluded or self._registry.namespaces.get(namespace, {}).get(INJECT) == "false":
+        if namespace in self._excluded or self._cache.namespaces.get(namespace, {}).get(INJECT) == "false":
             return ""  # the webhook is not asked there
         account = self._accounts(namespace, pod.account)
-        return why_missed(pod, account, self._registry.in_namespace(namespace), self._keys)
+        return why_missed(pod, account, self._cache.in_namespace(namespace), self._keys)
 
     async def _evicted(self, pod: ScannedPod) -> bool:
         """Evict one pod, where its PodDisruptionBudget allows it; return whether it did."""
@@ -286,12 +280,7 @@ class MissedPods:
         return True
 
 
-class _ListMetadata(msgspec.Struct, frozen=True):
-    continue_: str = msgspec.field(default="", name="continue")
-
-
-class _Page(msgspec.Struct, frozen=True):
-    metadata: _ListMetadata
+class _Page(ListPage, frozen=True):
     items: list[ScannedPod] | None = None
 
 

@@ -11,8 +11,8 @@ import msgspec
 
 from trustbind.api.labels import GATE, WAITING_LABEL
 from trustbind.identity.subjects import DEFAULT_SERVICE_ACCOUNT
-from trustbind_operator.cluster.cache import BindingEntry, Labels
-from trustbind_operator.cluster.conditions import ready_condition
+from trustbind.reconcile.stored_binding import StoredBinding, ready_condition
+from trustbind_operator.cluster.cache import Labels
 
 __all__ = ["Verdict", "WaitingPod", "judge_wait", "release_patch"]
 
@@ -96,7 +96,7 @@ class Verdict:
 def judge_wait(
     pod: WaitingPod,
     labels: Labels,
-    bindings: Iterable[BindingEntry],
+    bindings: Iterable[StoredBinding],
     now: datetime,
     limit: timedelta,
     *,
@@ -140,7 +140,7 @@ def release_patch() -> dict[str, Any]:
     }
 
 
-def _waited_for(bindings: Iterable[BindingEntry], account: str, labels: Labels) -> list[BindingEntry]:
+def _waited_for(bindings: Iterable[StoredBinding], account: str, labels: Labels) -> list[StoredBinding]:
     """Return the bindings that the account's pods wait for: where EKS's agent gives credentials, its oldest at most."""
     live = [
         (entry, entry.binding)
@@ -152,18 +152,18 @@ def _waited_for(bindings: Iterable[BindingEntry], account: str, labels: Labels) 
     return [entry for entry, binding in used if binding.wait_until_ready]
 
 
-def _since(entry: BindingEntry) -> datetime:
+def _since(entry: StoredBinding) -> datetime:
     """Return when the binding became Ready, or not; long ago when that is not known."""
     text = (ready_condition(entry.status) or {}).get("lastTransitionTime")
     return datetime.fromisoformat(str(text)) if text else datetime.min.replace(tzinfo=UTC)
 
 
-def _is_ready(entry: BindingEntry) -> bool:
+def _is_ready(entry: StoredBinding) -> bool:
     ready: Mapping[str, Any] = ready_condition(entry.status) or {}
     return ready.get("status") == "True" and ready.get("observedGeneration") == entry.generation
 
 
-def _why(entry: BindingEntry) -> str:
+def _why(entry: StoredBinding) -> str:
     ready: Mapping[str, Any] = ready_condition(entry.status) or {}
     if not ready:
         return "not looked at yet"

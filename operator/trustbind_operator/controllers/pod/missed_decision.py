@@ -11,7 +11,7 @@ from trustbind.api.annotations import AnnotationKeys
 from trustbind.errors import InvalidValueError
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import DEFAULT_SERVICE_ACCOUNT
-from trustbind_operator.cluster.cache import BindingEntry
+from trustbind.reconcile.stored_binding import StoredBinding
 from trustbind_operator.cluster.informer import Seen
 
 __all__ = ["EvictionRounds", "ScannedPod", "why_missed"]
@@ -117,7 +117,7 @@ class EvictionRounds:
         self._rounds = {controller: last for controller, last in self._rounds.items() if now < last.until}
 
 
-def why_missed(pod: ScannedPod, account: Seen | None, bindings: list[BindingEntry], keys: AnnotationKeys) -> str:
+def why_missed(pod: ScannedPod, account: Seen | None, bindings: list[StoredBinding], keys: AnnotationKeys) -> str:
     """Return why the pod should have been injected; empty when there is nothing to tell.
 
     Args:

@@ -1,41 +1,33 @@
-"""One AWSAccount: can the operator get in, is the provider in order, is anything of ours left over."""
+"""One AWSAccount: can the operator enter the AWS account, and is the provider in order?"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from typing import Any
+import math
+from collections.abc import Iterator
 
 import pytest
 
-from support.operator_world import ACCOUNT, ISSUER, OPS, OTHER_ROLE, ROLE, World, account_body, binding_body
+from support.bodies import ACCOUNT, OTHER_ROLE, account_body, binding_body, grant_body
+from support.scenario_world import World
 from trustbind.api.labels import ACCOUNT_FINALIZER, BINDING_FINALIZER
 from trustbind.errors import AccessDeniedError, AwsError, ThrottledError, UnreachableError
-from trustbind.identity.subjects import Subject
-from trustbind.policy.owned_statement import WebIdentityKey, build
-from trustbind.policy.trust_document import TrustDocument
-from trustbind_operator.controllers.aws_account.controller import AccountWork
+from trustbind_operator.controllers.aws_account.controller import AwsAccountController
 from trustbind_operator.controllers.context import Next
 
 GOING = {"deletionTimestamp": "2026-01-02T00:00:00Z", "finalizers": [ACCOUNT_FINALIZER]}
-OURS = build(ISSUER, ROLE, WebIdentityKey("sts.amazonaws.com"), [Subject("team-a", "app")])
 
 
 class Scene(World):
-    """A world with the work on its accounts."""
+    """A world with the controller of its AWSAccounts."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.work = AccountWork(self.context)
+        self.controller = AwsAccountController(self.context)
 
     def run(self, name: str = "prod") -> tuple[Next, bool]:
-        """Look at an account."""
-        return asyncio.run(self.work.run(name))
-
-    def stored_account(self, name: str = "prod") -> dict[str, Any]:
-        """Return an account's stored status."""
-        status: dict[str, Any] = self.cluster.objects[("AWSAccount", name)].get("status", {})
-        return status
+        """Reconcile an AWSAccount."""
+        return self.play(self.controller.reconcile(name))
 
 
 @pytest.fixture
@@ -43,7 +35,7 @@ def scene() -> Iterator[Scene]:
     """Return a scene."""
     made = Scene()
     yield made
-    made.accounts.close()
+    made.close()
 
 
 def test_in_order(scene: Scene) -> None:
@@ -56,7 +48,7 @@ def test_in_order(scene: Scene) -> None:
 
     assert scene.run() == (Next.RESYNC, False)
 
-    status = scene.stored_account()
+    status = scene.account_status()
     assert scene.account_ready()[:2] == ("True", "AccountReady")
     del status["conditions"]
     assert status == {
@@ -68,7 +60,7 @@ def test_in_order(scene: Scene) -> None:
         "bindings": 3,
     }
     assert [(kind, t.reason) for kind, _, t in scene.cluster.events] == [("AWSAccount", "AccountReady")]
-    assert scene.notes.accounts == [(ACCOUNT, "AccountReady", "")]
+    assert scene.telemetry.accounts == [(ACCOUNT, "AccountReady", "")]
 
 
 def test_second_look_writes_nothing(scene: Scene) -> None:
@@ -81,13 +73,35 @@ def test_second_look_writes_nothing(scene: Scene) -> None:
 
 
 def test_provider_is_kept_for_all_audiences_in_use(scene: Scene) -> None:
-    """Those of live bindings."""
+    """Those of live bindings that are granted."""
     scene.has_account()
     scene.has_binding(binding_body("a", audience="one"))
-    scene.has_binding(binding_body("b", audience="two"))
+    scene.has_binding(binding_body("b", audience="two", serviceAccountNames=["y"]))
     scene.has_binding(binding_body("c", audience="three", metadata={"deletionTimestamp": "2026-01-02T00:00:00Z"}))
     scene.run()
     assert scene.aws.provider == {"sts.amazonaws.com", "one", "two"}
+
+
+def test_audience_of_what_is_not_granted(scene: Scene) -> None:
+    """It takes none of the provider's hundred places, and opens no statement that asks for no audience."""
+    scene.has_account()
+    scene.has_grants(grant_body(namespaces={"names": ["team-b"]}))
+    scene.has_binding(binding_body("a", audience="ungranted"))
+    scene.has_binding(binding_body("b", "team-b", audience="granted"))
+    scene.run()
+    assert scene.aws.provider == {"sts.amazonaws.com", "granted"}
+
+
+def test_not_leading(scene: Scene) -> None:
+    """The provider is left alone, and the AWSAccount is not reported as Ready."""
+    scene.aws.provider = None
+    scene.has_account()
+    scene.has_binding()
+    scene.leads_until = -math.inf
+
+    assert scene.run() == (Next.RETRY, False)
+    assert scene.aws.provider is None
+    assert scene.account_ready() == ("", "", "")
 
 
 def test_no_provider_without_bindings(scene: Scene) -> None:
@@ -111,12 +125,12 @@ def test_no_provider_without_bindings(scene: Scene) -> None:
 def test_no_way_in_and_back(scene: Scene, error: AwsError, reason: str) -> None:
     """It is told and tried again; once it works, the account's roles are looked at, since they were held up."""
     scene.has_account()
-    scene.doors.closed[ACCOUNT] = error
+    scene.sessions.closed[ACCOUNT] = error
 
     assert scene.run() == (Next.RETRY, False)
     assert scene.account_ready()[:2] == ("False", reason)
-    assert scene.notes.accounts[0][:2] == (ACCOUNT, reason)
-    scene.doors.closed.clear()
+    assert scene.telemetry.accounts[0][:2] == (ACCOUNT, reason)
+    scene.sessions.closed.clear()
     assert scene.run() == (Next.RESYNC, True)
     assert scene.account_ready()[0] == "True"
 
@@ -144,7 +158,7 @@ def test_provider_is_not_ours(scene: Scene) -> None:
 def test_provider_may_not_be_made(scene: Scene) -> None:
     """The permission to give is named."""
     scene.aws.provider = None
-    scene.aws.always["create_provider"] = AccessDeniedError(
+    scene.aws.always["CreateOpenIDConnectProvider"] = AccessDeniedError(
         "not authorized", code="AccessDenied", operation="iam:CreateOpenIDConnectProvider for x"
     )
     scene.has_account()
@@ -171,7 +185,7 @@ def test_duplicate(scene: Scene) -> None:
     _, reason, message = scene.account_ready("second")
     assert reason == "AccountDuplicate"
     assert "AWSAccount prod is older" in message
-    assert scene.doors.assumed == []
+    assert scene.sessions.assumed == []
 
 
 def test_gone(scene: Scene) -> None:
@@ -179,36 +193,31 @@ def test_gone(scene: Scene) -> None:
     assert scene.run("unknown") == (Next.NEVER, False)
 
 
-def test_guard_of_roles_that_start_together(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_guard_of_roles_that_start_together(scene: Scene) -> None:
     """While one role's write is on its way the others wait for it, and see it done."""
-    put_on = scene.cluster.guard_account
-
-    async def slowly(body: Mapping[str, Any], *, on: bool) -> Mapping[str, Any] | None:
-        await asyncio.sleep(0)
-        return await put_on(body, on=on)
 
     async def together() -> None:
-        await asyncio.gather(*(scene.work.guard(account) for _ in range(3)))
+        await asyncio.gather(*(scene.controller.guard(account) for _ in range(3)))
 
-    monkeypatch.setattr(scene.cluster, "guard_account", slowly)
+    scene.cluster.latency = lambda: 1.0
     scene.has_account()
-    account = scene.account()
-    asyncio.run(together())
-    assert scene.cluster.writes == [("guard", "prod")]
+    account = scene.aws_account()
+    scene.play(together())
+    assert scene.cluster.writes == [("add_finalizer", "prod")]
 
 
 def test_guard_is_put_on_once(scene: Scene) -> None:
     """And not on one that is going, or is gone."""
     scene.has_account()
-    account = scene.account()
-    asyncio.run(scene.work.guard(account))
-    asyncio.run(scene.work.guard(account))
-    assert scene.cluster.writes == [("guard", "prod")]
+    account = scene.aws_account()
+    scene.play(scene.controller.guard(account))
+    scene.play(scene.controller.guard(account))
+    assert scene.cluster.writes == [("add_finalizer", "prod")]
     scene.has_account(account_body(metadata={"deletionTimestamp": "2026-01-02T00:00:00Z"}))
-    asyncio.run(scene.work.guard(account))
-    scene.registry.drop_aws_account("prod")
-    asyncio.run(scene.work.guard(account))
-    assert scene.cluster.writes == [("guard", "prod")]
+    scene.play(scene.controller.guard(account))
+    scene.cache.drop_aws_account("prod")
+    scene.play(scene.controller.guard(account))
+    assert scene.cluster.writes == [("add_finalizer", "prod")]
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -224,8 +233,8 @@ def test_deletion_waits_for_its_bindings(scene: Scene, count: int) -> None:
     assert (status, reason) == ("False", "Pending")
     assert f"its {count} binding" in message
     assert "team-a/b0" in message
-    for entry in list(scene.registry.bindings.values()):
-        scene.registry.drop_binding(entry.ref)
+    for entry in list(scene.cache.bindings.values()):
+        scene.cache.drop_binding(entry.ref)
     assert scene.run() == (Next.NEVER, False)
     assert scene.cluster.get("AWSAccount", "prod") is None
 
@@ -247,33 +256,16 @@ def test_deletion_of_a_duplicate(scene: Scene) -> None:
     assert scene.cluster.get("AWSAccount", "second") is None
 
 
-def test_orphans(scene: Scene) -> None:
-    """Roles with a statement of ours that no binding is about: a finalizer was removed by force."""
-    scene.has_account()
-    scene.aws.roles[ROLE] = scene.aws.roles[OTHER_ROLE] = TrustDocument((OPS, OURS))
-    scene.has_binding()
-    assert asyncio.run(scene.work.orphans(ACCOUNT)) == [OTHER_ROLE]
-    assert asyncio.run(scene.work.orphans("111122223333")) == []
-
-
-def test_orphans_cannot_be_looked_for(scene: Scene) -> None:
-    """Then the caller is told."""
-    scene.has_account()
-    scene.aws.always["roles_with"] = AccessDeniedError("no", code="AccessDenied", operation="iam:ListRoles")
-    with pytest.raises(AccessDeniedError):
-        asyncio.run(scene.work.orphans(ACCOUNT))
-
-
 def test_recount(scene: Scene) -> None:
     """Counts follow the bindings without asking AWS, for an account that is in order."""
     scene.has_account()
-    assert not asyncio.run(scene.work.recount("prod"))
+    assert not scene.play(scene.controller.recount("prod"))
     scene.run()
-    scene.aws.calls.clear()
+    scene.aws.forget_calls()
     scene.has_binding()
 
-    assert asyncio.run(scene.work.recount("prod"))
+    assert scene.play(scene.controller.recount("prod"))
 
-    assert (scene.stored_account()["bindings"], scene.stored_account()["callerArn"] != "") == (1, True)
+    assert (scene.account_status()["bindings"], scene.account_status()["callerArn"] != "") == (1, True)
     assert scene.aws.calls.total() == 0
-    assert not asyncio.run(scene.work.recount("unknown"))
+    assert not scene.play(scene.controller.recount("unknown"))

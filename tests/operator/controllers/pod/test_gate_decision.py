@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from support.operator_world import World, binding_body
+from support.bodies import binding_body
 from trustbind.api.annotations import AnnotationKeys
 from trustbind.api.labels import GATE
-from trustbind_operator.cluster.cache import BindingEntry
+from trustbind.reconcile.stored_binding import StoredBinding
 from trustbind_operator.cluster.informer import Seen
 from trustbind_operator.controllers.pod.gate_decision import Verdict, WaitingPod, judge_wait, release_patch
 from trustbind_operator.controllers.pod.missed_decision import EvictionRounds, ScannedPod, why_missed
@@ -31,14 +31,14 @@ def waiting(account: str = "app", seconds: float = 1.0) -> WaitingPod:
     return WaitingPod("uid", account, NOW - timedelta(seconds=seconds), gated=True)
 
 
-def judged(pod: WaitingPod, *entries: BindingEntry, late: bool = True) -> Verdict:
+def judged(pod: WaitingPod, *entries: StoredBinding, late: bool = True) -> Verdict:
     """Return what becomes of a pod that may wait for a minute."""
     return judge_wait(pod, {}, entries, NOW, timedelta(seconds=60), release_late=late)
 
 
-def entry(status: dict[str, Any] | None = None, **spec: Any) -> BindingEntry:
+def entry(status: dict[str, Any] | None = None, **spec: Any) -> StoredBinding:
     """Return a binding that pods wait for."""
-    return World().has_binding(binding_body(status=status, **({"waitUntilReady": True} | spec)))
+    return StoredBinding.of(binding_body(status=status, **({"waitUntilReady": True} | spec)))
 
 
 def test_goes_when_its_bindings_are_ready() -> None:

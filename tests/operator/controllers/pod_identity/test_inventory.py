@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from support.agent_scene import APP, EKS, AgentScene, agent_body
-from support.operator_world import ACCOUNT, OTHER_ROLE, ROLE, account_body, binding_body
+from support.association_scene import APP, EKS, AssociationScene, pod_identity_body
+from support.bodies import OTHER_ROLE, ROLE, account_body, binding_body
 from trustbind.errors import AccessDeniedError, AwsError, NotFoundError, ThrottledError, UnreachableError
 from trustbind.identity.subjects import Subject
 from trustbind.policy.pod_identity import STATEMENT
@@ -24,38 +23,38 @@ MANY = 150
 
 
 @pytest.fixture
-def scene() -> Iterator[AgentScene]:
+def scene() -> Iterator[AssociationScene]:
     """Return a scene."""
-    made = AgentScene()
+    made = AssociationScene()
     yield made
-    made.accounts.close()
+    made.close()
 
 
-def _select(scene: AgentScene) -> None:
+def _select(scene: AssociationScene) -> None:
     """Have a binding that selects many accounts, none of which is selected any more; nothing is remembered of it."""
-    scene.registry.service_accounts["team-a"] = {f"a{n:03}": {"x": "y"} for n in range(MANY)}
-    scene.settled(agent_body(serviceAccountSelector={"matchLabels": {"x": "y"}}))
+    scene.service_accounts["team-a"] = {f"a{n:03}": {"x": "y"} for n in range(MANY)}
+    scene.settled(pod_identity_body(serviceAccountSelector={"matchLabels": {"x": "y"}}))
     assert len(scene.eks.roles()) == MANY
-    scene.registry.service_accounts["team-a"] = {}
+    scene.service_accounts["team-a"] = {}
     scene.restart()
 
 
-def _lose_status(scene: AgentScene) -> None:
+def _lose_status(scene: AssociationScene) -> None:
     """Have a binding whose association was made, whose status was never written, and which names another account."""
     scene.settled()
-    del scene.cluster.objects[("RoleBinding", "team-a/b")]["status"]
+    del scene.bodies["team-a/b"]["status"]
     scene.change(serviceAccountNames=["other"])
     scene.restart()
 
 
-def _switch(scene: AgentScene) -> None:
+def _switch(scene: AssociationScene) -> None:
     """Have a binding that is by web identity since."""
     scene.settled()
     scene.restart()
     scene.change(method="WebIdentity")
 
 
-def _break(scene: AgentScene) -> None:
+def _break(scene: AssociationScene) -> None:
     """Have a binding that cannot be read any more."""
     scene.settled()
     scene.restart()
@@ -63,7 +62,9 @@ def _break(scene: AgentScene) -> None:
 
 
 @pytest.mark.parametrize("end", [_select, _lose_status, _switch, _break])
-def test_nothing_is_left_of_a_binding_that_goes(scene: AgentScene, end: Callable[[AgentScene], None]) -> None:
+def test_nothing_is_left_of_a_binding_that_goes(
+    scene: AssociationScene, end: Callable[[AssociationScene], None]
+) -> None:
     """Not even what neither its spec nor its status names."""
     end(scene)
     scene.delete()
@@ -74,7 +75,9 @@ def test_nothing_is_left_of_a_binding_that_goes(scene: AgentScene, end: Callable
 
 @pytest.mark.parametrize("end", [_select, _lose_status, _switch, _break])
 @pytest.mark.parametrize("error", [DENIED, THROTTLED, UNREACHABLE])
-def test_nobody_goes_before_all_is_known(scene: AgentScene, end: Callable[[AgentScene], None], error: AwsError) -> None:
+def test_nobody_goes_before_all_is_known(
+    scene: AssociationScene, end: Callable[[AssociationScene], None], error: AwsError
+) -> None:
     """While EKS does not answer, the binding is kept and says so."""
     end(scene)
     scene.delete()
@@ -90,13 +93,13 @@ def test_nobody_goes_before_all_is_known(scene: AgentScene, end: Callable[[Agent
 
 
 @pytest.mark.parametrize("end", [_switch, _break])
-def test_doubt_outlasts_a_status(scene: AgentScene, end: Callable[[AgentScene], None]) -> None:
+def test_doubt_outlasts_a_status(scene: AssociationScene, end: Callable[[AssociationScene], None]) -> None:
     """The status of a live binding is about its trust, and written although EKS did not answer."""
     end(scene)
     for _ in range(2):
         scene.eks.errors["listed"] = [DENIED]
         assert scene.run() is Next.RETRY
-    assert scene.trusted() == (["app"] if end is _switch else [])
+    assert scene.ready()[0] == ("True" if end is _switch else "False")
     scene.delete()
     scene.eks.errors["listed"] = [DENIED]
     assert scene.run() is Next.RETRY
@@ -107,7 +110,7 @@ def test_doubt_outlasts_a_status(scene: AgentScene, end: Callable[[AgentScene], 
 
 
 @pytest.mark.parametrize("end", [_select, _lose_status, _switch])
-def test_nobody_goes_before_the_last_one(scene: AgentScene, end: Callable[[AgentScene], None]) -> None:
+def test_nobody_goes_before_the_last_one(scene: AssociationScene, end: Callable[[AssociationScene], None]) -> None:
     """Of several associations the last one counts, too, although nothing says whose it was."""
     end(scene)
     scene.delete()
@@ -126,15 +129,15 @@ def test_nobody_goes_before_the_last_one(scene: AgentScene, end: Callable[[Agent
     assert scene.eks.roles() == {}
 
 
-def _withdraw(scene: AgentScene) -> None:
-    scene.registry.grants.clear()
+def _withdraw(scene: AssociationScene) -> None:
+    scene.grants.clear()
 
 
 @pytest.mark.parametrize(
     ("end", "then"), [(_select, None), (_select, _withdraw), (_lose_status, None), (_switch, None), (_break, None)]
 )
 def test_a_live_binding_loses_what_it_does_not_name(
-    scene: AgentScene, end: Callable[[AgentScene], None], then: Callable[[AgentScene], None] | None
+    scene: AssociationScene, end: Callable[[AssociationScene], None], then: Callable[[AssociationScene], None] | None
 ) -> None:
     """At the first run after the restart, not only when it is deleted."""
     end(scene)
@@ -145,12 +148,12 @@ def test_a_live_binding_loses_what_it_does_not_name(
     assert scene.exists()
 
 
-def test_others_of_the_namespace_stay(scene: AgentScene) -> None:
+def test_others_of_the_namespace_stay(scene: AssociationScene) -> None:
     """Those of other bindings of this role, of other roles and of somebody else; one look serves all roles."""
-    scene.aws.roles[OTHER_ROLE] = TrustDocument((STATEMENT,))
-    scene.has_binding(agent_body("other", serviceAccountNames=["other"], roleArn=str(OTHER_ROLE)))
+    scene.roles[OTHER_ROLE] = TrustDocument((STATEMENT,))
+    scene.has_binding(pod_identity_body("other", serviceAccountNames=["other"], roleArn=str(OTHER_ROLE)))
     scene.run(OTHER_ROLE)
-    scene.has_binding(agent_body("same", serviceAccountNames=["same"]))
+    scene.has_binding(pod_identity_body("same", serviceAccountNames=["same"]))
     scene.eks.has(Subject("team-a", "theirs"), ROLE)
     _switch(scene)
     scene.delete()
@@ -164,19 +167,19 @@ def test_others_of_the_namespace_stay(scene: AgentScene) -> None:
     assert scene.eks.calls == {"listed": 1, "described": 1, "delete": 1}
 
 
-def test_retained_beside_one_that_changed_its_method(scene: AgentScene) -> None:
+def test_retained_beside_one_that_changed_its_method(scene: AssociationScene) -> None:
     """What the one leaves is not taken for the other's."""
-    scene.has_binding(agent_body("stays", serviceAccountNames=["stays"], deletionPolicy="Retain"))
+    scene.has_binding(pod_identity_body("stays", serviceAccountNames=["stays"], deletionPolicy="Retain"))
     scene.settled()
     scene.change(method="WebIdentity")
     scene.delete("stays")
     scene.run()
     assert scene.eks.roles() == {"team-a/stays": str(ROLE)}
     assert scene.eks.there[Subject("team-a", "stays")].tags == {}
-    assert scene.trusted() == ["app"]
+    assert scene.ready()[0] == "True"
 
 
-def test_web_identity_asks_nothing_of_eks(scene: AgentScene) -> None:
+def test_web_identity_asks_nothing_of_eks(scene: AssociationScene) -> None:
     """Neither a new binding, nor a changed one, nor one that goes, be it trusted or refused: its status shows it."""
     scene.settled(binding_body())
     scene.change(serviceAccountNames=["other"])
@@ -186,7 +189,7 @@ def test_web_identity_asks_nothing_of_eks(scene: AgentScene) -> None:
     scene.run()
     assert not scene.exists()
     scene.settled(binding_body())
-    scene.registry.grants.clear()
+    scene.grants.clear()
     scene.run()
     assert "statementId" not in scene.stored()
     scene.restart()
@@ -196,16 +199,16 @@ def test_web_identity_asks_nothing_of_eks(scene: AgentScene) -> None:
     assert scene.eks.calls == {}
 
 
-def test_new_binding_is_no_reason_to_look_around(scene: AgentScene) -> None:
+def test_new_binding_is_no_reason_to_look_around(scene: AssociationScene) -> None:
     """However many associations its namespace has."""
     for n in range(20):
         scene.eks.has(Subject("team-a", f"other-{n}"), OTHER_ROLE, of="x")
-    scene.has_binding(agent_body())
+    scene.has_binding(pod_identity_body())
     scene.run()
     assert scene.eks.calls == {"listed": 1, "create": 1}
 
 
-def test_method_that_changes_while_nothing_is_written(scene: AgentScene) -> None:
+def test_method_that_changes_while_nothing_is_written(scene: AssociationScene) -> None:
     """Under Observe the association stays, and so does the binding."""
     _switch(scene)
     scene.has_account(account_body(eks=EKS, driftPolicy="Observe"))
@@ -219,19 +222,19 @@ def test_method_that_changes_while_nothing_is_written(scene: AgentScene) -> None
     assert scene.eks.roles() == {}
 
 
-def test_kept_one_goes_with_its_account(scene: AgentScene) -> None:
+def test_kept_one_goes_with_its_account(scene: AssociationScene) -> None:
     """Nobody can do anything about its association then."""
     _switch(scene)
     scene.delete()
     scene.eks.errors["listed"] = [DENIED]
     scene.run()
     assert scene.exists()
-    scene.registry.drop_aws_account("prod")
+    scene.has_account(None)
     scene.run()
     assert not scene.exists()
 
 
-def test_another_cluster_is_looked_at_anew(scene: AgentScene) -> None:
+def test_another_cluster_is_looked_at_anew(scene: AssociationScene) -> None:
     """What was seen in one says nothing of another, or of what happened while none was named."""
     _lose_status(scene)
     scene.run()
@@ -246,18 +249,18 @@ def test_another_cluster_is_looked_at_anew(scene: AgentScene) -> None:
         assert set(scene.eks.roles()) == {"team-a/other"}
 
 
-def test_search_and_survey_share_what_is_known_of_strangers(scene: AgentScene) -> None:
+def test_search_and_survey_share_what_is_known_of_strangers(scene: AssociationScene) -> None:
     """Nobody asks twice about an association that is not ours."""
     scene.eks.has(Subject("team-a", "theirs"), OTHER_ROLE)
     scene.eks.has(Subject("team-b", "theirs"), OTHER_ROLE)
     _lose_status(scene)
-    asyncio.run(scene.work.associations.orphans(ACCOUNT))
+    scene.survey()
     scene.eks.calls.clear()
     scene.run()
     assert scene.eks.calls == {"listed": 2, "described": 2, "delete": 1, "create": 1}
 
 
-def test_orphans_are_found_and_deleted(scene: AgentScene) -> None:
+def test_orphans_are_found_and_deleted(scene: AssociationScene) -> None:
     """Ours that no binding wants, in any namespace; strangers are asked about once, and what is wanted never."""
     scene.settled()
     scene.eks.has(Subject("team-x", "gone"), OTHER_ROLE, of="b")
@@ -265,7 +268,7 @@ def test_orphans_are_found_and_deleted(scene: AgentScene) -> None:
     foreign = scene.eks.has(Subject("team-x", "theirs"), OTHER_ROLE)
     scene.eks.has(Subject("team-y", "far"), "arn:aws:iam::111122223333:role/far", of="b")
     scene.eks.has(Subject("team-y", "odd"), "odd", of="b")
-    found = asyncio.run(scene.work.associations.orphans(ACCOUNT))
+    found = scene.survey()
     assert found == {ROLE, OTHER_ROLE}
     assert scene.eks.calls == {"listed": 1, "described": 5}
     for role in sorted(found):
@@ -273,15 +276,15 @@ def test_orphans_are_found_and_deleted(scene: AgentScene) -> None:
     assert set(scene.eks.roles()) == {"team-a/app", "team-x/theirs", "team-y/far", "team-y/odd"}
     assert scene.eks.there[foreign.subject] == foreign
     scene.eks.calls.clear()
-    assert asyncio.run(scene.work.associations.orphans(ACCOUNT)) == set()
+    assert scene.survey() == set()
     assert scene.eks.calls == {"listed": 1, "described": 2}
 
 
-def test_orphans_where_nothing_is_written(scene: AgentScene) -> None:
+def test_orphans_where_nothing_is_written(scene: AssociationScene) -> None:
     """They are told at each resync, and not tried in between; they go once that is allowed."""
     scene.has_account(account_body(eks=EKS, driftPolicy="Observe"))
     scene.eks.has(Subject("team-x", "gone"), ROLE, of="b")
-    assert asyncio.run(scene.work.associations.orphans(ACCOUNT)) == {ROLE}
+    assert scene.survey() == {ROLE}
     for _ in range(2):
         assert scene.run() is Next.RESYNC
     assert [reason for _, reason, _ in scene.notes.failures] == ["DriftObserved"] * 2
@@ -290,24 +293,24 @@ def test_orphans_where_nothing_is_written(scene: AgentScene) -> None:
     assert scene.eks.roles() == {}
 
 
-def test_orphans_of_a_role_that_is_gone(scene: AgentScene) -> None:
+def test_orphans_of_a_role_that_is_gone(scene: AssociationScene) -> None:
     """Nothing is left to come back for."""
     scene.eks.has(Subject("team-x", "gone"), OTHER_ROLE, of="b")
-    assert asyncio.run(scene.work.associations.orphans(ACCOUNT)) == {OTHER_ROLE}
+    assert scene.survey() == {OTHER_ROLE}
     assert scene.run(OTHER_ROLE) is Next.NEVER
     assert scene.eks.roles() == {}
 
 
-def test_no_search_without_a_cluster(scene: AgentScene) -> None:
+def test_no_search_without_a_cluster(scene: AssociationScene) -> None:
     """Nor in an account that nobody describes."""
     scene.has_account(account_body())
-    assert asyncio.run(scene.work.associations.orphans(ACCOUNT)) == set()
-    assert asyncio.run(scene.work.associations.orphans("111122223333")) == set()
+    assert scene.survey() == set()
+    assert scene.survey("111122223333") == set()
     assert scene.eks.calls == {}
 
 
-def test_search_that_fails(scene: AgentScene) -> None:
+def test_search_that_fails(scene: AssociationScene) -> None:
     """Whoever searches hears of it."""
     scene.eks.errors["listed"] = [NotFoundError("No cluster found", code="ResourceNotFoundException")]
     with pytest.raises(NotFoundError):
-        asyncio.run(scene.work.associations.orphans(ACCOUNT))
+        scene.survey()

@@ -6,37 +6,36 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from support.operator_world import (
+from support.bodies import (
     OPS,
     OTHER_ROLE,
     ROLE,
     account_body,
     binding_body,
 )
-from support.role_scene import RoleScene
+from support.scenario_role import RoleScenario
 from trustbind.api.labels import BINDING_FINALIZER
 from trustbind.policy.trust_document import TrustDocument
 from trustbind_operator.controllers.context import Next
-from trustbind_operator.controllers.role.controller import RoleWork
 
 
 @pytest.fixture
-def scene() -> Iterator[RoleScene]:
+def scene() -> Iterator[RoleScenario]:
     """Return a scene."""
-    made = RoleScene()
+    made = RoleScenario()
     yield made
-    made.accounts.close()
+    made.close()
 
 
-def test_first_commit(scene: RoleScene) -> None:
+def test_first_commit(scene: RoleScenario) -> None:
     """Finalizers first, then one write, then the status and one Event."""
     scene.has_binding()
 
     assert scene.run() is Next.RESYNC
 
     assert scene.trusted() == ["app"]
-    assert scene.cluster.writes == [("guard", "team-a/b"), ("status", "team-a/b")]
-    assert scene.guarded == ["prod"]
+    assert scene.cluster.writes == [("add_finalizer", "team-a/b"), ("patch_status", "team-a/b")]
+    assert set(scene.neighbours.guarded) == {"prod"}
     status, reason, message = scene.ready()
     assert (status, reason) == ("True", "TrustApplied")
     assert "trusts 1 service account of this binding" in message
@@ -44,10 +43,10 @@ def test_first_commit(scene: RoleScene) -> None:
         ("RoleBinding", "b", "Ready", "True")
     ]
     assert scene.stored()["lastAppliedTime"] == "2026-01-01T12:00:00Z"
-    assert scene.notes.commits == [(ROLE, "written", 1, 1)]
+    assert scene.telemetry.commits == [(ROLE, "written", 1, 1)]
 
 
-def test_many_bindings_are_one_read_and_one_write(scene: RoleScene) -> None:
+def test_many_bindings_are_one_read_and_one_write(scene: RoleScenario) -> None:
     """The group commit: whatever their number, one read before the write and one after it."""
     scene.settled()
     for n in range(20):
@@ -55,22 +54,22 @@ def test_many_bindings_are_one_read_and_one_write(scene: RoleScene) -> None:
 
     scene.run()
 
-    assert (scene.aws.calls["read"], scene.aws.calls["write"]) == (2, 1)
+    assert (scene.aws.calls["GetRole"], scene.aws.calls["UpdateAssumeRolePolicy"]) == (2, 1)
     assert len(scene.trusted()) == 21
     assert all(scene.ready(f"b{n:02}")[0] == "True" for n in range(20))
 
 
-def test_nothing_to_do_writes_nothing(scene: RoleScene) -> None:
+def test_nothing_to_do_writes_nothing(scene: RoleScenario) -> None:
     """Not to AWS, nor to Kubernetes; a restart neither."""
     scene.settled()
     assert scene.run() is Next.RESYNC
-    restarted = RoleWork(scene.context)
-    assert restarted.is_in_step(ROLE)
-    assert (scene.cluster.writes, scene.cluster.events, scene.aws.calls["write"]) == ([], [], 0)
-    assert scene.notes.commits == [(ROLE, "unchanged", 0, 1)]
+    scene.restart()
+    assert scene.controller.is_in_step(ROLE)
+    assert (scene.cluster.writes, scene.cluster.events, scene.aws.calls["UpdateAssumeRolePolicy"]) == ([], [], 0)
+    assert scene.telemetry.commits == [(ROLE, "unchanged", 0, 1)]
 
 
-def test_drift_is_repaired_quietly(scene: RoleScene) -> None:
+def test_drift_is_repaired_quietly(scene: RoleScenario) -> None:
     """What somebody took out is put back, what is foreign stays; the binding was Ready all the time."""
     scene.settled()
     scene.aws.roles[ROLE] = TrustDocument((OPS,))
@@ -82,23 +81,23 @@ def test_drift_is_repaired_quietly(scene: RoleScene) -> None:
     assert scene.cluster.events == []
 
 
-def test_binding_that_changed_meanwhile_is_left_out(scene: RoleScene) -> None:
+def test_binding_that_changed_meanwhile_is_left_out(scene: RoleScenario) -> None:
     """One that could not get its finalizer waits; the others go on, and nothing is written for it."""
     scene.has_binding(binding_body("goes", serviceAccountNames=["x"]))
     scene.has_binding(binding_body("stays", serviceAccountNames=["y"]))
-    scene.cluster.before_guard.append(lambda: scene.cluster.objects.pop(("RoleBinding", "team-a/goes")))
+    scene.cluster.before_finalizer.append(lambda: scene.cluster.objects.pop(("RoleBinding", "team-a/goes")))
 
     scene.run()
 
     assert scene.trusted() == ["y"]
-    assert ("status", "team-a/goes") not in scene.cluster.writes
+    assert ("patch_status", "team-a/goes") not in scene.cluster.writes
 
 
-def test_binding_replaced_while_it_is_guarded(scene: RoleScene) -> None:
+def test_binding_replaced_while_it_is_guarded(scene: RoleScenario) -> None:
     """The new object of that name is another binding."""
     scene.has_binding()
     replaced = binding_body(metadata={"uid": "another"})
-    scene.cluster.before_guard.append(lambda: scene.cluster.put(replaced))
+    scene.cluster.before_finalizer.append(lambda: scene.cluster.put(replaced))
 
     scene.run()
 
@@ -106,10 +105,10 @@ def test_binding_replaced_while_it_is_guarded(scene: RoleScene) -> None:
     assert BINDING_FINALIZER not in replaced["metadata"].get("finalizers", ())
 
 
-def test_binding_that_comes_while_others_are_guarded(scene: RoleScene) -> None:
+def test_binding_that_comes_while_others_are_guarded(scene: RoleScenario) -> None:
     """It is taken along, with a finalizer of its own."""
     scene.has_binding(binding_body("a", serviceAccountNames=["x"]))
-    scene.cluster.before_guard.append(lambda: scene.has_binding(binding_body("b", serviceAccountNames=["y"])))
+    scene.cluster.before_finalizer.append(lambda: scene.has_binding(binding_body("b", serviceAccountNames=["y"])))
 
     scene.run()
 
@@ -117,22 +116,19 @@ def test_binding_that_comes_while_others_are_guarded(scene: RoleScene) -> None:
     assert all(scene.known(name).guarded for name in "ab")
 
 
-def _withdraw(scene: RoleScene) -> None:
-    scene.registry.grants.clear()
+def _withdraw(scene: RoleScenario) -> None:
+    scene.has_grants()
 
 
-def _break(scene: RoleScene) -> None:
+def _break(scene: RoleScenario) -> None:
     scene.change(audience="a b")
 
 
-def _unlabel(scene: RoleScene) -> None:
+def _unlabel(scene: RoleScenario) -> None:
     scene.change(serviceAccountSelector={"matchLabels": {"no": "body"}}, serviceAccountNames=None)
-    body = scene.cluster.objects[("RoleBinding", "team-a/b")]
-    del body["spec"]["serviceAccountNames"]
-    scene.change()
 
 
-def _claim(scene: RoleScene) -> None:
+def _claim(scene: RoleScenario) -> None:
     older = binding_body("older", created="2025-01-01T00:00:00Z", roleArn=str(OTHER_ROLE))
     scene.has_binding(older)
 
@@ -147,7 +143,7 @@ def _claim(scene: RoleScene) -> None:
     ],
 )
 def test_what_is_not_wanted_any_more_is_revoked(
-    scene: RoleScene, change: Callable[[RoleScene], None], reason: str
+    scene: RoleScenario, change: Callable[[RoleScenario], None], reason: str
 ) -> None:
     """And the binding says why, in conditions and one Event."""
     scene.settled()
@@ -161,19 +157,19 @@ def test_what_is_not_wanted_any_more_is_revoked(
     assert [(t.type, t.reason) for _, name, t in scene.cluster.events if name == "b"] == [("Ready", reason)]
 
 
-def test_refused_from_the_start(scene: RoleScene) -> None:
+def test_refused_from_the_start(scene: RoleScenario) -> None:
     """A binding that gets nothing gets no finalizer, and the role's account none for it."""
-    scene.registry.grants.clear()
+    scene.has_grants()
     scene.has_binding()
 
     assert scene.run() is Next.RESYNC
 
-    assert scene.cluster.writes == [("status", "team-a/b")]
-    assert scene.guarded == []
-    assert scene.aws.calls["write"] == 0
+    assert scene.cluster.writes == [("patch_status", "team-a/b")]
+    assert scene.neighbours.guarded == []
+    assert scene.aws.calls["UpdateAssumeRolePolicy"] == 0
 
 
-def test_consent(scene: RoleScene) -> None:
+def test_consent(scene: RoleScenario) -> None:
     """The role's own tag decides where the account asks for it, as it is at each look."""
     scene.has_account(account_body(requireRoleConsent=True))
     scene.has_binding()
@@ -189,21 +185,21 @@ def test_consent(scene: RoleScene) -> None:
     assert scene.trusted() == []
 
 
-def test_observe(scene: RoleScene) -> None:
+def test_observe(scene: RoleScenario) -> None:
     """Nothing is written; the difference is told, and told again, until it is gone."""
     scene.has_account(account_body(driftPolicy="Observe"))
     scene.has_binding()
 
-    assert scene.run() is Next.RETRY
+    assert scene.run() is Next.SURVEY
 
-    assert scene.aws.calls["write"] == 0
+    assert scene.aws.calls["UpdateAssumeRolePolicy"] == 0
     status, reason, message = scene.ready()
     assert (status, reason) == ("False", "DriftObserved")
     assert "added Trustbind" in message
-    assert scene.notes.commits == [(ROLE, "DriftObserved", 0, 1)]
+    assert scene.telemetry.commits == [(ROLE, "DriftObserved", 0, 1)]
 
 
-def test_observe_in_order(scene: RoleScene) -> None:
+def test_observe_in_order(scene: RoleScenario) -> None:
     """What is as it should be is Ready, whoever wrote it; what was in order stays so beside what is not."""
     scene.settled()
     scene.aws.provider = {"sts.amazonaws.com", "other"}
@@ -218,10 +214,10 @@ def test_observe_in_order(scene: RoleScene) -> None:
     assert scene.ready("new")[:2] == ("False", "DriftObserved")
 
 
-def test_nobody_left(scene: RoleScene) -> None:
+def test_nobody_left(scene: RoleScenario) -> None:
     """A role without bindings is cleaned once more, and then left alone."""
     scene.settled()
-    scene.registry.drop_binding(scene.known().ref)
+    scene.cache.drop_binding(scene.known().ref)
 
     assert scene.run() is Next.NEVER
     assert scene.sids() == ["Ops"]
@@ -229,7 +225,7 @@ def test_nobody_left(scene: RoleScene) -> None:
     assert scene.run() is Next.NEVER
 
 
-def test_gone_while_its_status_is_written(scene: RoleScene) -> None:
+def test_gone_while_its_status_is_written(scene: RoleScenario) -> None:
     """Then there is nobody to tell."""
     scene.has_binding()
     scene.run()
@@ -240,33 +236,34 @@ def test_gone_while_its_status_is_written(scene: RoleScene) -> None:
     assert scene.cluster.events == []
 
 
-def _status_gone(scene: RoleScene) -> None:
+def _status_gone(scene: RoleScenario) -> None:
     body = scene.cluster.objects[("RoleBinding", "team-a/b")]
     del body["status"]
     scene.change()
 
 
-def _unguarded(scene: RoleScene) -> None:
+def _unguarded(scene: RoleScenario) -> None:
     scene.cluster.objects[("RoleBinding", "team-a/b")]["metadata"]["finalizers"] = []
     scene.change()
 
 
-def _changed(scene: RoleScene) -> None:
+def _changed(scene: RoleScenario) -> None:
     scene.change(audience="other")
 
 
-@pytest.mark.parametrize("change", [_status_gone, _unguarded, _changed, _withdraw, RoleScene.delete])
-def test_not_in_step(scene: RoleScene, change: Callable[[RoleScene], None]) -> None:
+@pytest.mark.parametrize("change", [_status_gone, _unguarded, _changed, _withdraw, RoleScenario.delete])
+def test_not_in_step(scene: RoleScenario, change: Callable[[RoleScenario], None]) -> None:
     """After a restart, whatever differs from what the status says is looked at."""
     scene.settled()
     change(scene)
-    assert not RoleWork(scene.context).is_in_step(ROLE)
+    scene.restart()
+    assert not scene.controller.is_in_step(ROLE)
 
 
-def test_refused_bindings_are_in_step_with_their_reason(scene: RoleScene) -> None:
+def test_refused_bindings_are_in_step_with_their_reason(scene: RoleScenario) -> None:
     """They are not asked about again for that."""
-    scene.registry.grants.clear()
+    scene.has_grants()
     scene.settled()
-    work = RoleWork(scene.context)
-    assert work.is_in_step(ROLE)
-    assert set(work.judged) == {scene.known().ref}
+    scene.restart()
+    assert scene.controller.is_in_step(ROLE)
+    assert not scene.controller.is_changed(scene.known())

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.operator_world import (
+from support.bodies import (
     ISSUER,
     OPS,
     ROLE,
@@ -14,8 +14,7 @@ from support.operator_world import (
     binding_body,
     grant_body,
 )
-from support.role_scene import RoleScene
-from trustbind.api.role_grant import RoleGrant
+from support.scenario_role import RoleScenario
 from trustbind.errors import (
     AccessDeniedError,
     AwsError,
@@ -35,14 +34,14 @@ STALE = {"Effect": "Allow", "Principal": {"AWS": "AROAEXAMPLEEXAMPLE123"}, "Acti
 
 
 @pytest.fixture
-def scene() -> Iterator[RoleScene]:
+def scene() -> Iterator[RoleScenario]:
     """Return a scene."""
-    made = RoleScene()
+    made = RoleScenario()
     yield made
-    made.accounts.close()
+    made.close()
 
 
-def test_deleted(scene: RoleScene) -> None:
+def test_deleted(scene: RoleScenario) -> None:
     """The trust goes first, then the finalizer; one Event tells."""
     scene.settled()
     scene.delete()
@@ -53,18 +52,18 @@ def test_deleted(scene: RoleScene) -> None:
     assert scene.sids() == ["Ops"]
     assert not scene.exists()
     assert [(t.status, t.reason) for _, _, t in scene.cluster.events] == [("True", "TrustRevoked")]
-    assert scene.work.released == {"uid-team-a-b"}
+    assert scene.writer.was_released("uid-team-a-b")
 
 
-def test_deleted_before_anything_was_written(scene: RoleScene) -> None:
+def test_deleted_before_anything_was_written(scene: RoleScenario) -> None:
     """A binding without our finalizer goes by itself: nothing is done to it."""
     scene.has_binding()
     scene.delete()
     scene.run()
-    assert (scene.cluster.writes, scene.cluster.events, scene.aws.calls["write"]) == ([], [], 0)
+    assert (scene.cluster.writes, scene.cluster.events, scene.aws.calls["UpdateAssumeRolePolicy"]) == ([], [], 0)
 
 
-def test_last_binding_of_a_role_of_ours_alone(scene: RoleScene) -> None:
+def test_last_binding_of_a_role_of_ours_alone(scene: RoleScenario) -> None:
     """IAM takes no empty policy; what is left lets nobody in."""
     scene.aws.roles[ROLE] = TrustDocument(())
     scene.settled()
@@ -74,7 +73,7 @@ def test_last_binding_of_a_role_of_ours_alone(scene: RoleScene) -> None:
     assert not scene.exists()
 
 
-def test_retained(scene: RoleScene) -> None:
+def test_retained(scene: RoleScenario) -> None:
     """The trust stays in a statement that nobody owns."""
     scene.settled(binding_body(deletionPolicy="Retain"))
     scene.delete()
@@ -86,8 +85,8 @@ def test_retained(scene: RoleScene) -> None:
     assert [t.reason for _, _, t in scene.cluster.events] == ["TrustRetained"]
 
 
-@pytest.mark.parametrize("method", ["read", "write"])
-def test_retained_after_a_failure(scene: RoleScene, method: str) -> None:
+@pytest.mark.parametrize("method", ["GetRole", "UpdateAssumeRolePolicy"])
+def test_retained_after_a_failure(scene: RoleScenario, method: str) -> None:
     """One failed call does not turn what is to stay into what is to go."""
     scene.settled(binding_body(deletionPolicy="Retain"))
     scene.delete()
@@ -101,9 +100,9 @@ def test_retained_after_a_failure(scene: RoleScene, method: str) -> None:
     assert [sid[:17] for sid in scene.sids()] == ["Ops", "TrustbindRetained"]
 
 
-def test_nobody_is_let_in_by_a_deletion(scene: RoleScene) -> None:
+def test_nobody_is_let_in_by_a_deletion(scene: RoleScenario) -> None:
     """A binding that is widened past its grant and deleted in the same instant leaves only what was granted."""
-    scene.registry.grants = {"all": RoleGrant.parse(grant_body(serviceAccountNames=["app"]))}
+    scene.has_grants(grant_body(serviceAccountNames=["app"]))
     scene.settled(binding_body(deletionPolicy="Retain"))
     scene.change(serviceAccountNames=["admin", "app"])
     scene.delete()
@@ -116,11 +115,11 @@ def test_nobody_is_let_in_by_a_deletion(scene: RoleScene) -> None:
     assert kept["Condition"]["StringEquals"][ISSUER.subject_key] == ["system:serviceaccount:team-a:app"]
 
 
-def test_nothing_is_retained_that_was_taken_back(scene: RoleScene) -> None:
+def test_nothing_is_retained_that_was_taken_back(scene: RoleScenario) -> None:
     """Trust whose grant is gone goes, also when its revoking failed first and the binding was deleted then."""
     scene.settled(binding_body(deletionPolicy="Retain"))
-    scene.registry.grants.clear()
-    scene.aws.errors["write"] = [DENIED, DENIED]
+    scene.has_grants()
+    scene.aws.errors["UpdateAssumeRolePolicy"] = [DENIED, DENIED]
     scene.run()
     scene.delete()
     scene.run()
@@ -133,11 +132,11 @@ def test_nothing_is_retained_that_was_taken_back(scene: RoleScene) -> None:
 
 
 @pytest.mark.parametrize("error", [DENIED, THROTTLED, UNREACHABLE, REJECTED])
-def test_deletion_waits_for_revoking(scene: RoleScene, error: AwsError) -> None:
+def test_deletion_waits_for_revoking(scene: RoleScenario, error: AwsError) -> None:
     """While AWS does not let us, the binding is kept and says what to do; once it does, it goes."""
     scene.settled()
     scene.delete()
-    scene.aws.always["write"] = error
+    scene.aws.always["UpdateAssumeRolePolicy"] = error
 
     assert scene.run() is Next.RETRY
 
@@ -152,7 +151,7 @@ def test_deletion_waits_for_revoking(scene: RoleScene, error: AwsError) -> None:
 
 
 @pytest.mark.parametrize(("policy", "reason"), [("Observe", "DriftObserved"), ("Repair", "StalePrincipal")])
-def test_deletion_waits_for_whoever_may_write(scene: RoleScene, policy: str, reason: str) -> None:
+def test_deletion_waits_for_whoever_may_write(scene: RoleScenario, policy: str, reason: str) -> None:
     """Where nothing may be written, or IAM would refuse it, the statement is still there, and so is the binding."""
     scene.settled()
     if policy == "Observe":
@@ -170,7 +169,7 @@ def test_deletion_waits_for_whoever_may_write(scene: RoleScene, policy: str, rea
     assert not scene.exists()
 
 
-def test_deleted_with_its_role(scene: RoleScene) -> None:
+def test_deleted_with_its_role(scene: RoleScenario) -> None:
     """Where there is no role there is no trust."""
     scene.settled()
     scene.delete()
@@ -182,10 +181,10 @@ def test_deleted_with_its_role(scene: RoleScene) -> None:
     assert "there is no role" in scene.cluster.events[0][2].message
 
 
-def test_deleted_without_its_account(scene: RoleScene) -> None:
+def test_deleted_without_its_account(scene: RoleScenario) -> None:
     """Nobody can revoke it: the binding goes, and the Event says what may be left and where."""
     scene.settled()
-    scene.registry.drop_aws_account("prod")
+    scene.cache.drop_aws_account("prod")
     scene.delete()
 
     scene.run()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.operator_world import (
+from support.bodies import (
     ACCOUNT,
     OPS,
     OTHER_ROLE,
@@ -14,7 +14,7 @@ from support.operator_world import (
     account_body,
     binding_body,
 )
-from support.role_scene import RoleScene
+from support.scenario_role import RoleScenario
 from trustbind.errors import (
     AccessDeniedError,
     AwsError,
@@ -23,7 +23,6 @@ from trustbind.errors import (
     ThrottledError,
     UnreachableError,
 )
-from trustbind.identity.arns import RoleArn
 from trustbind.policy.trust_document import TrustDocument
 from trustbind_operator.controllers.context import Next
 
@@ -37,11 +36,11 @@ STALE = {"Effect": "Allow", "Principal": {"AWS": "AROAEXAMPLEEXAMPLE123"}, "Acti
 
 
 @pytest.fixture
-def scene() -> Iterator[RoleScene]:
+def scene() -> Iterator[RoleScenario]:
     """Return a scene."""
-    made = RoleScene()
+    made = RoleScenario()
     yield made
-    made.accounts.close()
+    made.close()
 
 
 @pytest.mark.parametrize(
@@ -54,15 +53,15 @@ def scene() -> Iterator[RoleScene]:
         (AwsError("odd", code="Odd"), "AwsFailed"),
     ],
 )
-@pytest.mark.parametrize("method", ["read", "write"])
-def test_failed_and_recovered(scene: RoleScene, error: AwsError, reason: str, method: str) -> None:
+@pytest.mark.parametrize("method", ["GetRole", "UpdateAssumeRolePolicy"])
+def test_failed_and_recovered(scene: RoleScenario, error: AwsError, reason: str, method: str) -> None:
     """A new binding says at once what fails; when it works again, everything is as if nothing had been."""
     scene.has_binding()
     scene.aws.always[method] = error
 
     assert scene.run() is Next.RETRY
     assert scene.ready()[:2] == ("False", reason)
-    assert scene.notes.failures[0][:2] == (ROLE, reason)
+    assert scene.telemetry.failures[0][:2] == (ROLE, reason)
     scene.aws.always.clear()
     assert scene.run() is Next.RESYNC
 
@@ -73,10 +72,10 @@ def test_failed_and_recovered(scene: RoleScene, error: AwsError, reason: str, me
 @pytest.mark.parametrize(
     ("error", "believed"), [(THROTTLED, 3), (UNREACHABLE, 3), (AwsError("odd"), 3), (DENIED, 1), (REJECTED, 1)]
 )
-def test_passing_failures_are_believed_late(scene: RoleScene, error: AwsError, believed: int) -> None:
+def test_passing_failures_are_believed_late(scene: RoleScenario, error: AwsError, believed: int) -> None:
     """A binding in order keeps its status until the third in a row, unless the failure will not pass by itself."""
     scene.settled()
-    scene.aws.always["read"] = error
+    scene.aws.always["GetRole"] = error
 
     for n in range(1, 5):
         scene.run()
@@ -85,29 +84,29 @@ def test_passing_failures_are_believed_late(scene: RoleScene, error: AwsError, b
     assert scene.stored()["statementId"]
 
 
-def test_a_success_in_between_starts_the_count_anew(scene: RoleScene) -> None:
+def test_a_success_in_between_starts_the_count_anew(scene: RoleScenario) -> None:
     """Only failures in a row count."""
     scene.settled()
     for _ in range(4):
-        scene.aws.errors["read"] = [THROTTLED, THROTTLED]
+        scene.aws.errors["GetRole"] = [THROTTLED, THROTTLED]
         for _ in range(3):
             scene.run()
     assert scene.ready()[0] == "True"
     assert scene.cluster.events == []
 
 
-def test_a_changed_binding_is_not_believed_to_be_in_order(scene: RoleScene) -> None:
+def test_a_changed_binding_is_not_believed_to_be_in_order(scene: RoleScenario) -> None:
     """What its status says is about what it asked for before."""
     scene.settled()
     scene.change(audience="other")
-    scene.aws.always["read"] = THROTTLED
+    scene.aws.always["GetRole"] = THROTTLED
 
     scene.run()
 
     assert scene.ready()[:2] == ("False", "Throttled")
 
 
-def test_no_role(scene: RoleScene) -> None:
+def test_no_role(scene: RoleScenario) -> None:
     """It is tried again: the role may come."""
     scene.has_binding()
     del scene.aws.roles[ROLE]
@@ -119,7 +118,7 @@ def test_no_role(scene: RoleScene) -> None:
     assert scene.ready()[0] == "True"
 
 
-def test_role_that_went_takes_its_statement_along(scene: RoleScene) -> None:
+def test_role_that_went_takes_its_statement_along(scene: RoleScenario) -> None:
     """The binding does not claim that anything lingers."""
     scene.settled()
     del scene.aws.roles[ROLE]
@@ -127,20 +126,20 @@ def test_role_that_went_takes_its_statement_along(scene: RoleScene) -> None:
     assert "statementId" not in scene.stored()
 
 
-def test_no_way_in(scene: RoleScene) -> None:
+def test_no_way_in(scene: RoleScenario) -> None:
     """The account's own failure stands at its bindings; the account is to be looked at."""
     scene.has_binding()
-    scene.doors.closed[ACCOUNT] = NO_ENTRY
+    scene.sessions.closed[ACCOUNT] = NO_ENTRY
 
     scene.run()
 
     status, reason, message = scene.ready()
     assert (status, reason) == ("False", "AccountAccessDenied")
     assert "spec.externalId" in message
-    assert scene.work.doubted == {"prod"}
+    assert set(scene.neighbours.suspected) == {"prod"}
 
 
-def test_wrong_account(scene: RoleScene) -> None:
+def test_wrong_account(scene: RoleScenario) -> None:
     """Nothing is done where the credentials lead."""
     scene.has_binding()
     scene.aws.account_id = "999999999999"
@@ -148,19 +147,19 @@ def test_wrong_account(scene: RoleScene) -> None:
     scene.run()
 
     assert scene.ready()[:2] == ("False", "AccountMismatch")
-    assert scene.aws.calls["read"] == 0
+    assert scene.aws.calls["GetRole"] == 0
 
 
-def test_expired_session_is_dropped(scene: RoleScene) -> None:
+def test_expired_session_is_dropped(scene: RoleScenario) -> None:
     """The next try assumes the manager role anew."""
     scene.settled()
-    scene.aws.errors["read"] = [AccessDeniedError("expired", code="ExpiredToken", operation="iam:GetRole on x")]
+    scene.aws.errors["GetRole"] = [AccessDeniedError("expired", code="ExpiredToken", operation="iam:GetRole on x")]
     scene.run()
-    assert [m.role.name for m in scene.doors.forgotten] == ["manager"]
+    assert [m.role.name for m in scene.sessions.forgotten] == ["manager"]
 
 
 @pytest.mark.parametrize("present", [None, {"other"}])
-def test_provider_is_made(scene: RoleScene, present: set[str] | None) -> None:
+def test_provider_is_made(scene: RoleScenario, present: set[str] | None) -> None:
     """Before the first trust is written."""
     scene.aws.provider = present
     scene.has_binding()
@@ -169,7 +168,7 @@ def test_provider_is_made(scene: RoleScene, present: set[str] | None) -> None:
     assert scene.aws.provider == (present or set()) | {"sts.amazonaws.com"}
 
 
-def test_provider_is_not_ours(scene: RoleScene) -> None:
+def test_provider_is_not_ours(scene: RoleScenario) -> None:
     """Then its absence is told, and nobody is let in until it is there."""
     scene.has_account(account_body(oidcProvider={"manage": False}))
     scene.aws.provider = None
@@ -184,7 +183,7 @@ def test_provider_is_not_ours(scene: RoleScene) -> None:
     assert scene.ready()[0] == "True"
 
 
-def test_what_the_provider_lacks_for_one_is_no_matter_to_others(scene: RoleScene) -> None:
+def test_what_the_provider_lacks_for_one_is_no_matter_to_others(scene: RoleScenario) -> None:
     """A binding whose own audience is there stays as it is, and a new one of that kind is let in."""
     scene.has_account(account_body(oidcProvider={"manage": False}))
     scene.settled()
@@ -198,7 +197,7 @@ def test_what_the_provider_lacks_for_one_is_no_matter_to_others(scene: RoleScene
     assert scene.trusted() == ["app", "z"]
 
 
-def test_what_the_provider_lacks_keeps_no_trust_alive(scene: RoleScene) -> None:
+def test_what_the_provider_lacks_keeps_no_trust_alive(scene: RoleScenario) -> None:
     """One binding that waits for its audience does not hold up the revoking of another one's trust."""
     scene.has_account(account_body(oidcProvider={"manage": False}))
     scene.settled()
@@ -212,7 +211,7 @@ def test_what_the_provider_lacks_keeps_no_trust_alive(scene: RoleScene) -> None:
     assert scene.ready("new")[:2] == ("False", "ProviderMissing")
 
 
-def test_full(scene: RoleScene) -> None:
+def test_full(scene: RoleScenario) -> None:
     """The newest that does not fit is refused, with sizes; the others stay."""
     scene.aws.limit = 600
     scene.settled()
@@ -228,46 +227,45 @@ def test_full(scene: RoleScene) -> None:
     assert scene.trusted() == ["app"]
 
 
-def test_near_the_limit(scene: RoleScene) -> None:
+def test_near_the_limit(scene: RoleScenario) -> None:
     """A warning before it is full."""
     scene.has_account(account_body(trustPolicyLimit=520))
     scene.has_binding()
     scene.run()
     assert scene.ready()[0] == "True"
     assert [t.type for _, _, t in scene.cluster.events] == ["Ready", "NearLimit"]
-    assert scene.aws.calls["trust_policy_limit"] == 0
+    assert scene.aws.calls["GetAccountSummary"] == 0
 
 
-def test_stale_principal(scene: RoleScene) -> None:
+def test_stale_principal(scene: RoleScenario) -> None:
     """Nothing is written while IAM would refuse it; the statement is named."""
     scene.aws.roles[ROLE] = TrustDocument((STALE,))
     scene.has_binding()
-    assert scene.run() is Next.RETRY
+    assert scene.run() is Next.SURVEY
     status, reason, message = scene.ready()
     assert (status, reason) == ("False", "StalePrincipal")
     assert "statement 1" in message
-    assert scene.aws.calls["write"] == 0
+    assert scene.aws.calls["UpdateAssumeRolePolicy"] == 0
 
 
-def test_contended(scene: RoleScene) -> None:
+def test_contended(scene: RoleScenario) -> None:
     """Somebody who undoes every write is told about; it is tried again later."""
     scene.has_binding()
 
-    def undo(role: RoleArn, document: TrustDocument) -> None:
-        del document
-        scene.aws.calls["write"] += 1
-        scene.aws.roles[role] = TrustDocument((OPS, {**OPS, "Sid": f"Other{scene.aws.calls['write']}"}))
+    def undo() -> None:
+        number = scene.aws.calls["UpdateAssumeRolePolicy"]
+        scene.aws.roles[ROLE] = TrustDocument((OPS, {**OPS, "Sid": f"Other{number}"}))
 
-    scene.aws.write = undo  # type: ignore[method-assign] # another writer wins every time
+    scene.aws.after["UpdateAssumeRolePolicy"] = [undo] * 9  # another writer wins every time
 
-    assert scene.run() is Next.RETRY
+    assert scene.run() is Next.SURVEY
     assert scene.ready()[:2] == ("False", "TrustContended")
 
 
-def test_without_account(scene: RoleScene) -> None:
+def test_without_account(scene: RoleScenario) -> None:
     """A live binding says what to write, and keeps in mind what may stand in the trust policy."""
     scene.settled()
-    scene.registry.drop_aws_account("prod")
+    scene.cache.drop_aws_account("prod")
 
     assert scene.run() is Next.RESYNC
 
@@ -280,16 +278,16 @@ def test_without_account(scene: RoleScene) -> None:
     assert scene.ready()[0] == "True"
 
 
-def test_own_reason_comes_before_the_missing_account(scene: RoleScene) -> None:
+def test_own_reason_comes_before_the_missing_account(scene: RoleScenario) -> None:
     """There is no use in an account for a binding that is not granted."""
-    scene.registry.drop_aws_account("prod")
-    scene.registry.grants.clear()
+    scene.cache.drop_aws_account("prod")
+    scene.has_grants()
     scene.has_binding()
     scene.run()
     assert scene.ready()[1] == "NotGranted"
 
 
-def test_one_failing_role_leaves_others_alone(scene: RoleScene) -> None:
+def test_one_failing_role_leaves_others_alone(scene: RoleScenario) -> None:
     """Each role has its own count and its own outcome."""
     scene.aws.roles[OTHER_ROLE] = TrustDocument((OPS,))
     scene.has_binding()
@@ -303,9 +301,9 @@ def test_one_failing_role_leaves_others_alone(scene: RoleScene) -> None:
     assert (scene.ready()[1], scene.ready("other")[0]) == ("RoleNotFound", "True")
 
 
-def test_not_found_is_no_error_of_a_kind_that_passes(scene: RoleScene) -> None:
+def test_not_found_is_no_error_of_a_kind_that_passes(scene: RoleScenario) -> None:
     """A role under another path is not the role that is meant."""
     scene.settled()
-    scene.aws.errors["read"] = [NotFoundError("there is no role x; the role named app is y", code="NoSuchEntity")]
+    scene.aws.errors["GetRole"] = [NotFoundError("there is no role x; the role named app is y", code="NoSuchEntity")]
     scene.run()
     assert scene.ready()[:2] == ("False", "RoleNotFound")

@@ -6,12 +6,10 @@ from typing import Any, Final
 
 import pytest
 
-from support.operator_world import ISSUER, OPS, ROLE, account_body, binding_body, grant_body
-from support.role_scene import RoleScene
-from support.workflow_scene import ENTRY, GITHUB, MAIN, grants, workflow_scene
-from trustbind.api.role_grant import RoleGrant
+from support.bodies import ISSUER, OPS, ROLE, account_body, binding_body, grant_body
+from support.scenario_role import RoleScenario
+from support.scenario_workflow import ENTRY, GITHUB, MAIN, workflow_grant, workflow_scenario
 from trustbind.errors import AccessDeniedError, ThrottledError
-from trustbind.identity.arns import ProviderArn
 from trustbind.policy.owned_statement import subjects_of
 from trustbind.policy.trust_document import TrustDocument
 
@@ -25,26 +23,19 @@ STALE: Final = {
 DENIED: Final = AccessDeniedError("no", code="AccessDenied", operation="iam:UpdateAssumeRolePolicy")
 
 
-scene = pytest.fixture(workflow_scene)
+scene = pytest.fixture(workflow_scenario)
 
 
-def adds(scene: RoleScene, statement: dict[str, Any]) -> None:
+def adds(scene: RoleScenario, statement: dict[str, Any]) -> None:
     """Let somebody else add a statement to the role."""
     document = scene.aws.roles[ROLE]
     scene.aws.roles[ROLE] = document.with_statements([*document.statements, statement])
 
 
-def test_somebody_writes_while_a_provider_is_looked_at(scene: RoleScene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_somebody_writes_while_a_provider_is_looked_at(scene: RoleScenario) -> None:
     """Looking takes time, and what was read before it is not what is written upon."""
     scene.settled()
-    look = scene.aws.provider_audiences
-
-    def slow(provider: ProviderArn) -> frozenset[str] | None:
-        if provider.host_path == GITHUB.host_path:
-            adds(scene, LATE)
-        return look(provider)
-
-    monkeypatch.setattr(scene.aws, "provider_audiences", slow)
+    scene.aws.before["GetOpenIDConnectProvider"] = [lambda: adds(scene, LATE)]
     scene.has_binding(binding_body("c", serviceAccountNames=["other"], federatedSubjects=[ENTRY]))
 
     scene.run()
@@ -54,19 +45,15 @@ def test_somebody_writes_while_a_provider_is_looked_at(scene: RoleScene, monkeyp
     assert scene.ready("c")[0] == "True"
 
 
-def test_somebody_writes_while_the_own_provider_cannot_be_looked_at(
-    scene: RoleScene, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_somebody_writes_while_the_own_provider_cannot_be_looked_at(scene: RoleScenario) -> None:
     """A look that fails takes time as well; what goes is taken from what is there then."""
     scene.settled()
     scene.settled(binding_body("goes", serviceAccountNames=["web"]))
-    scene.accounts.inspect(scene.account(), frozenset())  # as is done from time to time
-
-    def failing(_: ProviderArn) -> frozenset[str] | None:
-        adds(scene, LATE)
-        raise ThrottledError("Rate exceeded", code="Throttling", operation="iam:GetOpenIDConnectProvider")
-
-    monkeypatch.setattr(scene.aws, "provider_audiences", failing)
+    scene.pool.forget(scene.aws_account())  # as is done from time to time
+    scene.aws.before["GetOpenIDConnectProvider"] = [lambda: adds(scene, LATE)]
+    scene.aws.always["GetOpenIDConnectProvider"] = ThrottledError(
+        "Rate exceeded", code="Throttling", operation="iam:GetOpenIDConnectProvider"
+    )
     scene.delete("goes")
 
     scene.run()
@@ -76,7 +63,7 @@ def test_somebody_writes_while_the_own_provider_cannot_be_looked_at(
     assert not scene.exists("goes")
 
 
-def test_changed_and_deleted_while_writes_are_refused(scene: RoleScene) -> None:
+def test_changed_and_deleted_while_writes_are_refused(scene: RoleScenario) -> None:
     """A binding whose old trust stands is kept, whatever its spec says now."""
     scene.settled(binding_body(federatedSubjects=[ENTRY]))
     adds(scene, STALE)
@@ -95,7 +82,7 @@ def test_changed_and_deleted_while_writes_are_refused(scene: RoleScene) -> None:
     assert scene.aws.roles[ROLE].statements == (OPS,)
 
 
-def test_narrowed_while_writes_are_refused(scene: RoleScene) -> None:
+def test_narrowed_while_writes_are_refused(scene: RoleScenario) -> None:
     """A binding that asks for less is not Ready while what it asked for before stands; others of the role are."""
     scene.settled(binding_body(federatedSubjects=[ENTRY]))
     scene.has_binding(binding_body("other", serviceAccountNames=["web"]))
@@ -109,24 +96,24 @@ def test_narrowed_while_writes_are_refused(scene: RoleScene) -> None:
     assert scene.ready("other")[0] == "True"
 
 
-def test_account_changes_while_a_finalizer_is_put_on(scene: RoleScene) -> None:
+def test_account_changes_while_a_finalizer_is_put_on(scene: RoleScenario) -> None:
     """What the AWSAccount says when the work begins counts, not what it said before the wait."""
     scene.has_binding()
 
     def watch_only() -> None:
-        scene.registry.put_aws_account(scene.cluster.put(account_body(driftPolicy="Observe")))
+        scene.has_account(account_body(driftPolicy="Observe"))
 
-    scene.cluster.before_guard.append(watch_only)
+    scene.cluster.before_finalizer.append(watch_only)
     scene.run()
 
     assert scene.sids() == ["Ops"]
     assert scene.ready()[:2] == ("False", "DriftObserved")
 
 
-def test_account_goes_while_a_finalizer_is_put_on(scene: RoleScene) -> None:
+def test_account_goes_while_a_finalizer_is_put_on(scene: RoleScenario) -> None:
     """Then nothing is written there any more."""
     scene.has_binding()
-    scene.cluster.before_guard.append(lambda: scene.registry.drop_aws_account("prod"))
+    scene.cluster.before_finalizer.append(lambda: scene.cache.drop_aws_account("prod"))
 
     scene.run()
 
@@ -134,12 +121,12 @@ def test_account_goes_while_a_finalizer_is_put_on(scene: RoleScene) -> None:
     assert scene.ready()[:2] == ("False", "AccountUnknown")
 
 
-def test_one_refusal_to_look_is_not_believed(scene: RoleScene) -> None:
+def test_one_refusal_to_look_is_not_believed(scene: RoleScenario) -> None:
     """That AWS is busy says nothing about a provider that was in order."""
     scene.settled(binding_body(federatedSubjects=[ENTRY]))
-    scene.accounts.inspect(scene.account(), frozenset({"sts.amazonaws.com"}))  # as is done from time to time
+    scene.pool.forget(scene.aws_account())  # as is done from time to time
     busy = ThrottledError("Rate exceeded", code="Throttling", operation="iam:GetOpenIDConnectProvider")
-    scene.aws.errors["provider_audiences"] = [busy]
+    scene.aws.errors["GetOpenIDConnectProvider"] = [busy]
 
     scene.run()
 
@@ -147,26 +134,27 @@ def test_one_refusal_to_look_is_not_believed(scene: RoleScene) -> None:
     assert scene.cluster.events == []
 
 
-def test_an_absent_provider_is_asked_for_once_a_run(scene: RoleScene) -> None:
+def test_an_absent_provider_is_asked_for_once_a_run(scene: RoleScenario) -> None:
     """However many bindings name its issuer."""
     scene.aws.others.clear()
     for number in range(5):
         scene.has_binding(binding_body(f"n{number}", serviceAccountNames=[f"a{number}"], federatedSubjects=[ENTRY]))
     scene.run()
-    scene.aws.calls.clear()
+    scene.aws.forget_calls()
 
     scene.run()
 
-    assert scene.aws.calls["provider_audiences"] == 1
+    assert scene.aws.calls["GetOpenIDConnectProvider"] == 1
 
 
-def test_partly_fitting(scene: RoleScene) -> None:
+def test_partly_fitting(scene: RoleScenario) -> None:
     """Of a new binding of which a part does not fit, nothing is written, and a younger one has the room."""
-    probe = RoleScene()
-    probe.registry.grants, probe.aws.others = scene.registry.grants, scene.aws.others
+    probe = RoleScenario()
+    probe.has_grants(workflow_grant())
+    probe.aws.others = scene.aws.others
     probe.settled(binding_body(federatedSubjects=[ENTRY]))
     scene.aws.limit = probe.aws.roles[ROLE].size - 1
-    probe.accounts.close()
+    probe.close()
     scene.has_binding(binding_body(federatedSubjects=[ENTRY]))
     scene.has_binding(binding_body("young", created="2026-02-01T00:00:00Z", serviceAccountNames=["web"]))
 
@@ -180,10 +168,10 @@ def test_partly_fitting(scene: RoleScene) -> None:
 # --- Retain ---------------------------------------------------------------------------------------------------------
 
 
-def test_withdrawn_before_it_is_retained(scene: RoleScene) -> None:
+def test_withdrawn_before_it_is_retained(scene: RoleScenario) -> None:
     """What is retained belongs to nobody, so only what is granted at that moment is."""
     scene.settled(binding_body(deletionPolicy="Retain"))
-    scene.registry.grants.clear()
+    scene.has_grants()
     scene.delete()
 
     scene.run()
@@ -192,14 +180,15 @@ def test_withdrawn_before_it_is_retained(scene: RoleScene) -> None:
     assert [t.reason for _, _, t in scene.cluster.events] == ["TrustRevoked"]
 
 
-def test_partly_granted_when_it_is_retained(scene: RoleScene) -> None:
+def test_partly_granted_when_it_is_retained(scene: RoleScenario) -> None:
     """Account by account, and pattern by pattern."""
     other = {"issuer": GITHUB.url, "subjects": [MAIN, "repo:example-org/infra:*"]}
     scene.settled(binding_body(deletionPolicy="Retain", serviceAccountNames=["a", "b"], federatedSubjects=[other]))
-    grants(
-        scene,
-        serviceAccountNames=["a"],
-        federatedSubjects=[{"issuer": GITHUB.url, "subjects": ["repo:example-org/infra:*"]}],
+    scene.has_grants(
+        grant_body(
+            serviceAccountNames=["a"],
+            federatedSubjects=[{"issuer": GITHUB.url, "subjects": ["repo:example-org/infra:*"]}],
+        )
     )
     scene.delete()
 
@@ -210,28 +199,27 @@ def test_partly_granted_when_it_is_retained(scene: RoleScene) -> None:
     assert {n for s in left for n in subjects_of(s, GITHUB, of_cluster=False)} == {"repo:example-org/infra:*"}
 
 
-def test_another_bindings_subject_is_not_retained(scene: RoleScene) -> None:
+def test_another_bindings_subject_is_not_retained(scene: RoleScenario) -> None:
     """A binding that names what another one was granted, and goes at once, leaves nothing of that."""
     scene.settled(binding_body("x", namespace="team-b", federatedSubjects=[ENTRY]))
     mine = {"issuer": GITHUB.url, "subjects": ["repo:example-org/mine:*"]}
-    bodies = (
+    scene.has_grants(
         grant_body("a", namespaces={"names": ["team-a"]}, federatedSubjects=[mine]),
         grant_body("b", namespaces={"names": ["team-b"]}, federatedSubjects=[ENTRY]),
     )
-    scene.registry.grants = {body["metadata"]["name"]: RoleGrant.parse(body) for body in bodies}
     scene.has_binding(binding_body("y", serviceAccountNames=["q"], federatedSubjects=[mine]))
     scene.run()
     scene.change("y", federatedSubjects=[ENTRY], deletionPolicy="Retain")
     scene.delete("y")
     scene.run()
 
-    del scene.registry.grants["b"]
+    scene.cache.drop_grant("b")
     scene.run()
 
     assert MAIN not in scene.aws.roles[ROLE].to_json()
 
 
-def test_nothing_was_there_to_retain(scene: RoleScene) -> None:
+def test_nothing_was_there_to_retain(scene: RoleScenario) -> None:
     """Then nobody is told that something was."""
     scene.settled(binding_body(deletionPolicy="Retain"))
     scene.change(audience="other.example.com")
@@ -243,7 +231,7 @@ def test_nothing_was_there_to_retain(scene: RoleScene) -> None:
     assert [t.reason for _, _, t in scene.cluster.events] == ["TrustRevoked"]
 
 
-def test_values_in_another_order(scene: RoleScene) -> None:
+def test_values_in_another_order(scene: RoleScenario) -> None:
     """Two bindings whose conditions mean the same share a statement."""
     for name, values in (("a", ["vpc-1", "vpc-2"]), ("b", ["vpc-2", "vpc-1"])):
         conditions = [{"operator": "StringEquals", "key": "aws:SourceVpc", "values": values}]
@@ -255,11 +243,11 @@ def test_values_in_another_order(scene: RoleScene) -> None:
     assert len(scene.sids()) == 2
 
 
-def test_told_while_revoking_fails(scene: RoleScene) -> None:
+def test_told_while_revoking_fails(scene: RoleScenario) -> None:
     """A withdrawn grant whose trust cannot be revoked is told with both."""
     scene.settled(binding_body(federatedSubjects=[ENTRY]))
-    scene.registry.grants.clear()
-    scene.aws.always["write"] = DENIED
+    scene.has_grants()
+    scene.aws.always["UpdateAssumeRolePolicy"] = DENIED
 
     scene.run()
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.operator_world import ROLE
+from support.bodies import ROLE
 from trustbind.api.annotations import AnnotationKeys
 from trustbind.api.labels import MANAGED_LABEL
 from trustbind.api.role_binding import RoleBinding

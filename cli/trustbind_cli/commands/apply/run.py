@@ -1,0 +1,72 @@
+"""One run of ``trustbind apply``: plan, show, ask, write, report."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from trustbind.errors import InvalidValueError
+from trustbind.identity.arns import RoleArn
+from trustbind.identity.subjects import Issuer
+from trustbind_aws.sessions import AwsSessions
+from trustbind_cli import output
+from trustbind_cli.commands.apply import report as reports
+from trustbind_cli.commands.apply.plan import Apply, RoleReport, to_do
+from trustbind_cli.files.manifests import Objects
+from trustbind_cli.files.missing import pod_identity_problem
+
+__all__ = ["run"]
+
+DONE, FAILED, REFUSED = 0, 1, 3
+
+
+def run(
+    objects: Objects,
+    issuer: Issuer,
+    also: Iterable[RoleArn],
+    *,
+    confirm: Callable[[int], None],
+    dry_run: bool,
+    as_data: bool,
+) -> int:
+    """Return the exit code.
+
+    Args:
+        objects: of the files.
+        issuer: the cluster's.
+        also: roles that are brought in line though no binding may name them.
+        confirm: called with the number of roles before they are written; raises when they must not be.
+        dry_run: whether nothing is written.
+        as_data: whether JSON is printed.
+
+    Raises:
+        InvalidValueError: a binding has a method with which there is nothing to do in IAM.
+    """
+    for binding in objects.bindings:
+        if problem := pod_identity_problem(binding):
+            raise InvalidValueError(problem)
+    applying = Apply(objects, issuer, also, AwsSessions("trustbind-apply"))
+    done: dict[RoleArn, RoleReport] = {}
+    try:
+        with asyncio.Runner() as runner:  # it catches Ctrl-C only while it runs, and not while the user is asked
+            prepared = runner.run(applying.prepare())
+            if not as_data:
+                for each in prepared:
+                    reports.print_plan(each)
+            todo = to_do(prepared)
+            if todo and not dry_run:
+                confirm(len(todo))
+                done = {report.role: report for report in runner.run(applying.carry_out(prepared))}
+    except KeyboardInterrupt:
+        output.leave_calls()
+        raise
+    finally:
+        applying.close()
+    if as_data:
+        print(output.to_json([reports.as_json(each, done.get(each.role)) for each in prepared]))
+    elif not dry_run:
+        reports.print_done(done.values())
+    if reports.print_problems(prepared, done):
+        return FAILED
+    is_refused = any(reports.refusals_of(each) for each in prepared) or any(r.waiting for r in done.values())
+    return REFUSED if is_refused else DONE

@@ -1,0 +1,85 @@
+"""``trustbind preview trust``: the trust policy that the bindings of the files lead to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from trustbind.api.federated_subjects import too_wide
+from trustbind.api.role_binding import RoleBinding
+from trustbind.identity.arns import RoleArn
+from trustbind.identity.subjects import Issuer
+from trustbind.policy.plan import Plan, plan, withheld
+from trustbind.policy.trust_document import EMPTY, TrustDocument
+from trustbind.reconcile.decision import decide, desired_of
+from trustbind_cli.files.manifests import Objects
+from trustbind_cli.files.missing import missing_objects, pod_identity_problem
+from trustbind_cli.files.snapshot import FileSnapshot, roles_of
+from trustbind_cli.refusals import refusals_of
+
+__all__ = ["TrustPreview", "preview_trust"]
+
+_LISTED: Final = 3
+"""So many roles are named in a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrustPreview:
+    """What the files lead to.
+
+    Attributes:
+        plan: how the trust policy would change, with what is refused.
+        warnings: about bindings that are allowed and dangerous; the webhook warns of them, too.
+        problems: sentences about bindings and roles that have nothing to preview.
+    """
+
+    plan: Plan
+    warnings: tuple[str, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether something is not as the files ask."""
+        return bool(self.plan.refusals or self.problems)
+
+
+def preview_trust(
+    objects: Objects, role: RoleArn, issuer: Issuer, current: TrustDocument | None, limit: int
+) -> TrustPreview:
+    """Return how the role's trust policy would change once everything is written.
+
+    Args:
+        objects: of the files.
+        role: which.
+        issuer: the cluster's.
+        current: the trust policy now; None: an empty one.
+        limit: characters that the AWS account allows.
+    """
+    snapshot = FileSnapshot.of(objects, issuer)
+    missing = missing_objects(objects).get(role, ())
+    asked = {refusal.binding for refusal in missing}
+    decisions = [d for d in decide(snapshot.role(role, snapshot.opened())) if d.stored.ref not in asked]
+    desired = desired_of(role, issuer, decisions)
+    planned = plan(current or EMPTY, desired, limit)
+    planned = replace(planned, refusals=(*refusals_of(decisions), *planned.refusals))
+    for refusal in missing:
+        planned = withheld(planned, desired, refusal)
+    about = [binding for binding in objects.bindings if role in roles_of(binding)]
+    problems = (*map(pod_identity_problem, about), _unnamed(objects, role))
+    return TrustPreview(planned, tuple(_warnings(about)), tuple(filter(None, problems)))
+
+
+def _warnings(bindings: Iterable[RoleBinding]) -> list[str]:
+    return [f"{b.ref}: spec.federatedSubjects: {danger}" for b in bindings for danger in too_wide(b.federated)]
+
+
+def _unnamed(objects: Objects, role: RoleArn) -> str:
+    """Return the sentence about a role that no binding names, which is easily mistyped; empty when one does."""
+    named = sorted({each for binding in objects.bindings for each in roles_of(binding)})
+    if role in named:
+        return ""
+    if not named:
+        return f"no RoleBinding in the files names {role}: there is none in them"
+    more = f" and {len(named) - _LISTED} more" if len(named) > _LISTED else ""
+    return f"no RoleBinding in the files names {role}; they name {', '.join(map(str, named[:_LISTED]))}{more}"

@@ -1,0 +1,24 @@
+"""Decisions as refusals, which name their binding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from trustbind.policy.plan import Refusal
+from trustbind.reconcile.decision import BindingDecision
+
+__all__ = ["named", "refusals_of"]
+
+
+def named(refusal: Refusal) -> Refusal:
+    """Return the refusal with its binding's name in front of the message, or in it already."""
+    ref = refusal.binding
+    if ref is None or refusal.message.startswith((f"{ref}: ", f"RoleBinding {ref} ")):
+        return refusal
+    return replace(refusal, message=f"{ref}: {refusal.message}")
+
+
+def refusals_of(decisions: Iterable[BindingDecision]) -> tuple[Refusal, ...]:
+    """Return a refusal for each binding that gets nothing."""
+    return tuple(named(Refusal(d.stored.ref, d.reason, d.message)) for d in decisions if d.reason is not None)

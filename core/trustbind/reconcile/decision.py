@@ -1,0 +1,296 @@
+"""What each binding of a role may have, decided from a snapshot alone, before the role is read.
+
+Claims are made here, once, and nothing below asks the cache again: what was granted is what is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from trustbind.api.aws_account import AwsAccount, EksCluster
+from trustbind.api.conflicts import NO_SUBJECTS, rival_conflict, unknown_account
+from trustbind.api.role_binding import DeletionPolicy, RoleBinding
+from trustbind.api.role_grant import CONSENT_TAG, Authorization, authorize, consents
+from trustbind.identity.arns import RoleArn
+from trustbind.identity.subjects import Issuer, Subject
+from trustbind.policy.claim import Claim, claims_on
+from trustbind.policy.owned_statement import is_owned, sid_of, subjects_of
+from trustbind.policy.plan import Desired
+from trustbind.policy.trust_document import TrustDocument
+from trustbind.reasons import TrustReason
+from trustbind.reconcile.rollout import NOT_STARTED, Rollout
+from trustbind.reconcile.snapshot import BindingSnapshot, RoleSnapshot, Surroundings
+from trustbind.reconcile.stored_binding import StoredBinding
+
+__all__ = [
+    "BindingDecision",
+    "consent_refusal",
+    "decide",
+    "decide_binding",
+    "desired_of",
+    "stands_in",
+    "with_consent",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class BindingDecision:
+    """What one binding may have in one role.
+
+    Attributes:
+        stored: the binding.
+        authorized: whether it may have what it asks for; None when nobody asked.
+        reason: why it gets nothing; None when it gets what it asks for.
+        message: one sentence for its condition.
+        subjects: the service accounts that it names or selects.
+        claims: what it claims in the role's trust policy; empty with a reason.
+        retains: whether it is being deleted and leaves its trust.
+        cluster: where it gets EKS Pod Identity associations; None when it gets none, or another owner keeps them.
+        rollout: how far a chain has come; see `Rollout`.
+    """
+
+    stored: StoredBinding
+    authorized: bool | None
+    reason: TrustReason | None
+    message: str
+    subjects: tuple[Subject, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    retains: bool = False
+    cluster: EksCluster | None = None
+    rollout: Rollout = NOT_STARTED
+
+    @property
+    def needs_finalizer(self) -> bool:
+        """Whether something will be written for it in AWS, so that it needs our finalizer first."""
+        return not self.stored.deleting and (bool(self.claims) or self.cluster is not None)
+
+    @property
+    def only_keeps(self) -> bool:
+        """Whether its claims are kept for now where they stand, and never written anew.
+
+        The target role of a chain that is revoked trusts the source role until nobody comes through that.
+        """
+        return not self.retains and (self.stored.deleting or self.reason is not None)
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Equal for two decisions that ask for the same."""
+        return (
+            self.reason,
+            self.message,
+            self.subjects,
+            () if self.stored.is_chain else self.claims,  # of a chain they follow its rollout
+            self.retains,
+            self.stored.deleting,
+            self.cluster,
+        )
+
+
+def decide(snapshot: RoleSnapshot) -> tuple[BindingDecision, ...]:
+    """Return the decision for each binding of the snapshot, in its order, with the claims that are due now.
+
+    A chain claims only what its `Rollout` allows in this role now.
+    """
+    return tuple(
+        b.rollout.step(
+            replace(decide_binding(b, snapshot.around, snapshot.role), rollout=b.rollout),
+            snapshot.role,
+        )
+        for b in snapshot.bindings
+    )
+
+
+def decide_binding(snapshot: BindingSnapshot, around: Surroundings, role: RoleArn) -> BindingDecision:
+    """Return the decision for one binding, of a chain for both roles as a whole.
+
+    Args:
+        snapshot: the binding.
+        around: see `Surroundings`.
+        role: whose trust policy its claims are for.
+    """
+    stored = snapshot.stored
+    binding = stored.binding
+    subjects = snapshot.subjects
+    if binding is None:
+        return BindingDecision(stored, None, TrustReason.INVALID_SPEC, stored.problem)
+    if stored.deleting:
+        return _deleting(snapshot, binding, around, role)
+    if conflict := rival_conflict(binding, subjects, ((r.binding, r.subjects) for r in snapshot.rivals)):
+        return BindingDecision(stored, None, TrustReason.PROFILE_CONFLICT, conflict, subjects)
+    answer = _authorization(binding, subjects, snapshot.namespace_labels, around)
+    if not answer.is_granted:
+        return BindingDecision(
+            stored, authorized=False, reason=TrustReason.NOT_GRANTED, message=answer.message, subjects=subjects
+        )
+    refused = _refused(binding, subjects, around)
+    if refused is not None:
+        reason, message = refused
+        return BindingDecision(stored, authorized=True, reason=reason, message=message, subjects=subjects)
+    if stored.is_pod_identity:
+        account = around.aws_accounts.get(binding.role.account_id)
+        cluster = account.eks if account is not None else None
+        return BindingDecision(
+            stored, authorized=True, reason=None, message=answer.message, subjects=subjects, cluster=cluster
+        )
+    return BindingDecision(
+        stored,
+        authorized=True,
+        reason=None,
+        message=answer.message,
+        subjects=subjects,
+        claims=claims_on(role, binding, subjects),
+    )
+
+
+def with_consent(
+    decisions: Iterable[BindingDecision], account: AwsAccount, tags: Mapping[str, str]
+) -> list[BindingDecision]:
+    """Return the decisions after the role's consent was asked for, where the AWSAccount requires it.
+
+    Args:
+        decisions: as `decide` gave them.
+        account: the role's AWSAccount.
+        tags: the role's tags.
+    """
+    if not account.require_role_consent:
+        return list(decisions)
+    return [_consented(decision, account, tags) for decision in decisions]
+
+
+def consent_refusal(
+    stored: StoredBinding, account: AwsAccount, tags: Mapping[str, str]
+) -> tuple[TrustReason, str] | None:
+    """Return why a role itself refuses a binding, whatever else is decided about it; None when it does not."""
+    namespace = stored.ref.namespace
+    if not account.require_role_consent or consents(tags, namespace):
+        return None
+    return (
+        TrustReason.NO_CONSENT,
+        (
+            f"AWSAccount {account.name} asks for the role's consent, and the role does not carry the tag {CONSENT_TAG} "
+            f"with {namespace} in its value"
+        ),
+    )
+
+
+def desired_of(role: RoleArn, issuer: Issuer, decisions: Iterable[BindingDecision]) -> Desired:
+    """Return what this cluster wants in the role's trust policy."""
+    claims: list[Claim] = []
+    retained: list[Claim] = []
+    former: list[Claim] = []
+    for decision in decisions:
+        (retained if decision.retains else claims).extend(decision.claims)
+        if not decision.claims and decision.stored.binding is not None:
+            former.extend(claims_on(role, decision.stored.binding, decision.subjects))
+    return Desired(role, issuer, tuple(claims), tuple(retained), tuple(former))
+
+
+def stands_in(document: TrustDocument, issuer: Issuer, role: RoleArn, decision: BindingDecision) -> bool:
+    """Return whether an owned statement of ``document`` admits a principal that the binding names, of any issuer.
+
+    Args:
+        document: the role's trust policy, as it was read.
+        issuer: the cluster's.
+        role: whose trust policy it is.
+        decision: for the binding.
+    """
+    owned = [s for s in document.statements if is_owned(s, issuer)]
+    binding = decision.stored.binding
+    if binding is not None and binding.source is not None and role == binding.role:
+        sids = {sid_of(issuer, claim.key) for claim in claims_on(role, binding, ())}
+        return any(s.get("Sid") in sids for s in owned)
+    wanted = {str(subject) for subject in decision.subjects}
+    if any(wanted.intersection(subjects_of(statement, issuer)) for statement in owned):
+        return True
+    federated = binding.federated if binding is not None else ()
+    return any(
+        subjects_of(statement, entry.issuer, of_cluster=False).intersection(entry.subjects)
+        for entry in federated
+        for statement in owned
+    )
+
+
+def _refused(
+    binding: RoleBinding, subjects: tuple[Subject, ...], around: Surroundings
+) -> tuple[TrustReason, str] | None:
+    """Return why a granted binding gets nothing; None when nothing is in its way."""
+    if binding.method.uses_pod_identity_association:
+        account = around.aws_accounts.get(binding.role.account_id)
+        # Without a cluster, another owner keeps the association of service account and role.
+        kept = account is not None and account.eks is not None
+        return (TrustReason.NO_SUBJECTS, NO_SUBJECTS) if kept and not subjects else None
+    for needed in (binding.role, *((binding.source.role,) if binding.source else ())):
+        if needed.account_id not in around.aws_accounts:
+            return TrustReason.ACCOUNT_UNKNOWN, unknown_account(needed)
+    if not subjects and not binding.federated:
+        return TrustReason.NO_SUBJECTS, NO_SUBJECTS
+    return None
+
+
+def _deleting(snapshot: BindingSnapshot, binding: RoleBinding, around: Surroundings, role: RoleArn) -> BindingDecision:
+    stored = snapshot.stored
+    retains = binding.deletion_policy is DeletionPolicy.RETAIN and _may_stand(stored)
+    kept = _still_granted(snapshot, binding, around) if retains else None
+    if kept is None:
+        return BindingDecision(stored, None, None, "it is being deleted", snapshot.subjects)
+    part, subjects = kept
+    claims = claims_on(role, part, subjects)
+    return BindingDecision(stored, None, None, "it is being deleted", subjects, claims, retains=True)
+
+
+def _authorization(
+    binding: RoleBinding, subjects: Iterable[Subject], labels: Mapping[str, str], around: Surroundings
+) -> Authorization:
+    if around.grants is None:
+        return Authorization("-", "no RoleGrant is asked for")
+    return authorize(binding, (s.name for s in subjects), labels, around.grants)
+
+
+def _consented(decision: BindingDecision, account: AwsAccount, tags: Mapping[str, str]) -> BindingDecision:
+    if decision.reason is not None or decision.stored.deleting:
+        return decision
+    refused = consent_refusal(decision.stored, account, tags)
+    if refused is None:
+        return decision
+    reason, message = refused
+    return replace(decision, authorized=False, reason=reason, message=message, claims=(), cluster=None)
+
+
+def _may_stand(stored: StoredBinding) -> bool:
+    """Return whether the binding's statement is, or may be, in the trust policy, and its grant was not withdrawn.
+
+    Not whether ``TrustApplied`` is true: after one failed call it is not, and the trust would not be retained. For EKS
+    Pod Identity the same is asked of its associations, which our finalizer precedes.
+    """
+    conditions: Iterable[Mapping[str, object]] = stored.status.get("conditions") or ()
+    refused = any(c.get("type") == "Authorized" and c.get("status") == "False" for c in conditions)
+    return (stored.guarded if stored.is_pod_identity else bool(stored.statement_id)) and not refused
+
+
+def _still_granted(
+    snapshot: BindingSnapshot, binding: RoleBinding, around: Surroundings
+) -> tuple[RoleBinding, tuple[Subject, ...]] | None:
+    """Return what of a binding that is being deleted is granted now; None for nothing.
+
+    Asked for each service account and each pattern alone: what is retained has no owner, and no withdrawn grant revokes
+    it later.
+    """
+
+    def is_granted(part: RoleBinding, subjects: tuple[Subject, ...] = ()) -> bool:
+        return _authorization(part, subjects, snapshot.namespace_labels, around).is_granted
+
+    plain = replace(binding, federated=())
+    subjects = tuple(s for s in snapshot.subjects if is_granted(plain, (s,)))
+    federated = tuple(
+        replace(entry, subjects=kept)
+        for entry in binding.federated
+        if (
+            kept := tuple(
+                s for s in entry.subjects if is_granted(replace(plain, federated=(replace(entry, subjects=(s,)),)))
+            )
+        )
+    )
+    if not subjects and not federated:
+        return None
+    return replace(binding, federated=federated), subjects

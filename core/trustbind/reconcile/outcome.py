@@ -1,0 +1,252 @@
+"""What a run reached for one binding: from its decision and the role's plan to its outcome."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from trustbind.identity.arns import RoleArn
+from trustbind.identity.subjects import Issuer, Subject
+from trustbind.policy.claim import claims_on
+from trustbind.policy.owned_statement import FederatedKey, is_retained, sid_of
+from trustbind.policy.plan import Plan, Refusal
+from trustbind.reasons import TrustReason
+from trustbind.reconcile.decision import BindingDecision, stands_in
+from trustbind.reconcile.role_plan import RolePlan
+from trustbind.reconcile.rollout import RoleProgress, Rollout, other_role
+from trustbind.reconcile.stored_binding import StoredBinding
+
+__all__ = [
+    "SETTLED",
+    "BindingOutcome",
+    "chain_outcome",
+    "failed_outcome",
+    "has_failed",
+    "hindered",
+    "outcome_of",
+    "progress_of",
+]
+
+SETTLED = frozenset({TrustReason.REVOKED, TrustReason.RETAINED, TrustReason.PENDING})
+"""Reasons that are steps of the way, and no failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class BindingOutcome:
+    """What a run reached for one binding.
+
+    Attributes:
+        authorized: whether a grant covers it; None when nobody asked.
+        authorization: the sentence about that.
+        reason: why its trust is not applied; None when it is.
+        message: the sentence about that.
+        subjects: the service accounts that it names or selects.
+        statement_id: the Sid of its first statement.
+        size: of the role's trust policy, in characters.
+        limit: characters that the AWS account allows.
+        near_limit: whether the trust policy is nearly full.
+        changed: whether its statement was written in this run.
+        may_linger: whether its statement may stand in the trust policy although it must not, or cannot be told.
+        hindrance: what keeps applied trust from being of use to every principal that the binding names.
+    """
+
+    authorized: bool | None
+    authorization: str
+    reason: TrustReason | None
+    message: str
+    subjects: tuple[Subject, ...] = ()
+    statement_id: str = ""
+    size: int | None = None
+    limit: int | None = None
+    near_limit: bool = False
+    changed: bool = False
+    may_linger: bool = False
+    hindrance: Refusal | None = None
+
+
+def outcome_of(
+    decision: BindingDecision, planned: Plan, problem: Refusal | None, written: int, issuer: Issuer
+) -> BindingOutcome:
+    """Return what a run reached for one binding in one role.
+
+    Args:
+        decision: for the binding, as the role agreed to it.
+        planned: the last plan of the role's trust policy.
+        problem: what is wrong although it was written: another writer keeps undoing it.
+        written: how often the trust policy was written.
+        issuer: the cluster's.
+    """
+    stored = decision.stored
+    own = next((r for r in planned.refusals if r.binding == stored.ref), None)
+    stopped = problem or planned.blocked
+    stands = _stands(decision, planned, issuer)
+    lingers = stopped is not None and stands
+    if stored.deleting:
+        if (why := own or stopped) is not None and stands:
+            text = f"its trust could not be revoked, so it is kept: {why.message}"
+            return BindingOutcome(None, "", why.reason, text, decision.subjects, may_linger=True)
+        left = any(is_retained(statement) for statement in planned.document.statements)
+        reason = TrustReason.RETAINED if decision.retains and left else TrustReason.REVOKED
+        return BindingOutcome(None, "", reason, f"the statement was removed from {planned.role}")
+    authorized, sentence = decision.authorized, decision.message
+    if decision.reason is not None:
+        if lingers and stopped is not None:
+            text = f"{sentence}; its trust could not be revoked: {stopped.message}"
+            return BindingOutcome(authorized, sentence, stopped.reason, text, decision.subjects, may_linger=True)
+        return BindingOutcome(authorized, sentence, decision.reason, sentence, decision.subjects)
+    statement_id = planned.applied.get(stored.ref, "")
+    why = own or problem
+    if why is None and (not statement_id or _may_hold_more(stored, planned)):
+        why = planned.blocked
+    if why is not None:
+        return BindingOutcome(
+            authorized, sentence, why.reason, why.message, decision.subjects, may_linger=lingers or stands
+        )
+    return BindingOutcome(
+        authorized=authorized,
+        authorization=sentence,
+        reason=None,
+        message=f"{planned.role} trusts {_counted(decision)} of this binding",
+        subjects=decision.subjects,
+        statement_id=statement_id,
+        size=planned.size,
+        limit=planned.limit,
+        near_limit=planned.is_near_limit,
+        changed=written > 0 and not stored.statement_id,
+    )
+
+
+def failed_outcome(decision: BindingDecision, reason: TrustReason, message: str, *, gone: bool) -> BindingOutcome:
+    """Return the outcome of one binding whose role's run failed; ``gone``: there is no such role."""
+    stored, sentence = decision.stored, decision.message
+    lingers = not gone and bool(stored.statement_id)
+    if stored.deleting:
+        text = f"its trust could not be revoked, so it is kept: {message}"
+        return BindingOutcome(None, "", reason, text, decision.subjects, may_linger=lingers)
+    if decision.reason is None:
+        return BindingOutcome(decision.authorized, sentence, reason, message, decision.subjects, may_linger=lingers)
+    if lingers:
+        text = f"{sentence}; its trust could not be revoked: {message}"
+        return BindingOutcome(decision.authorized, sentence, reason, text, decision.subjects, may_linger=True)
+    return BindingOutcome(decision.authorized, sentence, decision.reason, sentence, decision.subjects)
+
+
+def hindered(outcome: BindingOutcome, hindrance: Refusal) -> BindingOutcome:
+    """Return the outcome of a binding for which another issuer's OIDC provider is not in order."""
+    if outcome.reason is None and not outcome.statement_id:  # nothing of it is written
+        return replace(outcome, reason=hindrance.reason, message=hindrance.message)
+    return replace(outcome, hindrance=hindrance)
+
+
+def has_failed(decision: BindingDecision, outcome: BindingOutcome) -> bool:
+    """Return whether a run failed for a chain in one role, other than by the decision itself."""
+    return outcome.reason is not None and outcome.reason not in SETTLED and outcome.reason != decision.reason
+
+
+def chain_outcome(
+    decision: BindingDecision, role: RoleArn, outcome: BindingOutcome, rollout: Rollout, issuer: Issuer
+) -> BindingOutcome:
+    """Return what was reached for a chain as a whole; of no chain, ``outcome`` itself.
+
+    Args:
+        decision: for the binding, as ``role`` agreed to it.
+        role: whose run this was.
+        outcome: of that role alone.
+        rollout: with the progress of this run in it.
+        issuer: the cluster's.
+    """
+    stored = decision.stored
+    binding = stored.binding
+    if binding is None or not stored.is_chain:
+        return outcome
+    standing = rollout.unsettled if stored.deleting else rollout.standing
+    if has_failed(decision, outcome):
+        return replace(outcome, message=f"{_name(stored, role)}: {outcome.message}", may_linger=bool(standing))
+    other = other_role(binding, role)
+    theirs = rollout.at(other).problem
+    if theirs is not None and theirs[0] != decision.reason:
+        text = f"{_name(stored, other)}: {theirs[1]}"
+        return replace(outcome, reason=theirs[0], message=text, may_linger=bool(standing))
+    if stored.deleting or decision.reason is not None:
+        if not standing or decision.retains:
+            return outcome
+        if outcome.reason is TrustReason.ACCOUNT_UNKNOWN:  # without it nothing can be revoked
+            return replace(outcome, may_linger=True)
+        left = " and ".join(_name(stored, r) for r in sorted(standing, key=lambda r: r == binding.role))
+        text = f"{decision.message}; its trust is being revoked, next in the {left}"
+        return replace(outcome, reason=TrustReason.PENDING, message=text, may_linger=True)
+    if rollout.stands_in(role) and rollout.stands_in(other):
+        return _whole(decision, outcome, issuer)
+    text = f"{_name(stored, binding.role)} trusts the source role; the source role is next"
+    return replace(outcome, reason=TrustReason.PENDING, message=text, statement_id="", may_linger=True)
+
+
+def progress_of(
+    asked: BindingDecision, agreed: BindingDecision, planned: RolePlan, problem: Refusal | None, issuer: Issuer
+) -> RoleProgress:
+    """Return the progress of a chain in one role.
+
+    Args:
+        asked: the decision that the run began with.
+        agreed: the same as the role agreed to it; see `RolePlan.decisions`.
+        planned: the last plan of the run, carried out as far as possible.
+        problem: see `outcome_of`.
+        issuer: the cluster's.
+    """
+    trust, ref = planned.trust, asked.stored.ref
+    refusal = asked.rollout.at(trust.role).refusal
+    if agreed.reason is None:
+        refusal = None
+    elif asked.reason is None:  # the role itself refused
+        refusal = agreed.reason, agreed.message
+    # The same principals may stand there for another binding, so the document tells only what was not written.
+    is_paused = ref in planned.waiting or any(ref == d.stored.ref for d in planned.held)
+    is_stopped = (problem or trust.blocked) is not None or any(r.binding == ref for r in trust.refusals)
+    stands = ref in trust.applied and problem is None
+    if not stands and (is_paused or is_stopped):
+        stands = stands_in(trust.current, issuer, trust.role, agreed)
+    return RoleProgress(stands, refusal)
+
+
+def _whole(decision: BindingDecision, outcome: BindingOutcome, issuer: Issuer) -> BindingOutcome:
+    binding = decision.stored.binding
+    assert binding is not None  # noqa: S101 - the caller has looked; this is for the type checker
+    assert binding.source is not None  # noqa: S101 - a chain has a source; this is for the type checker
+    (claim,) = claims_on(binding.role, binding, ())
+    count = len(decision.subjects)
+    return replace(
+        outcome,
+        reason=None,
+        statement_id=sid_of(issuer, claim.key),
+        message=f"{binding.role} trusts {binding.source.role}, which trusts {count} service "
+        f"account{'' if count == 1 else 's'} of this binding",
+    )
+
+
+def _stands(decision: BindingDecision, planned: Plan, issuer: Issuer) -> bool:
+    """Return whether trust of the binding stands in the document that was read.
+
+    The document is asked, not the status alone: that may never have been written. Nor the spec alone: it may have been
+    changed since, and that not been written.
+    """
+    if stands_in(planned.current, issuer, planned.role, decision):
+        return True
+    statement_id = decision.stored.statement_id
+    return bool(statement_id) and statement_id in {s.get("Sid") for s in planned.current.statements}
+
+
+def _may_hold_more(stored: StoredBinding, planned: Plan) -> bool:
+    """Return whether the binding was changed, and what differs and cannot be written now may be what it gave up."""
+    return bool(planned.pending) and stored.status.get("observedGeneration") != stored.generation
+
+
+def _counted(decision: BindingDecision) -> str:
+    count = len(decision.subjects)
+    others = sum(len(c.subjects) for c in decision.claims if isinstance(c.key, FederatedKey))
+    parts = [f"{count} service account{'' if count == 1 else 's'}"] if count or not others else []
+    parts += [f"{others} subject{'' if others == 1 else 's'} of other issuers"] if others else []
+    return " and ".join(parts)
+
+
+def _name(stored: StoredBinding, role: RoleArn) -> str:
+    target = stored.binding is not None and role == stored.binding.role
+    return f"{'target' if target else 'source'} role {role}"

@@ -1,0 +1,443 @@
+"""The plan of one run of a role: an ordered list of steps, and what each binding waits for.
+
+`plan_role` is asked again after each step whose outcome later steps need, with that outcome in the facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from trustbind.api.aws_account import AwsAccount, DriftPolicy
+from trustbind.api.role_binding import BindingRef
+from trustbind.errors import AwsError, NotFoundError
+from trustbind.identity.arns import ProviderArn, RoleArn
+from trustbind.identity.subjects import Issuer
+from trustbind.policy.claim import Claim, claims_on
+from trustbind.policy.owned_statement import FederatedKey, WebIdentityKey, sid_of
+from trustbind.policy.plan import DEFAULT_LIMIT, Plan, Refusal, plan, standing_claims, withheld
+from trustbind.policy.trust_document import TrustDocument
+from trustbind.reasons import TrustReason
+from trustbind.reconcile.decision import BindingDecision, desired_of, with_consent
+from trustbind.reconcile.failure_reasons import TRANSIENT, account_failure
+from trustbind.reconcile.observation import Facts, RoleObservation
+
+__all__ = [
+    "EnsureProvider",
+    "NarrowSourcePolicy",
+    "RolePlan",
+    "RoleWork",
+    "Step",
+    "WidenSourcePolicy",
+    "WriteTrustPolicy",
+    "missing_client_ids",
+    "plan_role",
+    "provider_problem",
+    "unread_providers",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class RoleWork:
+    """What one run of a role is to reach.
+
+    Attributes:
+        role: which.
+        issuer: the cluster's.
+        aws_account: how its AWS account is reached.
+        decisions: for its bindings that have statements in trust policies, oldest first.
+        has_pod_identity: whether it has bindings by EKS Pod Identity besides.
+    """
+
+    role: RoleArn
+    issuer: Issuer
+    aws_account: AwsAccount
+    decisions: tuple[BindingDecision, ...]
+    has_pod_identity: bool = False
+
+    @property
+    def may_write(self) -> bool:
+        """Whether anything may be written in the AWS account."""
+        return self.aws_account.drift_policy is DriftPolicy.REPAIR
+
+    @property
+    def provider(self) -> ProviderArn:
+        """The cluster's OIDC provider in the AWS account."""
+        return self.issuer.provider_for(self.role)
+
+
+@dataclass(frozen=True, slots=True)
+class EnsureProvider:
+    """Create the cluster's OIDC provider, or add client ids to it."""
+
+    provider: ProviderArn
+    audiences: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WidenSourcePolicy:
+    """Let the source role assume all of these targets, the most important first; what it may besides stays for now."""
+
+    targets: tuple[RoleArn, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WriteTrustPolicy:
+    """Write the role's trust policy."""
+
+
+@dataclass(frozen=True, slots=True)
+class NarrowSourcePolicy:
+    """Let the source role assume these targets and no others."""
+
+    targets: tuple[RoleArn, ...]
+
+
+Step = EnsureProvider | WidenSourcePolicy | WriteTrustPolicy | NarrowSourcePolicy
+
+
+@dataclass(frozen=True, slots=True)
+class RolePlan:
+    """What is to be done for a role, and what each binding waits for.
+
+    Attributes:
+        decisions: as the role agreed to them (consent, chains, other issuers' providers, room in the source policy).
+        trust: see `Plan`.
+        steps: in their order, as far as foreseen; the first is carried out, and the rest is planned again.
+        held: the bindings that wait for the cluster's OIDC provider.
+        lacking: what that provider lacks, or why it is not known; None when all is well.
+        hindrances: the bindings for which another issuer's provider is not in order.
+        waiting: the chains that wait for their other role, each with that role: to be granted at the source role, or to
+            be revoked at the target role.
+        targets: the roles that this one is to be allowed to assume, as the source of chains; None when it is the source
+            of none.
+        unpermitted: whether the source role's inline policies have no room for a target.
+    """
+
+    decisions: tuple[BindingDecision, ...]
+    trust: Plan
+    steps: tuple[Step, ...] = ()
+    held: tuple[BindingDecision, ...] = ()
+    lacking: AwsError | None = None
+    hindrances: Mapping[BindingRef, Refusal] = field(default_factory=dict)
+    waiting: Mapping[BindingRef, RoleArn] = field(default_factory=dict)
+    targets: tuple[RoleArn, ...] | None = None
+    unpermitted: bool = False
+
+
+def unread_providers(work: RoleWork, facts: Facts) -> tuple[ProviderArn, ...]:
+    """Return the OIDC providers that have to be read before ``work`` can be planned, sorted.
+
+    A client id that was seen is not asked for again.
+    """
+    wanted = {
+        (key.issuer if isinstance(key, FederatedKey) else work.issuer).provider_for(work.role)
+        for key in _keys(work.decisions)
+        if not facts.account.lists(
+            (key.issuer if isinstance(key, FederatedKey) else work.issuer).provider_for(work.role), key.audience
+        )
+    }
+    return tuple(sorted(wanted - facts.read - facts.failures.keys()))
+
+
+def plan_role(work: RoleWork, facts: Facts, seen: RoleObservation) -> RolePlan:
+    """Return what has to be done so that the role is as ``work`` asks.
+
+    A binding that cannot be written or revoked now (the OIDC provider is missing, the other role of its chain is first,
+    the source role's inline policies are full) keeps what the document has of it, and gets nothing new.
+
+    Args:
+        work: see `RoleWork`.
+        facts: what is known of the AWS account.
+        seen: the role, as it was read last.
+    """
+    role, issuer, document = work.role, work.issuer, seen.document
+    decisions = _agreed(work, seen)
+    hindrances, absent = _other_issuers(work, facts, decisions)
+    decisions = _without_absent(decisions, absent, document, issuer)
+    missing = missing_client_ids(work, facts, decisions)
+    lacking = _lacking(work, facts, missing)
+    held = tuple(d for d in decisions if _admits(d) and _audiences([d]) & missing) if lacking is not None else ()
+    is_source = _may_have_targets(work, facts, decisions)
+    going_on = [d for d in decisions if d not in held]
+    going_on, full, refusals = _without_permission(role, going_on, facts.no_room if is_source else ())
+    waiting = _waiting(role, going_on)
+    paused = [*held, *full, *(d for d in going_on if d.stored.ref in waiting)]
+    kept = standing_claims(document, issuer, (c for d in paused for c in _claims(role, d)))
+    desired = desired_of(role, issuer, (d for d in going_on if d.stored.ref not in waiting))
+    desired = replace(desired, claims=(*desired.claims, *kept))
+    limit = work.aws_account.trust_policy_limit or facts.account.limit or DEFAULT_LIMIT
+    trust = plan(document, desired, limit)
+    if not work.may_write and not trust.is_empty:
+        trust = withheld(trust, desired, _observed(work, trust))
+    partly = {d.stored.ref for d in paused}
+    trust = replace(
+        trust,
+        refusals=(*trust.refusals, *refusals),
+        applied={ref: sid for ref, sid in trust.applied.items() if ref not in partly},
+    )
+    targets = _targets(work, facts, decisions, trust) if is_source else None
+    provided = _needed(work, going_on, trust) & missing if lacking is None else frozenset[str]()
+    return RolePlan(
+        decisions=(*going_on, *held),
+        trust=trust,
+        steps=_steps(work, facts, provided, targets, trust),
+        held=held,
+        lacking=lacking,
+        hindrances=hindrances,
+        waiting=waiting,
+        targets=targets,
+        unpermitted=bool(refusals),
+    )
+
+
+def provider_problem(provider: ProviderArn, present: frozenset[str] | None, audiences: Iterable[str]) -> str:
+    """Return what the cluster's OIDC provider lacks and what to do; empty when nothing.
+
+    Args:
+        provider: its ARN.
+        present: the client ids that it has; None when it does not exist.
+        audiences: the client ids that are needed.
+    """
+    listed = ", ".join(sorted(set(audiences) - (present or frozenset())))
+    if present is None:
+        return (
+            f"account {provider.account_id} has no OIDC provider for https://{provider.host_path}; "
+            f"create it with the client id {listed}, or let trustbind manage it "
+            "(AWSAccount spec.oidcProvider.manage: true)"
+        )
+    return f"the OIDC provider {provider} lacks the client id {listed}; add it" if listed else ""
+
+
+def missing_client_ids(work: RoleWork, facts: Facts, decisions: Iterable[BindingDecision]) -> frozenset[str]:
+    """Return the audiences that the cluster's OIDC provider was not seen to list."""
+    return frozenset(_audiences(decisions) - (facts.account.providers.get(work.provider) or frozenset()))
+
+
+def _agreed(work: RoleWork, seen: RoleObservation) -> list[BindingDecision]:
+    """Return the decisions after the role's own consent; a chain's claims follow it."""
+    asked = with_consent(work.decisions, work.aws_account, seen.tags)
+    return [
+        after if after is before else after.rollout.step(after, work.role)
+        for before, after in zip(work.decisions, asked, strict=True)
+    ]
+
+
+def _other_issuers(
+    work: RoleWork, facts: Facts, decisions: Iterable[BindingDecision]
+) -> tuple[dict[BindingRef, Refusal], frozenset[Issuer]]:
+    """Return which bindings lack another issuer's provider, and the issuers that have none.
+
+    Those providers have other owners, so they are read and never written.
+    """
+    told: dict[BindingRef, Refusal] = {}
+    absent: set[Issuer] = set()
+    for decision in decisions:
+        for key in _keys([decision]):
+            if not isinstance(key, FederatedKey):
+                continue
+            provider = key.issuer.provider_for(work.role)
+            error = facts.failures.get(provider)
+            if error is None:
+                present = facts.account.providers.get(provider)
+                if present is None:
+                    absent.add(key.issuer)
+                problem = _lacking_for(provider, present, key.audience)
+                error = NotFoundError(problem, operation="iam:GetOpenIDConnectProvider") if problem else None
+            if error is None:
+                continue
+            reason, message = account_failure(error)
+            # That AWS is busy says nothing about the provider.
+            if reason not in TRANSIENT or not decision.stored.is_ready:
+                told.setdefault(decision.stored.ref, Refusal(decision.stored.ref, reason, message))
+    return told, frozenset(absent)
+
+
+def _lacking_for(provider: ProviderArn, present: frozenset[str] | None, audience: str) -> str:
+    """Return what another issuer's provider lacks, and what to do; empty when nothing."""
+    if present is None:
+        return (
+            f"account {provider.account_id} has no OIDC provider for https://{provider.host_path}, which "
+            f"spec.federatedSubjects needs; create it with the client id {audience}: trustbind makes only the cluster's"
+        )
+    if audience not in present:
+        return f"the OIDC provider {provider} lacks the client id {audience}, which spec.federatedSubjects needs"
+    return ""
+
+
+def _without_absent(
+    decisions: Iterable[BindingDecision], absent: Collection[Issuer], document: TrustDocument, issuer: Issuer
+) -> list[BindingDecision]:
+    """Return the decisions without claims for issuers that have no provider, unless their statement stands.
+
+    A statement whose provider does not exist is not written, so that IAM has no reason to refuse a document that other
+    bindings share; one that stands stays, since its owner may be about to make the provider again.
+    """
+    if not absent:
+        return list(decisions)
+    standing = {statement.get("Sid") for statement in document.statements}
+    return [
+        replace(
+            decision,
+            claims=tuple(
+                claim
+                for claim in decision.claims
+                if not (isinstance(claim.key, FederatedKey) and claim.key.issuer in absent)
+                or sid_of(issuer, claim.key) in standing
+            ),
+        )
+        for decision in decisions
+    ]
+
+
+def _lacking(work: RoleWork, facts: Facts, missing: frozenset[str]) -> AwsError | None:
+    """Return why the cluster's provider cannot list what is missing; None when it can, or nothing is."""
+    if not missing:
+        return None
+    failure = facts.failures.get(work.provider)
+    if failure is not None:
+        return failure
+    if work.aws_account.manage_provider and work.may_write:
+        return None
+    present = facts.account.providers.get(work.provider)
+    problem = provider_problem(work.provider, present, missing)
+    if work.aws_account.manage_provider:
+        problem += f"; AWSAccount {work.aws_account.name} has driftPolicy Observe, so trustbind does not write it"
+    return NotFoundError(problem, operation="iam:GetOpenIDConnectProvider")
+
+
+def _may_have_targets(work: RoleWork, facts: Facts, decisions: list[BindingDecision]) -> bool:
+    """Return whether the role's inline policy is ours to keep: it is the source of a chain.
+
+    Without any decision, what a binding left behind whose finalizer was removed by force has to go.
+    """
+    if not work.may_write or facts.source_unreadable or (not decisions and work.has_pod_identity):
+        return False
+    return not decisions or any(_is_source(d, work.role) for d in decisions)
+
+
+def _targets(work: RoleWork, facts: Facts, decisions: Iterable[BindingDecision], trust: Plan) -> tuple[RoleArn, ...]:
+    """Return the roles that this one must be allowed to assume, in the order of decisions.
+
+    A target is added once the trust policy holds all that its chain asks for; until then what is allowed stays.
+    """
+    there = facts.account.source_targets.get(work.role, _UNREAD)
+    managed = ((d, d.stored.binding) for d in decisions if d.reason is None and _is_managed(d, work.role))
+    return tuple(
+        dict.fromkeys(
+            binding.role
+            for decision, binding in managed
+            if binding is not None
+            and not decision.stored.deleting
+            and binding.role not in facts.no_room
+            and (decision.stored.ref in trust.applied or there is None or str(binding.role) in there)
+        )
+    )
+
+
+def _without_permission(
+    role: RoleArn, decisions: Iterable[BindingDecision], no_room: Collection[RoleArn]
+) -> tuple[list[BindingDecision], list[BindingDecision], tuple[Refusal, ...]]:
+    """Take the claims from chains whose target the source role cannot be allowed to assume.
+
+    Returns:
+        All decisions, those without claims as they were before, and a refusal for each of these.
+    """
+    result: list[BindingDecision] = []
+    full: list[BindingDecision] = []
+    refusals: list[Refusal] = []
+    for decision in decisions:
+        stored, binding = decision.stored, decision.stored.binding
+        if binding is None or binding.role not in no_room or not decision.claims or not _is_managed(decision, role):
+            result.append(decision)
+            continue
+        message = (
+            f"the inline policies of {role} have no room for {binding.role} in their 10,240 characters; remove a chain "
+            "over it or another inline policy of it, use a second source role, or set spec.source.managePermission: "
+            "false and allow it by a managed policy"
+        )
+        refusals.append(Refusal(stored.ref, TrustReason.SOURCE_POLICY_FULL, message))
+        full.append(decision)
+        result.append(replace(decision, claims=()))
+    return result, full, tuple(refusals)
+
+
+def _waiting(role: RoleArn, decisions: Iterable[BindingDecision]) -> dict[BindingRef, RoleArn]:
+    """Return the chains that wait for their other role; see `RolePlan.waiting`."""
+    waiting: dict[BindingRef, RoleArn] = {}
+    for decision in decisions:
+        stored, binding = decision.stored, decision.stored.binding
+        if binding is None or binding.source is None or not stored.is_chain or decision.retains:
+            continue
+        is_granted = decision.reason is None and not stored.deleting
+        if is_granted and role == binding.source.role and not decision.rollout.stands_in(binding.role):
+            waiting[stored.ref] = binding.role
+        elif not is_granted and role == binding.role and decision.claims:
+            waiting[stored.ref] = binding.source.role
+    return waiting
+
+
+def _claims(role: RoleArn, decision: BindingDecision) -> tuple[Claim, ...]:
+    """Return what a granted binding claims in the role, whether that is due now or not."""
+    binding = decision.stored.binding
+    return decision.claims or (claims_on(role, binding, decision.subjects) if binding is not None else ())
+
+
+def _needed(work: RoleWork, decisions: Iterable[BindingDecision], trust: Plan) -> frozenset[str]:
+    """Return the audiences of the cluster's tokens that statements of the planned document ask for."""
+    sids = {statement.get("Sid") for statement in trust.document.statements}
+    keys = (key for key in _keys(decisions) if isinstance(key, WebIdentityKey))
+    return frozenset(key.audience for key in keys if sid_of(work.issuer, key) in sids)
+
+
+def _observed(work: RoleWork, trust: Plan) -> Refusal:
+    what = ", ".join(f"{change.kind} {change.sid}" for change in trust.changes)
+    return Refusal(
+        None,
+        TrustReason.OBSERVED,
+        f"AWSAccount {work.aws_account.name} has driftPolicy Observe, so nothing is written to the trust policy of "
+        f"{work.role}; it differs: {what}",
+    )
+
+
+def _steps(
+    work: RoleWork, facts: Facts, provided: frozenset[str], targets: tuple[RoleArn, ...] | None, trust: Plan
+) -> tuple[Step, ...]:
+    steps: list[Step] = []
+    if provided:
+        steps.append(EnsureProvider(work.provider, tuple(sorted(provided))))
+    wanted = None if targets is None else frozenset(map(str, targets))
+    there = facts.account.source_targets.get(work.role, _UNREAD)
+    if wanted is not None and (there is _UNREAD or not wanted <= (there or frozenset())):
+        steps.append(WidenSourcePolicy(targets or ()))
+    if not trust.is_empty:
+        steps.append(WriteTrustPolicy())
+    elif targets is not None and not steps and there != wanted and trust.blocked is None:
+        steps.append(NarrowSourcePolicy(targets))
+    return tuple(steps)
+
+
+_UNREAD: Final = frozenset({"not read yet"})
+
+
+def _keys(decisions: Iterable[BindingDecision]) -> list[WebIdentityKey | FederatedKey]:
+    return [c.key for d in decisions for c in d.claims if isinstance(c.key, WebIdentityKey | FederatedKey)]
+
+
+def _audiences(decisions: Iterable[BindingDecision]) -> set[str]:
+    return {key.audience for key in _keys(decisions) if isinstance(key, WebIdentityKey)}
+
+
+def _admits(decision: BindingDecision) -> bool:
+    return bool(decision.claims) and not decision.stored.deleting
+
+
+def _is_source(decision: BindingDecision, role: RoleArn) -> bool:
+    binding = decision.stored.binding
+    return binding is not None and binding.source is not None and binding.source.role == role
+
+
+def _is_managed(decision: BindingDecision, role: RoleArn) -> bool:
+    source = decision.stored.binding.source if decision.stored.binding is not None else None
+    return source is not None and source.role == role and source.manage_permission

@@ -1,0 +1,89 @@
+"""Everything that the cluster says about one role, as one frozen value.
+
+A snapshot is taken on the event loop, from the cache (or from files), and is all that `decision` reads. Service
+accounts are resolved when it is taken, so that no later step asks the cache again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from trustbind.api.aws_account import AwsAccount
+from trustbind.api.role_binding import RoleBinding
+from trustbind.api.role_grant import RoleGrant
+from trustbind.identity.arns import RoleArn
+from trustbind.identity.subjects import Issuer, Subject
+from trustbind.reconcile.rollout import NOT_STARTED, Rollout
+from trustbind.reconcile.stored_binding import StoredBinding
+
+__all__ = ["BindingSnapshot", "Resolved", "RoleSnapshot", "Surroundings"]
+
+Labels = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A binding and the service accounts that it names or selects."""
+
+    binding: RoleBinding
+    subjects: tuple[Subject, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BindingSnapshot:
+    """One binding and what decides about it.
+
+    Attributes:
+        stored: the object.
+        subjects: the service accounts that it names or selects; empty when it cannot be parsed.
+        rivals: the older live bindings of its namespace that may claim its profile for one of its service accounts.
+        namespace_labels: of its namespace.
+        rollout: how far a chain has come; see `Rollout`.
+    """
+
+    stored: StoredBinding
+    subjects: tuple[Subject, ...] = ()
+    rivals: tuple[Resolved, ...] = ()
+    namespace_labels: Labels = field(default_factory=dict)
+    rollout: Rollout = NOT_STARTED
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What decides about every binding.
+
+    Attributes:
+        issuer: the cluster's.
+        grants: all RoleGrants; None: whoever runs this decides what is granted (``apply`` without grants in its files).
+        aws_accounts: account id to the AWSAccount that counts.
+    """
+
+    issuer: Issuer
+    grants: tuple[RoleGrant, ...] | None
+    aws_accounts: Mapping[str, AwsAccount]
+
+
+@dataclass(frozen=True, slots=True)
+class RoleSnapshot:
+    """Everything that the cluster says about one role.
+
+    Attributes:
+        role: which.
+        around: see `Surroundings`.
+        bindings: all bindings that name the role, oldest first; as the source of chains, those of every namespace.
+    """
+
+    role: RoleArn
+    around: Surroundings
+    bindings: tuple[BindingSnapshot, ...] = ()
+
+    @property
+    def issuer(self) -> Issuer:
+        """The cluster's issuer."""
+        return self.around.issuer
+
+    @property
+    def aws_account(self) -> AwsAccount | None:
+        """How the role's AWS account is reached; None when no AWSAccount describes it."""
+        return self.around.aws_accounts.get(self.role.account_id)

@@ -1,0 +1,167 @@
+"""A RoleBinding as the API server stores it: the parsed spec, the metadata that decides, and the status."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from trustbind.api.labels import BINDING_FINALIZER, RECONCILE_REQUESTED_AT
+from trustbind.api.role_binding import BindingRef, RoleBinding
+from trustbind.errors import InvalidValueError
+from trustbind.identity.arns import RoleArn
+from trustbind.identity.subjects import Issuer, Subject
+
+__all__ = ["SHOWN_SUBJECTS", "StoredBinding", "is_older", "ready_condition"]
+
+SHOWN_SUBJECTS: Final = 100
+"""Subjects listed in a status; a selector can match thousands."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBinding:
+    """One RoleBinding object.
+
+    Attributes:
+        ref: namespace and name.
+        uid: of the object.
+        version: its resourceVersion.
+        generation: of its spec.
+        binding: the parsed spec; None when it cannot be parsed.
+        problem: why it cannot be parsed; empty when it can.
+        roles: the roles that it names; of an unreadable one, those that can be read.
+        deleting: whether its deletion was requested.
+        finalizers: all of them.
+        requested_at: value of the annotation that asks for a reconcile now.
+        status: as it is stored.
+    """
+
+    ref: BindingRef
+    uid: str
+    version: str
+    generation: int
+    binding: RoleBinding | None
+    problem: str
+    roles: frozenset[RoleArn]
+    deleting: bool
+    finalizers: tuple[str, ...]
+    requested_at: str
+    status: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any]) -> StoredBinding:
+        """Return the object in ``body``; never raises for an object that the schema admitted."""
+        metadata: Mapping[str, Any] = body.get("metadata") or {}
+        spec: Mapping[str, Any] = body.get("spec") or {}
+        binding, problem = None, ""
+        try:
+            binding = RoleBinding.parse(body)
+        except InvalidValueError as error:
+            problem = str(error)
+        roles: set[RoleArn] = set()
+        for text in (spec.get("roleArn"), (spec.get("source") or {}).get("roleArn")):
+            try:
+                roles.add(RoleArn.parse(str(text)))
+            except InvalidValueError:
+                continue
+        return cls(
+            ref=BindingRef(metadata.get("namespace", ""), metadata.get("name", "")),
+            uid=metadata.get("uid", ""),
+            version=metadata.get("resourceVersion", ""),
+            generation=int(metadata.get("generation", 0)),
+            binding=binding,
+            problem=problem,
+            roles=frozenset(roles),
+            deleting=bool(metadata.get("deletionTimestamp")),
+            finalizers=tuple(metadata.get("finalizers") or ()),
+            requested_at=str((metadata.get("annotations") or {}).get(RECONCILE_REQUESTED_AT, "")),
+            status=body.get("status") or {},
+        )
+
+    @classmethod
+    def of_file(cls, binding: RoleBinding) -> StoredBinding:
+        """Return a binding of a file, which no API server has stored."""
+        roles = {binding.role} | ({binding.source.role} if binding.source is not None else set())
+        return cls(
+            ref=binding.ref,
+            uid=str(binding.ref),
+            version="",
+            generation=0,
+            binding=binding,
+            problem="",
+            roles=frozenset(roles),
+            deleting=False,
+            finalizers=(BINDING_FINALIZER,),
+            requested_at="",
+            status={},
+        )
+
+    @property
+    def guarded(self) -> bool:
+        """Whether it carries our finalizer."""
+        return BINDING_FINALIZER in self.finalizers
+
+    @property
+    def is_chain(self) -> bool:
+        """Whether it is a chain (method AssumeRole)."""
+        return self.binding is not None and self.binding.method.has_source_role
+
+    @property
+    def is_pod_identity(self) -> bool:
+        """Whether EKS Pod Identity gives the credentials; then the binding has no statement in a trust policy."""
+        return self.binding is not None and self.binding.method.uses_pod_identity_association
+
+    @property
+    def statement_id(self) -> str:
+        """The Sid that the stored status names; empty when it names none."""
+        return str(self.status.get("statementId", ""))
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the stored status says that the present spec is Ready."""
+        ready = ready_condition(self.status) or {}
+        return ready.get("status") == "True" and self.status.get("observedGeneration") == self.generation
+
+    def is_applied(self, issuer: Issuer, subjects: tuple[Subject, ...], statement_id: str) -> bool:
+        """Return whether the stored status says that exactly this was applied; then a restart has nothing to do."""
+        return (
+            self.is_ready
+            and self.status.get("issuer") == issuer.url
+            and self.statement_id == statement_id
+            and len(subjects) <= SHOWN_SUBJECTS
+            and self.status.get("subjects") == [str(s) for s in subjects]
+        )
+
+    @property
+    def is_respecified(self) -> bool:
+        """Whether the stored status is about another spec than the present one; a new binding has no status.
+
+        Kubernetes counts a deletion as a generation, too (apiserver, registry/generic/registry/store.go,
+        markAsDeleting). A status of that generation is of a binding whose release was blocked.
+        """
+        generation = self.generation - 1 if self.deleting else self.generation
+        return self.binding is None or self.status.get("observedGeneration", 1) != generation
+
+    @property
+    def age_key(self) -> tuple[bool, str, BindingRef]:
+        """Sorts bindings oldest first; unreadable ones last."""
+        return self.binding.age_key if self.binding is not None else (True, "", self.ref)
+
+    def with_status(self, status: Mapping[str, Any], version: str) -> StoredBinding:
+        """Return the same object after our own status patch."""
+        return replace(self, status=status, version=version)
+
+
+def ready_condition(status: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the ``Ready`` condition of a stored status; None when there is none."""
+    conditions: Iterable[Mapping[str, Any]] = status.get("conditions") or ()
+    return next((c for c in conditions if c.get("type") == "Ready"), None)
+
+
+def is_older(version: str, other: str) -> bool:
+    """Return whether one resourceVersion of an object is older than another of it.
+
+    They are numbers that grow (Kubernetes documentation, "Resource versions"; promised since 1.35, and so for custom
+    resources ever before). What is no number is never older.
+    """
+    return version.isdecimal() and other.isdecimal() and int(version) < int(other)

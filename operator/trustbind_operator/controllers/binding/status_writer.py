@@ -1,0 +1,89 @@
+"""A binding's status, Events and finalizer: written where they differ."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+from weakref import WeakValueDictionary
+
+from trustbind.identity.arns import RoleArn
+from trustbind.reasons import TrustReason
+from trustbind.reconcile.outcome import BindingOutcome
+from trustbind.reconcile.stored_binding import StoredBinding
+from trustbind_operator.cluster.conditions import Transition, binding_status, stamp, transitions
+from trustbind_operator.controllers.context import Context
+
+__all__ = ["StatusWriter"]
+
+
+class StatusWriter:
+    """See the module.
+
+    Args:
+        context: the collaborators.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """By uid; the statuses of a binding are stored in the order in which its roles' runs ended."""
+        self._sent: dict[str, Mapping[str, Any]] = {}
+        """By uid, the status that we sent last: its event may outrun the answer."""
+        self._released: set[str] = set()
+        """uids of bindings whose finalizer we removed; their DELETED events need no work."""
+
+    async def store(self, stored: StoredBinding, role: RoleArn, outcome: BindingOutcome) -> None:
+        """Write a binding's status, and an Event, where something changed.
+
+        Args:
+            stored: as it was decided on.
+            role: whose run this was; its AWS account is named for a binding that cannot be parsed.
+            outcome: what was reached.
+        """
+        async with self._locks.setdefault(stored.uid, asyncio.Lock()):
+            await self._store(stored, role, outcome)
+
+    async def release(self, stored: StoredBinding, reason: TrustReason, message: str) -> None:
+        """Remove the finalizer of a binding of which nothing is left in AWS."""
+        if not stored.guarded:
+            return
+        self._released.add(stored.uid)
+        await self._context.writer.remove_finalizer(stored)
+        metadata = {"namespace": stored.ref.namespace, "name": stored.ref.name, "uid": stored.uid}
+        status = "False" if reason is TrustReason.ACCOUNT_UNKNOWN else "True"
+        await self._context.writer.event("RoleBinding", metadata, Transition("Ready", status, reason, message))
+
+    def is_own(self, before: StoredBinding, stored: StoredBinding) -> bool:
+        """Return whether a binding has the status that was known, or the one that we sent last."""
+        return stored.status == before.status or stored.status == self._sent.get(stored.uid)
+
+    def forget(self, uid: str) -> None:
+        """Forget a binding that is gone."""
+        self._sent.pop(uid, None)
+
+    def was_released(self, uid: str) -> bool:
+        """Return, once, whether the binding of this uid went because we released it."""
+        if uid not in self._released:
+            return False
+        self._released.discard(uid)
+        return True
+
+    async def _store(self, stored: StoredBinding, role: RoleArn, outcome: BindingOutcome) -> None:
+        context = self._context
+        latest = context.cache.bindings.get(stored.ref, stored)
+        if latest.uid != stored.uid or latest.generation != stored.generation:
+            return  # the roles of the present spec run, or have run
+        account_id = stored.binding.role.account_id if stored.binding is not None else role.account_id
+        now = stamp(context.now())
+        status = binding_status(latest.status, stored.generation, account_id, context.issuer, outcome, now)
+        if status == latest.status:
+            return
+        self._sent[stored.uid] = status
+        version = await context.writer.patch_status(latest, status)
+        if version is None:
+            return
+        context.cache.restate(latest, status, version)
+        metadata = {"namespace": stored.ref.namespace, "name": stored.ref.name, "uid": stored.uid}
+        for transition in transitions(latest.status, status):
+            await context.writer.event("RoleBinding", metadata, transition)

@@ -1,0 +1,76 @@
+"""Asked right before each write for a role: do we lead, and does what was decided still hold?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from trustbind.policy.claim import Claim
+from trustbind.reconcile.decision import BindingDecision
+from trustbind_aws.permits import DecisionChangedError
+
+__all__ = ["DecisionGuard"]
+
+
+class DecisionGuard:
+    """`trustbind_aws.permits.WriteGuard` of one run.
+
+    A run waits for finalizers, slots and answers after its decisions were made. Meanwhile a grant may have been
+    withdrawn. So the decisions are made again where the cluster has changed, and a write is sent only while every claim
+    that it is made of is still decided so, and while the AWSAccount is the same. What is granted in addition waits for
+    the next run.
+
+    Args:
+        decisions: of the run.
+        decide: makes the decisions again, from what is known now.
+        is_same_account: returns whether the AWSAccount is still as it was.
+        revision: returns the cache's revision.
+        leads_until: see `Context`.
+    """
+
+    def __init__(
+        self,
+        decisions: Iterable[BindingDecision],
+        decide: Callable[[], Iterable[BindingDecision]],
+        is_same_account: Callable[[], bool],
+        revision: Callable[[], int],
+        leads_until: Callable[[], float],
+    ) -> None:
+        self._claims = {d.stored.uid: d for d in decisions}
+        self._decide = decide
+        self._is_same_account = is_same_account
+        self._revision = revision
+        self._leads_until = leads_until
+        self._checked = revision()
+
+    def deadline(self) -> float:
+        """Return until when writes may be sent; see `WriteGuard`.
+
+        Raises:
+            DecisionChangedError: a claim is not decided so any more, or the AWSAccount changed.
+        """
+        revision = self._revision()
+        if revision != self._checked:
+            if not self._is_same_account():
+                raise DecisionChangedError("the AWSAccount has changed")
+            now = {d.stored.uid: d for d in self._decide()}
+            for uid, decision in self._claims.items():
+                if not set(_wanted(decision)) <= set(_wanted(now.get(uid))):
+                    raise DecisionChangedError(f"what RoleBinding {decision.stored.ref} may have has changed")
+            self._checked = revision
+        return self._leads_until()
+
+
+def _wanted(decision: BindingDecision | None) -> Iterable[object]:
+    """Return what a decision lets be written, piece by piece."""
+    if decision is None:
+        return
+    for claim in decision.claims:
+        for piece in _pieces(claim):
+            yield decision.only_keeps, decision.retains, piece
+    if decision.cluster is not None:
+        yield from ((decision.cluster, subject) for subject in decision.subjects)
+
+
+def _pieces(claim: Claim) -> Iterable[object]:
+    yield claim.key
+    yield from ((claim.key, subject) for subject in claim.subjects)

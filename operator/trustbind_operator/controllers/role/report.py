@@ -1,0 +1,143 @@
+"""From the result of a role's run to an outcome for each binding, and to its progress in a chain. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from trustbind.identity.arns import RoleArn
+from trustbind.identity.subjects import Issuer
+from trustbind.policy.owned_statement import owner_prefix
+from trustbind.reasons import TrustReason
+from trustbind.reconcile.decision import BindingDecision, consent_refusal
+from trustbind.reconcile.failure_reasons import TRANSIENT
+from trustbind.reconcile.outcome import BindingOutcome, failed_outcome, has_failed, hindered, outcome_of, progress_of
+from trustbind.reconcile.result import RoleResult
+from trustbind.reconcile.role_plan import RoleWork
+from trustbind.reconcile.rollout import RoleProgress
+
+__all__ = ["BindingReport", "of_decisions", "of_failure", "of_result", "of_unknown_account"]
+
+
+@dataclass(frozen=True, slots=True)
+class BindingReport:
+    """What one run of a role reached for one binding.
+
+    Attributes:
+        decision: as the role agreed to it.
+        outcome: of this role alone.
+        progress: for the binding's rollout.
+        release: why the binding may be released once nothing of it stands in another role; None: it may not.
+        is_kept: whether the stored status is left as it is: a passing failure says nothing about the trust.
+    """
+
+    decision: BindingDecision
+    outcome: BindingOutcome
+    progress: RoleProgress
+    release: TrustReason | None = None
+    is_kept: bool = False
+
+
+_GONE = frozenset({TrustReason.REVOKED, TrustReason.RETAINED})
+
+
+def of_result(work: RoleWork, result: RoleResult) -> list[BindingReport]:
+    """Return a report for each binding that does not wait for the cluster's OIDC provider.
+
+    Args:
+        work: what the run was to reach.
+        result: of the run.
+    """
+    asked = {d.stored.uid: d for d in work.decisions}
+    planned = result.planned
+    reports: list[BindingReport] = []
+    for decision in planned.decisions:
+        stored = decision.stored
+        if decision in planned.held:
+            continue
+        outcome = outcome_of(decision, planned.trust, result.problem, result.written, work.issuer)
+        if (hindrance := planned.hindrances.get(stored.ref)) is not None:
+            outcome = hindered(outcome, hindrance)
+        progress = progress_of(asked[stored.uid], decision, planned, result.problem, work.issuer)
+        # Consent is asked apart from the decision: where the other role refused, each would wait for the other.
+        refusal = consent_refusal(stored, work.aws_account, result.seen.tags)
+        progress = replace(progress, refusal=refusal, problem=_problem(decision, outcome))
+        reports.append(
+            BindingReport(decision, outcome, progress, release=outcome.reason if outcome.reason in _GONE else None)
+        )
+    return reports
+
+
+def of_decisions(role: RoleArn, decisions: Iterable[BindingDecision]) -> list[BindingReport]:
+    """Return a report for each binding of a role that was not read: nothing is granted there, and nothing stands."""
+    reports: list[BindingReport] = []
+    for decision in decisions:
+        progress = RoleProgress(refusal=decision.rollout.at(role).refusal)
+        if decision.stored.deleting:
+            outcome = BindingOutcome(None, "", TrustReason.REVOKED, f"{role} has no trust of this binding")
+            reports.append(BindingReport(decision, outcome, progress, TrustReason.REVOKED))
+            continue
+        outcome = BindingOutcome(
+            decision.authorized, decision.message, decision.reason, decision.message, decision.subjects
+        )
+        reports.append(BindingReport(decision, outcome, progress))
+    return reports
+
+
+def of_failure(
+    role: RoleArn, decisions: Iterable[BindingDecision], reason: TrustReason, message: str, *, is_passing: bool
+) -> list[BindingReport]:
+    """Return a report for each binding of a role whose run failed.
+
+    Args:
+        role: which.
+        decisions: of its bindings.
+        reason: why it failed.
+        message: the sentence about that.
+        is_passing: whether the failure may pass before anybody has to know: few in a row, and no drift is known.
+    """
+    gone = reason is TrustReason.ROLE_NOT_FOUND
+    reports: list[BindingReport] = []
+    for decision in decisions:
+        stored = decision.stored
+        before = decision.rollout.at(role)
+        if stored.deleting and gone:
+            text = f"there is no role {role}, and so no trust"
+            outcome = BindingOutcome(None, "", TrustReason.REVOKED, text)
+            reports.append(BindingReport(decision, outcome, RoleProgress(refusal=before.refusal), TrustReason.REVOKED))
+            continue
+        outcome = failed_outcome(decision, reason, message, gone=gone)
+        progress = RoleProgress(before.stands and not gone, before.refusal, _problem(decision, outcome))
+        is_kept = is_passing and reason in TRANSIENT and stored.is_ready
+        if is_kept:
+            progress = before
+        reports.append(BindingReport(decision, outcome, progress, is_kept=is_kept))
+    return reports
+
+
+def of_unknown_account(role: RoleArn, decisions: Iterable[BindingDecision], issuer: Issuer) -> list[BindingReport]:
+    """Return a report for each binding of a role whose AWS account no AWSAccount describes."""
+    reports: list[BindingReport] = []
+    for decision in decisions:
+        refusal = decision.rollout.at(role).refusal
+        if decision.stored.deleting:
+            left = (
+                f"no AWSAccount has accountId {role.account_id}, so a statement of this binding may be left in the "
+                f"trust policy of {role}; its Sid begins with {owner_prefix(issuer)}"
+            )
+            outcome = BindingOutcome(None, "", TrustReason.REVOKED, left)
+            reports.append(BindingReport(decision, outcome, RoleProgress(refusal=refusal), TrustReason.ACCOUNT_UNKNOWN))
+            continue
+        reason = decision.reason or TrustReason.ACCOUNT_UNKNOWN
+        outcome = BindingOutcome(
+            decision.authorized, decision.message, reason, decision.message, decision.subjects, may_linger=True
+        )
+        before = decision.rollout.at(role)
+        reports.append(BindingReport(decision, outcome, RoleProgress(before.stands, refusal)))
+    return reports
+
+
+def _problem(decision: BindingDecision, outcome: BindingOutcome) -> tuple[TrustReason, str] | None:
+    if outcome.reason is None or not has_failed(decision, outcome):
+        return None
+    return outcome.reason, outcome.message

@@ -1,0 +1,200 @@
+"""Chains: which claims are due in which role at each moment, and what the binding's status says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from support.bodies import ISSUER, ROLE, account_body, binding_body
+from support.scenario_world import World
+from trustbind.api.role_binding import Method
+from trustbind.identity.arns import RoleArn
+from trustbind.policy.owned_statement import ChainKey, WebIdentityKey, sid_of
+from trustbind.policy.trust_document import TrustDocument
+from trustbind.reasons import TrustReason
+from trustbind.reconcile.decision import BindingDecision, decide
+from trustbind.reconcile.observation import AccountFacts, Facts, RoleObservation
+from trustbind.reconcile.outcome import BindingOutcome, chain_outcome
+from trustbind.reconcile.role_plan import RolePlan, RoleWork, plan_role
+from trustbind.reconcile.rollout import NOT_STARTED, RoleProgress, Rollout
+
+SOURCE = RoleArn.parse("arn:aws:iam::111122223333:role/base")
+CHAIN: dict[str, Any] = {"method": "AssumeRole", "source": {"roleArn": str(SOURCE)}, "externalId": "x-1"}
+DELETED = {"deletionTimestamp": "2026-01-02T00:00:00Z"}
+REFUSED = (TrustReason.NO_CONSENT, "no tag")
+APPLIED = {"statementId": "Trustbind0000000000000000"}
+
+
+def world() -> World:
+    """Return a world in which both AWS accounts are described and everything is granted."""
+    made = World()
+    made.has_account()
+    made.has_account(account_body("near", SOURCE.account_id))
+    return made
+
+
+class Chain:
+    """One chain, and how far it has come.
+
+    Attributes:
+        rollout: how far.
+    """
+
+    def __init__(
+        self, made: World, metadata: dict[str, Any] | None = None, status: dict[str, Any] | None = None
+    ) -> None:
+        self._world = made
+        self._stored = made.has_binding(binding_body(metadata=metadata, status=status, **CHAIN))
+        self.rollout = Rollout.of(self._stored)
+
+    def decision(self, role: RoleArn) -> BindingDecision:
+        """Return the decision for a role, with the claims that are due there now."""
+        snapshot = self._world.cache.snapshot_of(self._stored, role, {self._stored.uid: self.rollout})
+        (decision,) = decide(snapshot)
+        return decision
+
+    def keys(self, role: RoleArn) -> list[type]:
+        """Return what kinds of claims are due in a role now."""
+        return [type(claim.key) for claim in self.decision(role).claims]
+
+    def runs(
+        self, role: RoleArn, *, stands: bool, refusal: tuple[TrustReason, str] | None = None, failure: str = ""
+    ) -> BindingOutcome:
+        """Record a run of a role; return the outcome of the chain.
+
+        Args:
+            role: whose run.
+            stands: whether the claims stand there after it.
+            refusal: why the role itself refuses.
+            failure: why the run failed.
+        """
+        decision = self.decision(role)
+        if refusal is not None:
+            decision = replace(decision, authorized=False, reason=refusal[0], message=refusal[1], claims=())
+        outcome = BindingOutcome(
+            authorized=True,
+            authorization="granted",
+            reason=TrustReason.ROLE_NOT_FOUND if failure else decision.reason,
+            message=failure or "well",
+            subjects=decision.subjects,
+        )
+        problem = (TrustReason.ROLE_NOT_FOUND, failure) if failure else None
+        self.rollout = self.rollout.with_progress(role, RoleProgress(stands, refusal, problem))
+        return chain_outcome(decision, role, outcome, self.rollout, ISSUER)
+
+
+def planned(made: World, role: RoleArn, *decisions: BindingDecision) -> RolePlan:
+    """Return the plan of a role whose trust policy is empty; nothing is known of its AWS account."""
+    account = made.cache.aws_account(role.account_id)
+    assert account is not None
+    return plan_role(
+        RoleWork(role, ISSUER, account, decisions), Facts(AccountFacts()), RoleObservation(TrustDocument(()))
+    )
+
+
+def test_far_end_first() -> None:
+    """Nobody is trusted by the source role before the target role trusts it; then the chain is whole."""
+    made = world()
+    chain = Chain(made)
+    assert chain.decision(ROLE).reason is None
+    assert chain.keys(SOURCE) == []
+    assert chain.keys(ROLE) == [ChainKey]
+    assert planned(made, SOURCE, chain.decision(SOURCE)).targets == ()
+
+    half = chain.runs(ROLE, stands=True)
+
+    assert (half.reason, half.statement_id) == (TrustReason.PENDING, "")
+    assert chain.keys(SOURCE) == [WebIdentityKey]
+    assert planned(made, SOURCE, chain.decision(SOURCE)).targets == (ROLE,)
+    whole = chain.runs(SOURCE, stands=True)
+    assert whole.reason is None
+    assert whole.statement_id == sid_of(ISSUER, ChainKey(SOURCE, "x-1"))
+    assert str(SOURCE) in whole.message
+
+
+def test_near_end_first() -> None:
+    """A chain that is deleted keeps its far end until the near one is closed, and is released when both are."""
+    chain = Chain(world(), DELETED, APPLIED)
+    assert chain.keys(ROLE) == [ChainKey]
+    assert chain.keys(SOURCE) == []
+
+    half = chain.runs(SOURCE, stands=False)
+
+    assert half.reason is TrustReason.PENDING
+    assert half.may_linger
+    assert f"target role {ROLE}" in half.message
+    assert chain.keys(ROLE) == []
+    over = BindingOutcome(None, "", TrustReason.REVOKED, "gone")
+    decision = chain.decision(ROLE)
+    assert chain_outcome(decision, ROLE, over, chain.rollout.with_progress(ROLE, RoleProgress()), ISSUER) == over
+
+
+@pytest.mark.parametrize(("role", "name"), [(ROLE, "target"), (SOURCE, "source")])
+def test_failure_names_the_role(role: RoleArn, name: str) -> None:
+    """What fails in one role is in the status with that role's name, also after the other role's run."""
+    chain = Chain(world())
+    other = SOURCE if role == ROLE else ROLE
+
+    failed = chain.runs(role, stands=False, failure="there is no role")
+
+    assert (failed.reason, failed.message) == (TrustReason.ROLE_NOT_FOUND, f"{name} role {role}: there is no role")
+    again = chain.runs(other, stands=other == ROLE)
+    assert (again.reason, again.message) == (failed.reason, failed.message)
+
+
+def test_consent_of_one_role_counts_for_both() -> None:
+    """What one role refuses closes the other as well, and is asked for again when the role agrees."""
+    chain = Chain(world())
+    chain.runs(ROLE, stands=True)
+    chain.runs(SOURCE, stands=True)
+
+    chain.runs(ROLE, stands=True, refusal=REFUSED)
+
+    assert chain.decision(SOURCE).reason is TrustReason.NO_CONSENT
+    assert chain.keys(SOURCE) == []
+    refused = replace(chain.decision(ROLE), authorized=False, reason=REFUSED[0], message=REFUSED[1])
+    assert chain.rollout.step(refused, ROLE).claims  # until the near end is closed
+    chain.runs(SOURCE, stands=False)
+    assert chain.rollout.step(refused, ROLE).claims == ()
+    chain.runs(ROLE, stands=False)
+    assert chain.keys(ROLE) == [ChainKey]
+
+
+def test_unmanaged_permission_and_others() -> None:
+    """Policies of a role that is the source of no chain, or of one that somebody else permits, are left alone."""
+    made = world()
+    unmanaged = made.has_binding(
+        binding_body(**{**CHAIN, "source": {"roleArn": str(SOURCE), "managePermission": False}})
+    )
+    plain = made.has_binding(binding_body("plain", profile="p"))
+    (chain,) = decide(made.cache.snapshot_of(unmanaged, SOURCE, {}))
+    (other,) = decide(made.cache.snapshot_of(plain, ROLE, {}))
+
+    assert planned(made, SOURCE, chain).targets == ()
+    assert planned(made, ROLE, other).targets is None
+    assert planned(made, SOURCE).targets == ()
+    assert not plain.is_chain
+    assert unmanaged.binding is not None
+    assert unmanaged.binding.method is Method.ASSUME_ROLE
+    assert NOT_STARTED.step(other, ROLE) is other
+
+
+def test_account_of_the_source_is_needed() -> None:
+    """A chain whose source account no AWSAccount describes says so."""
+    made = World()
+    made.has_account()
+
+    decision = Chain(made).decision(ROLE)
+
+    assert decision.reason is TrustReason.ACCOUNT_UNKNOWN
+    assert SOURCE.account_id in decision.message
+
+
+def test_a_new_binding_starts_from_nothing() -> None:
+    """Its progress is what its own status says."""
+    made = world()
+    assert Rollout.of(made.has_binding(binding_body(**CHAIN))) == NOT_STARTED
+    assert Rollout.of(made.has_binding(binding_body(status=APPLIED, **CHAIN))).standing == {ROLE, SOURCE}
+    assert Rollout.of(made.has_binding(binding_body(status=APPLIED))) == NOT_STARTED
