@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit kube-apiserver test-cluster test-sdk helm test-chart image test-image docs bench pins format clean env-demo env-dev generate
+.PHONY: help demo test check unit kube-apiserver simulate mutants test-cluster test-sdk helm test-chart image test-image docs bench pins format clean env-demo env-dev generate
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -35,6 +35,12 @@ unit: env-dev ## The tests that need no cluster, alone
 
 kube-apiserver: ## Build a real kube-apiserver for test-cluster (once; about ten minutes; needs Go)
 	@tools/kube-apiserver/build.sh
+
+simulate: env-dev ## Play SEEDS simulated worlds, from FIRST on: pauses, crashes, two leaders, other writers
+	@cd tests && PYTHONHASHSEED=0 $(abspath $(BIN))/python -m simulation --first $(or $(FIRST),0) --seeds $(or $(SEEDS),300) --workers $(WORKERS)
+
+mutants: env-dev ## Look for each mutant of the code that the simulation has to find
+	@cd tests && PYTHONHASHSEED=0 $(abspath $(BIN))/python -m simulation --seeds $(or $(SEEDS),300) --workers $(WORKERS) --mutants
 
 test-cluster: helm ## The tests against a real kube-apiserver and etcd
 	@$(BIN)/python -m pytest -q -m cluster $(PYTEST_ARGS) tests/cluster

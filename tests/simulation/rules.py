@@ -1,0 +1,389 @@
+"""The rules that hold at every step, asked past the code under test: of what was answered, delivered and sent.
+
+Each method is called by the simulated ports at one moment of a call: when a document is handed over to be written, when
+the request leaves the process, when it takes effect. README.md says what the rules are.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from simulation.cloud import Answer, CloudRole, parsed
+from simulation.cluster import ACCOUNT
+from simulation.known import Cover, cover_of, covers_association
+from trustbind.api.role_binding import DeletionPolicy
+from trustbind.errors import InvalidValueError
+from trustbind.identity.arns import RoleArn
+from trustbind.identity.subjects import Issuer, Subject
+from trustbind.policy.claim import claims_on
+from trustbind.policy.owned_statement import PREFIX, build, is_owned, owner_prefix, sid_of
+from trustbind.policy.source_policy import targets_of
+from trustbind.policy.trust_document import Statement, TrustDocument, same_meaning, statement_text
+from trustbind.reconcile.stored_binding import StoredBinding
+from trustbind_aws.permits import WritePermit
+
+if TYPE_CHECKING:
+    from simulation.operators import Operator
+    from simulation.world import World
+
+__all__ = ["Base", "Rules", "holders_in"]
+
+_MOST_READ_AGE: Final = 2.0
+"""`WritePace.most_read_age`."""
+
+_ANYBODY: Final = (Subject("any", "body"),)
+
+_PLACEHOLDER: Final = "0" * 8
+
+
+@dataclass(slots=True)
+class Base:
+    """The answer that a write is based on, and whether it was used for one already."""
+
+    answer: Answer
+    is_used: bool = False
+
+
+class Rules:
+    """See the module.
+
+    Args:
+        world: whose.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._last: dict[tuple[str, RoleArn], Base] = {}
+        self._answers: dict[tuple[str, RoleArn], list[Base]] = {}
+        self._inline: dict[tuple[str, RoleArn], tuple[str | None, float]] = {}
+
+    # --- reads ------------------------------------------------------------------------------------------------------
+
+    def read(self, operator: Operator, role: RoleArn, answer: Answer) -> None:
+        """An operator has an answer about a role."""
+        base = Base(answer)
+        self._last[operator.name, role] = base
+        known = self._answers.setdefault((operator.name, role), [])
+        known.append(base)
+        del known[:-8]
+
+    def read_inline(self, operator: Operator, role: RoleArn, text: str | None, at: float) -> None:
+        """An operator has an answer about its inline policy."""
+        self._inline[operator.name, role] = text, at
+
+    # --- writes of trust policies -------------------------------------------------------------------------------------
+
+    def handed_over(self, operator: Operator, role: RoleArn, text: str, permit: WritePermit) -> Base:
+        """A document is about to be written; return the answer that it is based on."""
+        bases = self._answers.get((operator.name, role), [])
+        base = next((b for b in reversed(bases) if b.answer.answered_at == permit.read_at), None)
+        if base is None or base.answer.document is None:
+            self._fail("one read for each write", operator, role, "the write is based on no answer")
+        if base.is_used:
+            self._fail("one read for each write", operator, role, "a second write is based on one answer")
+        base.is_used = True
+        current, sent = base.answer.document, parsed(text)
+        issuer = operator.cluster.issuer
+        self._foreign(operator, role, current, sent)
+        if current.meaning() == sent.meaning():
+            self._fail("I4 no write without a change", operator, role, text)
+        self._covered(operator, role, current, sent, base.answer.tags)
+        self._world.schedule.count(f"trust writes of {operator.cluster.name}")
+        self._world.schedule.add(operator.name, f"plans {role.name}: {_names(sent, issuer)}")
+        return base
+
+    def sent_trust(self, operator: Operator, role: RoleArn, base: Base) -> None:
+        """The request leaves the process."""
+        age = operator.clock() - base.answer.answered_at
+        if age > _MOST_READ_AGE + 1e-6:
+            self._fail("the read is fresh", operator, role, f"it was read {age:.1f} s before")
+        if base is not self._last[operator.name, role]:
+            self._fail("one read for each write", operator, role, "another answer came since")
+
+    def took_effect(
+        self,
+        operator: Operator,
+        role: CloudRole,
+        before: TrustDocument,
+        since: Mapping[str, float],
+        text: str,
+        base: Base,
+    ) -> None:
+        """A trust policy was replaced: whose statement was lost or came back by it, and why.
+
+        Args:
+            operator: who wrote.
+            role: which.
+            before: the former trust policy.
+            since: text of each of its statements to the time since when it was there.
+            text: the new trust policy.
+            base: the answer that the write is based on.
+        """
+        answer, issuer = base.answer, operator.cluster.issuer
+        assert answer.document is not None
+        sent = Counter(_foreign_texts(parsed(text), issuer))
+        there = Counter(_foreign_texts(before, issuer))
+        shown = Counter(_foreign_texts(answer.document, issuer))
+        for lost in (there - sent).elements():
+            changed_at = since.get(lost, -math.inf)
+            self._attribute(
+                operator, role, "lost", lost, changed_at, is_stale=answer.is_stale and lost not in shown, base=base
+            )
+        for back in (sent - there).elements():
+            if back in shown:  # else it is one that the write leaves to nobody
+                changed_at = role.removed.get(back, -math.inf)
+                self._attribute(operator, role, "restored", back, changed_at, is_stale=answer.is_stale, base=base)
+
+    def _attribute(
+        self,
+        operator: Operator,
+        role: CloudRole,
+        what: str,
+        text: str,
+        changed_at: float,
+        *,
+        is_stale: bool,
+        base: Base,
+    ) -> None:
+        if max(changed_at, role.created) > base.answer.at:
+            cause = "a write between our read and our write"
+        elif is_stale:
+            cause = "a stale answer"
+        else:
+            self._fail("I6 a lost statement has a cause", operator, role.arn, f"{what}: {text}")
+        self._world.schedule.count(f"foreign statements {what} by {cause}")
+        self._world.schedule.add("RULE", f"foreign statement {what} in {role.arn.name} by {cause}")
+
+    # --- every write ------------------------------------------------------------------------------------------------
+
+    def sent(self, operator: Operator, operation: str) -> None:
+        """A write leaves the process."""
+        self._world.schedule.count("writes sent")
+        if operator.clock() >= operator.may_write_until:
+            late = operator.clock() - operator.may_write_until
+            self._fail("I5 writes end with the deadline", operator, None, f"{operation}, {late:.1f} s late")
+        self._one_writer(operator, operation)
+
+    def arrived(self, operator: Operator, operation: str) -> None:
+        """A write takes effect."""
+        self._one_writer(operator, operation)
+
+    def _one_writer(self, operator: Operator, operation: str) -> None:
+        holder = operator.cluster.holder
+        if holder not in ("", operator.name):
+            self._fail("I5 one writer", operator, None, f"{operation}, while {holder} holds the Lease")
+
+    # --- other writes -----------------------------------------------------------------------------------------------
+
+    def inline_handed_over(self, operator: Operator, role: RoleArn, text: str | None, permit: WritePermit) -> None:
+        """An inline policy is about to be written."""
+        before, at = self._inline[operator.name, role]
+        if permit.read_at != at:
+            self._fail("one read for each write", operator, role, "of the inline policy")
+        there, wanted = targets_of(_json(before)) or frozenset(), targets_of(_json(text)) or frozenset()
+        if before is not None and text is not None and _json(before) == _json(text):
+            self._fail("I4 no write without a change", operator, role, text)
+        allowed = set(there)
+        for item in operator.known.bindings():
+            binding = item.binding
+            if binding.source is None or binding.source.role != role:
+                continue
+            if item.is_deleting and binding.deletion_policy is not DeletionPolicy.RETAIN:
+                continue
+            if operator.known.grants(item):
+                allowed.add(str(binding.role))
+        if extra := wanted - allowed:
+            self._fail("I2 only what is granted", operator, role, f"inline policy with {sorted(extra)}")
+
+    def association_handed_over(self, operator: Operator, namespace: str, service_account: str, role: str) -> None:
+        """An association is about to be created."""
+        if not covers_association(operator.known, role, namespace, service_account):
+            self._fail(
+                "I2 only what is granted",
+                operator,
+                RoleArn.parse(role),
+                f"association of {namespace}/{service_account}",
+            )
+
+    # --- finalizers -------------------------------------------------------------------------------------------------
+
+    def releasing(self, operator: Operator, stored: StoredBinding) -> None:
+        """Our finalizer is about to be removed from a binding."""
+        self._world.schedule.count("releases")
+        binding = stored.binding
+        if binding is None or not stored.guarded or binding.deletion_policy is DeletionPolicy.RETAIN:
+            return
+        issuer, known = operator.cluster.issuer, operator.known
+        accounts = {i.account.account_id for i in known.of_kind(ACCOUNT)}
+        subjects = binding.subjects(known.service_accounts(binding.ref.namespace))
+        for role in sorted(stored.roles):
+            base = self._last.get((operator.name, role))
+            if role.account_id not in accounts:
+                continue
+            if base is None:
+                there = self._world.accounts[role.account_id].roles.get(role.name)
+                if there is None:
+                    continue
+                # Never read: nothing of it may be there. It may be that nothing ever was.
+                base = Base(Answer(there.document, there.tags, self._world.now(), there.text, 0.0))
+            if base.answer.document is None or not self._world.exists(role):
+                continue
+            shown = holders_in(base.answer.document, issuer)
+            since = known.deleted_at.get(stored.uid, math.inf)
+            answers = [b.answer for b in self._answers.get((operator.name, role), ()) if b.answer.at >= since]
+            seen = [
+                holders_in(a.document, issuer) if a.document is not None else set[tuple[str, str]]() for a in answers
+            ]
+            cover = cover_of(known, issuer, role, base.answer.tags)
+            others = cover.holders() | {(s, n) for s, names in cover.retained.items() for n in names}
+            others |= self._claimed_by_others(operator, stored, role)
+            for claim in claims_on(role, binding, subjects):
+                sid = sid_of(issuer, claim.key)
+                for name in [str(s) for s in claim.subjects] or [""]:
+                    # One answer without it is enough: a later one may be stale, or show what another binding wanted.
+                    if (sid, name) in shown - others and all((sid, name) in each for each in seen):
+                        self._fail("I3 a release after the answer", operator, role, f"{stored.ref}: {sid} {name}")
+
+    def _claimed_by_others(self, operator: Operator, stored: StoredBinding, role: RoleArn) -> set[tuple[str, str]]:
+        """Return what other bindings claim that still have our finalizer, deleted or not: they answer for it."""
+        known, found = operator.known, set[tuple[str, str]]()
+        own = (
+            {sid_of(operator.cluster.issuer, c.key) for c in claims_on(role, stored.binding, _ANYBODY)}
+            if stored.binding
+            else ()
+        )
+        everybody = {str(Subject(stored.ref.namespace, name)) for name in known.service_accounts(stored.ref.namespace)}
+        everybody |= {str(s) for s in stored.binding.subjects({})} if stored.binding is not None else set()
+        for item in known.bindings():
+            if item.uid == stored.uid or "trustbind.dev/trust" not in item.finalizers:
+                continue
+            is_pending = item.status.get("observedGeneration") != item.metadata["generation"]
+            is_here = role in StoredBinding.of(item.body).roles or is_pending
+            if is_here and item.ref.namespace == stored.ref.namespace:
+                # What it had by its former spec goes by its own run, which is still to come where this is pending.
+                names = everybody if is_pending else item.status.get("subjects", ())
+                found.update((sid, str(name)) for sid in own for name in names)
+            subjects = item.binding.subjects(known.service_accounts(item.ref.namespace))
+            for claim in claims_on(role, item.binding, subjects):
+                sid = sid_of(operator.cluster.issuer, claim.key)
+                found.update((sid, name) for name in [str(s) for s in claim.subjects] or [""])
+        return found
+
+    # --- the parts ----------------------------------------------------------------------------------------------------
+
+    def _foreign(self, operator: Operator, role: RoleArn, current: TrustDocument, sent: TrustDocument) -> None:
+        issuer = operator.cluster.issuer
+        kept = _foreign_texts(current, issuer)
+        listed = _foreign_texts(sent, issuer)
+        left = [t for t in listed if t in set(kept)]
+        if left != kept:
+            self._fail("I1 foreign statements stay", operator, role, f"{kept} became {left}")
+        for text in listed:
+            if text not in kept and f'"Sid":"{PREFIX}Retained' not in text:
+                self._fail("I1 foreign statements stay", operator, role, f"{text} is new")
+        if (current.version, dict(current.extra)) != (sent.version, dict(sent.extra)):
+            self._fail("I1 foreign statements stay", operator, role, "the document's own members changed")
+
+    def _covered(
+        self, operator: Operator, role: RoleArn, current: TrustDocument, sent: TrustDocument, tags: Mapping[str, str]
+    ) -> None:
+        issuer = operator.cluster.issuer
+        cover = cover_of(operator.known, issuer, role, tags)
+        there = holders_in(current, issuer)
+        for statement in sent.statements:
+            if is_owned(statement, issuer):
+                self._owned(operator, role, statement, cover, current)
+            elif statement.get("Sid", "").startswith(f"{PREFIX}Retained") and statement_text(statement) not in set(
+                _foreign_texts(current, issuer)
+            ):
+                self._retained(operator, role, statement, cover, there)
+
+    def _owned(
+        self, operator: Operator, role: RoleArn, statement: Statement, cover: Cover, current: TrustDocument
+    ) -> None:
+        issuer, sid = operator.cluster.issuer, str(statement["Sid"])
+        if sid.endswith(_PLACEHOLDER) and statement.get("Effect") == "Deny":
+            return
+        before = next((s for s in current.statements if s.get("Sid") == sid), None)
+        names = _subjects(statement) or {""}
+        there = (_subjects(before) or {""}) if before is not None else set()
+        if "" in names and sid in cover.claimed and before is not None and same_meaning(statement, before):
+            return  # of a chain that is being revoked, the far end
+        allowed = cover.subjects.get(sid, set()) | (cover.retained.get(sid, set()) & there)
+        if extra := names - allowed:
+            self._fail("I2 only what is granted", operator, role, f"{sid} lets in {sorted(extra)}")
+        key = cover.keys[sid]
+        if not same_meaning(statement, build(issuer, role, key, names - {""})):
+            self._fail("I2 only what is granted", operator, role, f"{sid} is not as it is built")
+        new = names - there
+        unguarded = {n for n in new if (sid, n) not in cover.guarded}
+        if unguarded:
+            self._fail("the finalizer comes first", operator, role, f"{sid} {sorted(unguarded)}")
+
+    def _retained(
+        self,
+        operator: Operator,
+        role: RoleArn,
+        statement: Statement,
+        cover: Cover,
+        there: set[tuple[str, str]],
+    ) -> None:
+        names = _subjects(statement) or {""}
+        for sid, granted in cover.retained.items():
+            held = {n for s, n in there if s == sid}
+            key = cover.keys[sid]
+            try:
+                built = build(operator.cluster.issuer, role, key, names - {""})
+            except InvalidValueError:
+                continue
+            if names <= granted & held and same_meaning({**built, "Sid": "x"}, {**statement, "Sid": "x"}):
+                return
+        self._fail("I2 only what is granted", operator, role, f"retained {statement_text(statement)}")
+
+    def _fail(self, rule: str, operator: Operator, role: RoleArn | None, problem: str) -> NoReturn:
+        where = f" in {role.name}" if role is not None else ""
+        self._world.schedule.fail(rule, f"{operator.name}{where}: {problem}")
+
+
+def holders_in(document: TrustDocument, issuer: Issuer) -> set[tuple[str, str]]:
+    """Return Sid and subject of everybody whom statements of a cluster let in; a chain's subject is empty."""
+    found: set[tuple[str, str]] = set()
+    for statement in document.statements:
+        if is_owned(statement, issuer) and statement.get("Effect") == "Allow":
+            found.update((str(statement["Sid"]), name) for name in _subjects(statement) or {""})
+    return found
+
+
+def _subjects(statement: Statement) -> set[str]:
+    """Return every value of a condition on a token's subject."""
+    found: set[str] = set()
+    for block in (statement.get("Condition") or {}).values():
+        for key, value in block.items():
+            if key.endswith(":sub"):
+                found.update([value] if isinstance(value, str) else value)
+    return found
+
+
+def _foreign_texts(document: TrustDocument, issuer: Issuer) -> list[str]:
+    return [statement_text(s) for s in document.statements if not is_owned(s, issuer)]
+
+
+def _names(document: TrustDocument, issuer: Issuer) -> str:
+    prefix = owner_prefix(issuer)
+    return " ".join(
+        str(s.get("Sid", "-")).replace(prefix, "own:")
+        + f"[{','.join(n.rpartition(':')[2] for n in sorted(_subjects(s)))}]"
+        for s in document.statements
+    )
+
+
+def _json(text: str | None) -> Mapping[str, Any] | None:
+    if text is None:
+        return None
+    decoded: Mapping[str, Any] = json.loads(text)
+    return decoded
