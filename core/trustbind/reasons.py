@@ -94,8 +94,8 @@ class TrustReason(StrEnum):
     ACCOUNT_DUPLICATE = "AccountDuplicate"
     """Another, older AWSAccount has the same account id. Remedy: remove one of them."""
     ACCOUNT_UNREACHABLE = "AccountUnreachable"
-    """There was no answer from AWS. Remedy: check network, endpoint and credentials of the operator; it is tried
-    again by itself."""
+    """There was no answer from AWS. Remedy: check network, endpoint and credentials of the operator; trustbind
+    retries automatically."""
     ACCOUNT_DENIED = "AccountAccessDenied"
     """The manager role cannot be assumed. Remedy: check its trust policy, the external id, and the operator's own
     permission to assume it."""
@@ -113,7 +113,7 @@ class TrustReason(StrEnum):
     """The manager role may not read or edit the role. Remedy: give it iam:GetRole and iam:UpdateAssumeRolePolicy on
     the role."""
     THROTTLED = "Throttled"
-    """AWS answers that there are too many calls. Remedy: none; it is tried again by itself, more slowly."""
+    """AWS answers that there are too many calls. Remedy: none; trustbind retries automatically, more slowly."""
     POLICY_REJECTED = "PolicyRejected"
     """IAM refused the document. Remedy: see IAM's message; most often another statement of the document is broken."""
     TRUST_POLICY_FULL = "TrustPolicyFull"
