@@ -156,3 +156,18 @@ def test_size_of_classes() -> None:
 
     assert len(sizes) > 100
     assert {name: size for name, size in sizes.items() if size > 220} == {}
+
+
+def test_services_in_the_image() -> None:
+    """The image keeps botocore's description of each AWS service that a client is made for."""
+    spec = importlib.util.spec_from_file_location("image_trim", ROOT / "tools" / "image-trim.py")
+    assert spec is not None
+    assert spec.loader is not None
+    trim = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(trim)
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "aws").rglob("*.py")]
+
+    called = {service for source in sources for service in re.findall(r"\.client\(\s*\"([a-z-]+)\"", source)}
+
+    assert called >= {"iam", "sts", "eks"}
+    assert called <= trim.SERVICES

@@ -2,7 +2,8 @@
 
     python3 tools/image-trim.py /opt/trustbind
 
-- botocore describes every service of AWS in 20 MB of JSON; IAM and STS are what the operator calls.
+- botocore describes every service of AWS in 20 MB of JSON; IAM, STS and EKS are what the operator calls.
+- the local AWS of demo and tests.
 - pip and its like are not needed where nothing is installed any more.
 - the synchronous Kubernetes client's models: both halves use the asynchronous one, and of that the transport alone, so
   its models stay, but are not compiled.
@@ -21,7 +22,7 @@ import shutil
 import sys
 from pathlib import Path
 
-SERVICES = {"iam", "sts"}
+SERVICES = {"iam", "sts", "eks"}
 
 
 def main() -> int:
@@ -31,6 +32,7 @@ def main() -> int:
     for service in (packages / "botocore" / "data").iterdir():
         if service.is_dir() and service.name not in SERVICES:
             shutil.rmtree(service)
+    shutil.rmtree(packages / "trustbind_localaws")
     for name in ("pip", "setuptools", "pkg_resources", "wheel", "_distutils_hack"):
         shutil.rmtree(packages / name, ignore_errors=True)
         for about in packages.glob(f"{name}-*.dist-info"):
