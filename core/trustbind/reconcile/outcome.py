@@ -167,12 +167,13 @@ def chain_outcome(
         text = f"{_name(stored, other)}: {theirs[1]}"
         return replace(outcome, reason=theirs[0], message=text, may_linger=bool(standing))
     if stored.deleting or decision.reason is not None:
-        if not standing or decision.retains:
+        if not standing:
             return outcome
         if outcome.reason is TrustReason.ACCOUNT_UNKNOWN:  # without it nothing can be revoked
             return replace(outcome, may_linger=True)
         left = " and ".join(_name(stored, r) for r in sorted(standing, key=lambda r: r == binding.role))
-        text = f"{decision.message}; its trust is being revoked, next in the {left}"
+        what = "retained" if decision.retains else "revoked"
+        text = f"{decision.message}; its trust is being {what}, next in the {left}"
         return replace(outcome, reason=TrustReason.PENDING, message=text, may_linger=True)
     if rollout.stands_in(role) and rollout.stands_in(other):
         return _whole(decision, outcome, issuer)
