@@ -164,6 +164,9 @@ class Survey:
         planned = plan_role(work, Facts(entered.facts), RoleObservation(document, tags=_consenting(by_trust)))
         if not planned.trust.is_empty or planned.trust.pending:
             return False
+        refused = {refusal.binding for refusal in planned.trust.refusals}
+        if any(d.stored.is_ready and d.stored.ref in refused for d in by_trust):
+            return False  # its statement was lost, and has no room any more
         self._in_order[role] = digest
         return True
 
