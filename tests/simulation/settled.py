@@ -122,14 +122,10 @@ def _of_role(world: World, cluster: Cluster, cache: ClusterCache, known: Known, 
     )
     planned = plan_role(work, Facts(facts), RoleObservation(there.document, 3600, there.tags))
     steps = list(planned.steps)
-    # The permission of a retained chain stays until something else lets the source role be narrowed.
-    if (
-        steps
-        and isinstance(steps[0], NarrowSourcePolicy)
-        and targets is not None
-        and _has_retained(world, (role, *map(RoleArn.parse, targets - set(map(str, steps[0].targets)))))
-    ):
-        steps = []
+    if steps and isinstance(steps[0], NarrowSourcePolicy):
+        # The permission of a retained chain stays until something else lets the source role be narrowed.
+        left = [RoleArn.parse(each) for each in (targets or frozenset()) - set(map(str, steps[0].targets))]
+        steps = [] if not cache.has_role(role) or _has_retained(world, (role, *left)) else steps
     if world.is_calm and (_is_full(cluster, role) or not cache.has_role(role)):
         return []  # found by a survey, which a calm world has none of: room, and what was left without an AWSAccount
     found = [f"{role.name} needs {type(step).__name__}" for step in steps]
@@ -159,7 +155,7 @@ def _is_full(cluster: Cluster, role: RoleArn) -> bool:
 
 
 def _is_blocked(world: World, cluster: Cluster, role: RoleArn) -> bool:
-    """Return whether IAM takes no trust policy of a role: a foreign statement there names a deleted role."""
+    """Return whether IAM takes no trust policy of a role, since a foreign statement names a role that was deleted."""
     there = world.accounts[role.account_id].roles.get(role.name)
     return there is not None and any(
         stale_principals(s) for s in there.document.statements if not is_owned(s, cluster.issuer)
@@ -185,7 +181,7 @@ def _rollouts(world: World, cluster: Cluster, cache: ClusterCache) -> dict[str, 
             there = world.accounts[role.account_id].roles.get(role.name)
             account = cache.aws_account(role.account_id)
             if there is None:
-                progress[role] = RoleProgress(problem=(TrustReason.ROLE_NOT_FOUND, ""))
+                progress[role] = RoleProgress(problem=(TrustReason.ROLE_NOT_FOUND, ""), is_missing=True)
                 continue
             asks = account is not None and account.require_role_consent
             refused = asks and not consents(there.tags, binding.ref.namespace)
@@ -205,48 +201,42 @@ def _of_binding(world: World, cluster: Cluster, known: Known, accounts: set[str]
     ready = ready_condition(item.status) or {}
     if item.status.get("observedGeneration") != item.metadata["generation"]:
         return [f"the status of {item.ref} is of another generation"]
-    binding = item.binding
-    roles = [binding.role, *([binding.source.role] if binding.source is not None else [])]
-    if ready.get("status") != "True":
-        return _unready(world, cluster, known, accounts, item)
-    found: list[str] = []
-    subjects = binding.subjects(known.service_accounts(binding.ref.namespace))
-    for role in roles:
-        if role.account_id not in accounts and not binding.method.uses_pod_identity_association:
-            found.append(f"{item.ref} is Ready without an AWSAccount")
-            continue
-        if binding.method.uses_pod_identity_association:
-            continue
-        there = world.accounts[role.account_id].roles.get(role.name)
-        if there is None:
-            found.append(f"{item.ref} is Ready without the role {role.name}")
-            continue
-        held = holders_in(there.document, cluster.issuer)
-        cover = cover_of(known, cluster.issuer, role, there.tags).holders()
-        for claim in claims_on(role, binding, subjects):
-            sid = sid_of(cluster.issuer, claim.key)
-            for name in [str(s) for s in claim.subjects] or [""]:
-                if (sid, name) not in held:
-                    found.append(f"{item.ref} is Ready, and {role.name} does not trust {sid} {name}")
-                if (sid, name) not in cover:
-                    found.append(f"{item.ref} is Ready, and is not granted {sid} {name} in {role.name}")
-    return found
-
-
-def _unready(world: World, cluster: Cluster, known: Known, accounts: set[str], item: Item) -> list[str]:
-    """Return what is wrong about a binding that is not Ready."""
-    ready = ready_condition(item.status) or {}
     binding, reason = item.binding, str(ready.get("reason"))
     roles = [binding.role, *([binding.source.role] if binding.source is not None else [])]
-    if reason == TrustReason.STALE_PRINCIPAL and any(_is_blocked(world, cluster, r) for r in roles):
+    if ready.get("status") != "True":
+        if reason == TrustReason.STALE_PRINCIPAL and any(_is_blocked(world, cluster, r) for r in roles):
+            return []
+        if reason not in _LASTING:
+            return [f"{item.ref} is not Ready: {reason} {ready.get('message')}"]
+        if reason == TrustReason.ROLE_NOT_FOUND and all(world.exists(r) for r in roles):
+            return [f"{item.ref}: its roles exist"]
+        if reason == TrustReason.ACCOUNT_UNKNOWN and all(r.account_id in accounts for r in roles):
+            return [f"{item.ref}: its AWS accounts are known"]
+        return _refusal(world, known, item, reason)
+    if binding.method.uses_pod_identity_association:
         return []
-    if reason not in _LASTING:
-        return [f"{item.ref} is not Ready: {reason} {ready.get('message')}"]
-    if reason == TrustReason.ROLE_NOT_FOUND and all(world.exists(r) for r in roles):
-        return [f"{item.ref}: its roles exist"]
-    if reason == TrustReason.ACCOUNT_UNKNOWN and all(r.account_id in accounts for r in roles):
-        return [f"{item.ref}: its AWS accounts are known"]
-    return _refusal(world, known, item, reason)
+    return [text for role in roles for text in _ready_in(world, cluster, known, accounts, item, role)]
+
+
+def _ready_in(world: World, cluster: Cluster, known: Known, accounts: set[str], item: Item, role: RoleArn) -> list[str]:
+    """Return what is wrong in one role about a binding that is Ready."""
+    if role.account_id not in accounts:
+        return [f"{item.ref} is Ready without an AWSAccount"]
+    there = world.accounts[role.account_id].roles.get(role.name)
+    if there is None:
+        return [f"{item.ref} is Ready without the role {role.name}"]
+    held = holders_in(there.document, cluster.issuer)
+    cover = cover_of(known, cluster.issuer, role, there.tags).holders()
+    subjects = item.binding.subjects(known.service_accounts(item.ref.namespace))
+    claimed = {
+        (sid_of(cluster.issuer, claim.key), name)
+        for claim in claims_on(role, item.binding, subjects)
+        for name in [str(s) for s in claim.subjects] or [""]
+    }
+    return [
+        *(f"{item.ref} is Ready, and {role.name} does not trust {sid} {name}" for sid, name in sorted(claimed - held)),
+        *(f"{item.ref} is Ready, and {sid} {name} is not granted" for sid, name in sorted(claimed - cover)),
+    ]
 
 
 def _refusal(world: World, known: Known, item: Item, reason: str) -> list[str]:

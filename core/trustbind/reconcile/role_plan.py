@@ -48,6 +48,7 @@ class RoleWork:
         aws_account: how its AWS account is reached.
         decisions: for its bindings that have statements in trust policies, oldest first.
         has_pod_identity: whether it has bindings by EKS Pod Identity besides.
+        was_source: whether it may have been the source of a chain that does not name it any more.
     """
 
     role: RoleArn
@@ -55,6 +56,7 @@ class RoleWork:
     aws_account: AwsAccount
     decisions: tuple[BindingDecision, ...]
     has_pod_identity: bool = False
+    was_source: bool = False
 
     @property
     def may_write(self) -> bool:
@@ -312,9 +314,10 @@ def _may_have_targets(work: RoleWork, facts: Facts, decisions: list[BindingDecis
 
     Without any decision, what a binding left behind whose finalizer was removed by force has to go.
     """
-    if not work.may_write or facts.source_unreadable or (not decisions and work.has_pod_identity):
+    if not work.may_write or facts.source_unreadable:
         return False
-    return not decisions or any(_is_source(d, work.role) for d in decisions)
+    is_source = any(_is_source(d, work.role) for d in decisions) if decisions else not work.has_pod_identity
+    return is_source or work.was_source
 
 
 def _targets(work: RoleWork, facts: Facts, decisions: Iterable[BindingDecision], trust: Plan) -> tuple[RoleArn, ...]:

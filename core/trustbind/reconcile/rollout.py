@@ -36,13 +36,15 @@ class RoleProgress:
         stands: whether the chain's claims stand in the role's trust policy, as far as known.
         refusal: why the role itself refused (consent), with the sentence; the other role has to obey it.
         problem: why the last run failed for this chain, with the sentence; None when it did not.
-        is_underway: whether a run that may write the chain's claims has begun, and what it reached is not known yet.
+        is_underway: whether a run of the role has begun, and what it reached is not known yet.
+        is_missing: whether the last run found that there is no such role.
     """
 
     stands: bool = False
     refusal: tuple[TrustReason, str] | None = None
     problem: tuple[TrustReason, str] | None = None
     is_underway: bool = False
+    is_missing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +67,6 @@ class Rollout:
     def stands_in(self, role: RoleArn) -> bool:
         """Return whether the chain's claims stand in ``role``, as far as known."""
         return self.at(role).stands
-
-    def is_missing(self, role: RoleArn) -> bool:
-        """Return whether the last run of ``role`` found that it does not exist."""
-        problem = self.at(role).problem
-        return problem is not None and problem[0] is TrustReason.ROLE_NOT_FOUND
 
     @property
     def standing(self) -> frozenset[RoleArn]:
@@ -95,7 +92,7 @@ class Rollout:
         if binding is None or not decision.stored.is_chain:
             return decision
         other = other_role(binding, role)
-        if role == binding.role and self.is_missing(other) and not _is_via_root(binding):
+        if role == binding.role and self.at(other).is_missing and not _is_via_root(binding):
             return replace(decision, claims=())  # IAM refuses the whole document for a principal that does not exist
         refusal = self.at(other).refusal
         if decision.reason is None and refusal is not None and not decision.stored.deleting:

@@ -117,7 +117,7 @@ class Manager:
         stored = self._cache.with_own_status(stored)
         roles = self._cache.put_binding(stored)
         for former in before.roles - stored.roles if before is not None else ():
-            self._roles.progress.found_statements(former)
+            self._roles.progress.left(former)
         # A former leader may have overwritten a status after a pause, since a patch of it names no version.
         if before is None or _differs(before, stored) or not self._writer.is_own(before, stored):
             is_requested = before is not None and before.requested_at != stored.requested_at
@@ -138,7 +138,7 @@ class Manager:
         roles = self._cache.drop_binding(ref)
         if not was_released:
             for role in stored.roles:
-                self._roles.progress.found_statements(role)
+                self._roles.progress.left(role)
         self.enqueue_all(roles - stored.roles if was_released else roles, self._pace.window)
         self._recount_accounts_of(stored)
 

@@ -185,7 +185,9 @@ class RoleController:
             self.progress.cleared(self.progress.take_left(role))
             await self._finish(role, of_unknown_account(role, decisions, context.issuer))
             return Next.RESYNC if decisions else Next.NEVER, Seen(None)
-        work = RoleWork(role, context.issuer, account, tuple(decisions), has_pod_identity)
+        work = RoleWork(
+            role, context.issuer, account, tuple(decisions), has_pod_identity, self.progress.was_source(role)
+        )
         if not self._concerns_aws(work):
             await self._finish(role, of_decisions(role, decisions))
             return Next.RESYNC if context.cache.has_role(role) else Next.NEVER, Seen(

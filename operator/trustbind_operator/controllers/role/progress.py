@@ -29,11 +29,13 @@ class Left:
     Attributes:
         role: which.
         is_stray: whether it may have statements of ours that no binding names.
+        was_named: whether a binding named it until now.
         chains: those that named it as their source before, and wait for its run.
     """
 
     role: RoleArn
     is_stray: bool
+    was_named: bool
     chains: frozenset[BindingRef]
 
 
@@ -56,6 +58,8 @@ class Progress:
         """Source roles that chains named before, with those chains: none is released while it may stand there."""
         self._strays: set[RoleArn] = set()
         """Roles in which there are, or may be, statements of ours, whoever names them."""
+        self._named: set[RoleArn] = set()
+        """Of these, roles that a binding named until now: their inline policy may be of a chain."""
 
     def is_left(self, role: RoleArn) -> bool:
         """Return whether something may be left in a role that no binding there accounts for."""
@@ -64,6 +68,15 @@ class Progress:
     def found_statements(self, role: RoleArn) -> None:
         """Take note that a role has, or may have, statements of ours, whether a binding names it or not."""
         self._strays.add(role)
+
+    def left(self, role: RoleArn) -> None:
+        """Take note that a binding does not name a role any more; a statement or inline policy may be left there."""
+        self._strays.add(role)
+        self._named.add(role)
+
+    def was_source(self, role: RoleArn) -> bool:
+        """Return whether a role may have been the source of a chain that does not name it any more."""
+        return role in self._named or role in self._former
 
     def strays_in(self, account_id: str) -> set[RoleArn]:
         """Return the roles of an AWS account that have, or may have, statements of ours."""
@@ -111,13 +124,17 @@ class Progress:
     def take_left(self, role: RoleArn) -> Left:
         """Take what bindings may have left in a role, as a run begins; what is noted during the run is for the next."""
         is_stray = role in self._strays or not self._cache.has_role(role)
+        was_named = role in self._named
         self._strays.discard(role)
-        return Left(role, is_stray, frozenset(self._former.pop(role, ())))
+        self._named.discard(role)
+        return Left(role, is_stray, was_named, frozenset(self._former.pop(role, ())))
 
     def give_back(self, left: Left) -> None:
         """Take note that a run has not cleared a role."""
         if left.is_stray:
             self._strays.add(left.role)
+        if left.was_named:
+            self._named.add(left.role)
         if left.chains:
             self._former.setdefault(left.role, set()).update(left.chains)
 
@@ -135,6 +152,5 @@ class Progress:
 
 def _matters(progress: RoleProgress) -> tuple[object, ...]:
     """Return what the chain's other role goes by: that a role is missing, or refuses one that may be, among it."""
-    reason = progress.problem[0] if progress.problem is not None else None
-    found = reason if reason in {TrustReason.ROLE_NOT_FOUND, TrustReason.POLICY_REJECTED} else None
-    return progress.stands, progress.refusal, found
+    is_rejected = progress.problem is not None and progress.problem[0] is TrustReason.POLICY_REJECTED
+    return progress.stands, progress.refusal, progress.is_missing, is_rejected

@@ -104,10 +104,13 @@ def of_failure(
         if stored.deleting and gone:
             text = f"there is no role {role}, and so no trust"
             outcome = BindingOutcome(None, "", TrustReason.REVOKED, text)
-            reports.append(BindingReport(decision, outcome, RoleProgress(refusal=before.refusal), TrustReason.REVOKED))
+            progress = RoleProgress(refusal=before.refusal, is_missing=True)
+            reports.append(BindingReport(decision, outcome, progress, TrustReason.REVOKED))
             continue
         outcome = failed_outcome(decision, reason, message, gone=gone)
-        progress = RoleProgress(before.stands and not gone, before.refusal, _problem(decision, outcome))
+        progress = RoleProgress(
+            before.stands and not gone, before.refusal, _problem(decision, outcome), is_missing=gone
+        )
         is_kept = is_passing and reason in TRANSIENT and stored.is_ready
         if is_kept:
             progress = before
