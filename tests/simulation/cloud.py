@@ -653,9 +653,8 @@ _PRINCIPAL = re.compile(r'"AWS":"(arn:aws:iam::\d{12}:role/[^"]+)"')
 
 def with_stale_principal(text: str, arn: RoleArn, unique_id: str) -> str:
     """Return a trust policy as IAM shows it after a role that it names was deleted."""
-    if str(arn) not in _PRINCIPAL.findall(text):
-        return text
-    return text.replace(json.dumps(str(arn)), json.dumps(unique_id))
+    was, now = json.dumps(str(arn)), json.dumps(unique_id)
+    return _PRINCIPAL.sub(lambda found: found.group().replace(was, now), text)
 
 
 def limiter_of(per_second: float, burst: int) -> SimulatedLimiter:
