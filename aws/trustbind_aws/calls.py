@@ -1,7 +1,7 @@
 """AWS calls: one try each, within the AWS account's budget, in its threads, counted, and with trustbind's errors.
 
 boto3 runs in the AWS account's threads behind the await, and nowhere else, so every await is a point where time may
-pass. botocore makes a single attempt: a write that it sent again by itself would send a document whose read is old.
+pass. botocore makes a single attempt: a write that botocore retried would send a document whose read is old.
 Reads are tried again here, within the budget.
 """
 

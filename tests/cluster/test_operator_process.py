@@ -119,13 +119,13 @@ def test_a_lease_that_is_taken_away(world: World, start: Start) -> None:
     """The leader exits with a sentence as soon as it reads that another process holds the Lease."""
     operator = start()
     now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    taken = {"holderIdentity": "somebody-else", "leaseDurationSeconds": 60, "renewTime": now, "acquireTime": now}
+    taken = {"holderIdentity": "another-process", "leaseDurationSeconds": 60, "renewTime": now, "acquireTime": now}
     world.merge(LEASE, {"spec": taken})
     assert operator.process is not None
     assert operator.process.wait(seconds=SECONDS) == 1
-    sentence = "trustbind operator: the Lease trustbind-operator was taken by somebody-else"
+    sentence = "trustbind operator: the Lease trustbind-operator was taken by another-process"
     assert operator.output[-1] == sentence, "and nothing was left open"
-    assert world.api.get(LEASE)["spec"]["holderIdentity"] == "somebody-else"
+    assert world.api.get(LEASE)["spec"]["holderIdentity"] == "another-process"
     world.merge(LEASE, {"spec": {"holderIdentity": None}})
 
 

@@ -187,10 +187,10 @@ def test_a_lease_that_was_taken_by_hand() -> None:
     async def scene() -> None:
         api = LeaseApi()
         async with leading(api) as first:
-            api.change(holderIdentity="somebody-else")
-            assert await first.lost() == "the Lease lease was taken by somebody-else"
+            api.change(holderIdentity="another-process")
+            assert await first.lost() == "the Lease lease was taken by another-process"
             assert first.cancelled == 2
-            assert api.spec["holderIdentity"] == "somebody-else"
+            assert api.spec["holderIdentity"] == "another-process"
 
     run_virtually(scene())
 

@@ -316,7 +316,7 @@ class Rules:
             return  # of a chain that is being revoked, the far end
         allowed = cover.subjects.get(sid, set()) | (cover.retained.get(sid, set()) & there)
         if extra := names - allowed:
-            self._fail("I2 only what is granted", operator, role, f"{sid} lets in {sorted(extra)}")
+            self._fail("I2 only what is granted", operator, role, f"{sid} admits {sorted(extra)}")
         key = cover.keys[sid]
         if not same_meaning(statement, build(issuer, role, key, names - {""})):
             self._fail("I2 only what is granted", operator, role, f"{sid} is not as it is built")
@@ -351,7 +351,7 @@ class Rules:
 
 
 def holders_in(document: TrustDocument, issuer: Issuer) -> set[tuple[str, str]]:
-    """Return Sid and subject of everybody whom statements of a cluster let in; a chain's subject is empty."""
+    """Return Sid and subject of everything that statements of a cluster admit; a chain's subject is empty."""
     found: set[tuple[str, str]] = set()
     for statement in document.statements:
         if is_owned(statement, issuer) and statement.get("Effect") == "Allow":

@@ -18,7 +18,7 @@ _SHOWN = 160
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one world."""
+    """The result of one world."""
 
     seed: int
     problem: str = ""
@@ -28,7 +28,7 @@ class Outcome:
 
 
 def outcome_of(seed: int, mutant: str = "", lines: int = _SHOWN) -> Outcome:
-    """Run a world, perhaps with a mutant of the code, and return what came of it."""
+    """Run a world, perhaps with a mutant of the code, and return its result."""
     world = World(seed)
     try:
         with mutated(mutant):
@@ -49,7 +49,7 @@ def _hunt(name: str, seeds: range) -> tuple[str, Outcome | None]:
 
 
 def outcomes(seeds: range, workers: int) -> Iterator[Outcome]:
-    """Yield what came of each world, in the order of the seeds."""
+    """Yield the result of each world, in the order of the seeds."""
     chunks = [list(seeds[at : at + _CHUNK]) for at in range(0, len(seeds), _CHUNK)]
     if workers == 1:
         for chunk in chunks:

@@ -134,7 +134,7 @@ def _of_role(world: World, cluster: Cluster, cache: ClusterCache, known: Known, 
     cover = cover_of(known, issuer, role, there.tags)
     waiting = {(sid, name) for sid, names in cover.retained.items() for name in names}
     extra = holders_in(there.document, issuer) - cover.holders() - waiting
-    return found + [f"{role.name} lets in {sid} {name}" for sid, name in sorted(extra)]
+    return found + [f"{role.name} admits {sid} {name}" for sid, name in sorted(extra)]
 
 
 def _has_no_room(item: Item) -> bool:

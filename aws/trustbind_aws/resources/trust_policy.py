@@ -156,7 +156,7 @@ async def confirm(
 
 
 def contended(role: RoleArn, written: int) -> Refusal:
-    """Return what a role's bindings are told of which another writer keeps overwriting our statements."""
+    """Return the refusal of a role of which another writer keeps overwriting our statements."""
     return Refusal(
         None,
         TrustReason.TRUST_CONTENDED,

@@ -97,7 +97,7 @@ def fit(
     if size.with_claims((*repaired, *unbarred)) <= limit:
         return Fit((*accepted, *repaired, *unbarred))
     left_out: dict[BindingRef, tuple[int, list[Claim]]] = {}
-    for claim in repaired:  # a statement that somebody edited may become longer than it is
+    for claim in repaired:  # a statement that another writer edited may become longer than it is
         if (whole := size.with_claims((claim,))) <= max(limit, current.size):
             size.add((claim,))
             accepted.append(claim)
@@ -151,7 +151,7 @@ class OwnedStatements:
         return self._by_key[key]
 
     def names(self, key: StatementKey) -> frozenset[str]:
-        """Return whom the statement with this key lets in now."""
+        """Return the subjects that the statement with this key admits now."""
         if key not in self._names:
             statement = self.statement(key) or {}
             foreign = key.issuer if isinstance(key, FederatedKey) else None

@@ -2,7 +2,7 @@
 
 A Sid is ``Trustbind`` and 32 hex digits. The first 16 derive from the issuer, the other 16 from the statement's key. A
 Sid has letters and digits only (IAM User Guide, "IAM JSON policy elements: Sid"). The Sid says which cluster may own a
-statement; `is_owned` also looks at what the statement says, so that a Sid that somebody else chose removes nothing.
+statement; `is_owned` also looks at what the statement says, so that a Sid that another author chose removes nothing.
 """
 
 from __future__ import annotations

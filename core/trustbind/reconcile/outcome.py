@@ -45,7 +45,7 @@ class BindingOutcome:
         limit: characters that the AWS account allows.
         near_limit: whether the trust policy is nearly full.
         changed: whether its statement was written in this run.
-        may_linger: whether its statement may stand in the trust policy although it must not, or cannot be told.
+        may_linger: whether its statement may stand in the trust policy although it must not, or that is unknown.
         hindrance: what keeps applied trust from being of use to every principal that the binding names.
     """
 

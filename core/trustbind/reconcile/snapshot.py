@@ -55,7 +55,7 @@ class Surroundings:
 
     Attributes:
         issuer: the cluster's.
-        grants: all RoleGrants; None: whoever runs this decides what is granted (``apply`` without grants in its files).
+        grants: all RoleGrants; None: all is granted (``apply`` without grants in its files: its user decides).
         aws_accounts: account id to the AWSAccount that counts.
     """
 

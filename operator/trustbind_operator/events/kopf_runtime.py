@@ -36,7 +36,7 @@ async def run_kopf(api: ApiServer, router: EventRouter, started: Callable[[], No
     settings.scanning.disabled = True  # our resources do not come and go; saves watching all CRDs
     settings.watching.server_timeout = 300
     settings.networking.request_timeout = 60
-    settings.process.ultimate_exiting_timeout = None  # the kubelet sees to that
+    settings.process.ultimate_exiting_timeout = None  # the kubelet ends a process that hangs
     settings.persistence.diffbase_storage = NoDiffBase()
     settings.persistence.progress_storage = NoProgress()
     settings.queueing.idle_timeout = _IDLE_SECONDS

@@ -1,4 +1,4 @@
-"""A local AWS for the module, and somebody at a shell in the demo's world."""
+"""A local AWS for the module, and a user at a shell in the demo's world."""
 
 from __future__ import annotations
 

@@ -177,7 +177,7 @@ class Shell:
         self.aws.reset_calls()
 
     def edit(self, role_arn: str, *statements: dict[str, Any]) -> None:
-        """Replace a role's trust policy, as somebody else would; the calls that were counted stay counted."""
+        """Replace a role's trust policy, as another writer would; the calls that were counted stay counted."""
         iam = self._root("iam", role_arn.split(":")[4])
         iam.update_assume_role_policy(
             RoleName=role_arn.rpartition("/")[2], PolicyDocument=json.dumps(document(*statements))

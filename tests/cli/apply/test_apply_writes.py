@@ -17,7 +17,7 @@ DONE, FAILED, REFUSED, STOPPED = 0, 1, 3, 130
 
 
 def foreign(sid: str) -> dict[str, Any]:
-    """Return a statement of somebody else's."""
+    """Return a foreign statement."""
     return {
         "Sid": sid,
         "Effect": "Allow",

@@ -54,7 +54,7 @@ def test_every_operator_can_be_evaluated() -> None:
 
 
 def test_parts_of_a_name() -> None:
-    """Prefix, operator and suffix are told apart."""
+    """Prefix, operator and suffix are separated."""
     assert OperatorName.parse("StringLike") == OperatorName(OPERATORS["StringLike"])
     assert OperatorName.parse("ForAllValues:ArnLikeIfExists") == OperatorName(
         OPERATORS["ArnLike"], SetQualifier.FOR_ALL_VALUES, if_exists=True

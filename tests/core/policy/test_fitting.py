@@ -22,7 +22,7 @@ from trustbind.reasons import TrustReason
 
 
 def test_growth_keeps_what_is_there() -> None:
-    """A binding that asks for one subject more than fits keeps the others, and is told which one is left out."""
+    """A binding with one subject too many keeps the others, and its refusal names the one that is left out."""
     current = document(FOREIGN, statement("a", "b"))
 
     planned = plan(current, wanted(claim("x", WEB, "a", "b", "c")), current.size + 10)
@@ -63,7 +63,7 @@ def test_growth_in_a_document_over_the_limit() -> None:
 
 
 def test_growth_of_a_changed_condition() -> None:
-    """A statement that somebody edited is repaired for the subjects that stand in it, and grows only where it fits."""
+    """A statement that another writer edited is repaired for its subjects, and grows only where it fits."""
     edited = statement("a") | {"Action": ["sts:AssumeRoleWithWebIdentity", "sts:TagSession"]}
 
     planned = plan(document(edited), wanted(claim("x", WEB, "a", "b")), document(statement("a")).size)

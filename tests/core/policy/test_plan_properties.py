@@ -117,7 +117,7 @@ def desired(claims: tuple[Claim, ...]) -> Desired:
 def foreign(document: TrustDocument, *claims: Claim) -> list[Any]:
     """Return the foreign statements in their order, as text.
 
-    One that has both Sid and principal of a statement that a claim wants is an owned one that somebody edited.
+    One that has both Sid and principal of a statement that a claim wants is an owned one that another writer edited.
     """
     wanted = {(sid_of(ISSUER, c.key), str(principal_of(ISSUER, ROLE, c.key))) for c in claims}
     return [
@@ -188,7 +188,7 @@ def test_every_binding_gets_an_answer(current: TrustDocument, claims: tuple[Clai
 
 @given(documents, claims_of(), limits)
 def test_only_subjects_that_were_asked_for(current: TrustDocument, claims: tuple[Claim, ...], limit: int) -> None:
-    """Owned statements let in all subjects of the bindings that the plan applies, and nobody whom no binding names."""
+    """Owned statements admit all subjects of the bindings that the plan applies, and no other."""
     planned = plan(current, desired(claims), limit)
     if planned.blocked:
         return
@@ -235,7 +235,7 @@ def test_what_is_left_stays(
 
 
 def trusted(document: TrustDocument, claim: Claim) -> frozenset[str] | None:
-    """Return whom the claim's statement lets in; None without that statement."""
+    """Return the subjects that the claim's statement admits; None without that statement."""
     issuer = claim.key.issuer if isinstance(claim.key, FederatedKey) else None
     for statement in document.statements:
         if is_owned(statement, ISSUER) and statement["Sid"] == sid_of(ISSUER, claim.key):

@@ -69,7 +69,7 @@ def test_an_edited_chain_is_repaired() -> None:
 
 
 def test_retained_beside_a_foreign_statement_with_its_sid() -> None:
-    """Trust is not lost because somebody else has the Sid under which it would be left: the next free one is taken."""
+    """Where a foreign statement has the Sid for the retained trust, the next free Sid is taken."""
     leaving = Desired(ROLE, ISSUER, (), (claim("a"),))
     (usual,) = plan(document(statement("a")), leaving).document.statements
     squatter = dict(usual) | {"Effect": "Deny"}

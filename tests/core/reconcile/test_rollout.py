@@ -163,7 +163,7 @@ def test_consent_of_one_role_counts_for_both() -> None:
 
 
 def test_unmanaged_permission_and_others() -> None:
-    """Policies of a role that is the source of no chain, or of one that somebody else permits, are left alone."""
+    """Policies of a role without a chain, or with one whose permission is managed elsewhere, are left alone."""
     made = world()
     unmanaged = made.has_binding(
         binding_body(**{**CHAIN, "source": {"roleArn": str(SOURCE), "managePermission": False}})

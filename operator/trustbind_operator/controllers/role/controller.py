@@ -116,7 +116,7 @@ class RoleController:
             return await self._reconcile(role, decisions)
         except DecisionChangedError:
             return Next.NOW
-        except NotLeadingError:  # whoever leads now finds what is left to do
+        except NotLeadingError:  # the new leader finds what is left to do
             return Next.RETRY
 
     async def _reconcile(self, role: RoleArn, decisions: list[BindingDecision]) -> Next:

@@ -57,7 +57,7 @@ class Progress:
         self._former: dict[RoleArn, set[BindingRef]] = {}
         """Source roles that chains named before, with those chains: none is released while it may stand there."""
         self._strays: set[RoleArn] = set()
-        """Roles in which there are, or may be, statements of ours, whoever names them."""
+        """Roles in which there are, or may be, statements of ours, whether a binding names them or not."""
         self._named: set[RoleArn] = set()
         """Of these, roles that a binding named until now: their inline policy may be of a chain."""
 

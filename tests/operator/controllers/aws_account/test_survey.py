@@ -316,7 +316,7 @@ def test_statement_for_another_issuer_is_removed(scene: ManagerScenario) -> None
 
 @pytest.mark.parametrize("manage", [True, False])
 def test_statement_for_the_clusters_issuer_is_removed(scene: ManagerScenario, manage: bool) -> None:
-    """Whoever manages the provider."""
+    """With either value of `oidcProvider.manage`."""
     scene.has_binding()
     begin(scene, account_body(oidcProvider={"manage": manage}))
     scene.aws.roles[ROLE] = TrustDocument((OPS,))

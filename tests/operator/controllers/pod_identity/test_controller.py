@@ -78,7 +78,7 @@ def test_drift_is_repaired_quietly(scene: AssociationScene) -> None:
     assert (scene.writes, scene.events) == ([], [])
 
 
-def test_target_role_that_somebody_added(scene: AssociationScene) -> None:
+def test_target_role_that_another_writer_added(scene: AssociationScene) -> None:
     """The association is made anew without it, with our tags."""
     scene.settled()
     before = scene.eks.there[APP]
@@ -263,7 +263,7 @@ def test_many_bindings_of_a_role_are_listed_once(scene: AssociationScene) -> Non
 
 
 @pytest.mark.parametrize("code", ["ResourceInUseException", "ResourceNotFoundException"])
-def test_somebody_was_faster(scene: AssociationScene, code: str) -> None:
+def test_another_writer_was_faster(scene: AssociationScene, code: str) -> None:
     """What EKS says of a write that came late is answered by another look."""
 
     def created() -> None:
@@ -275,7 +275,7 @@ def test_somebody_was_faster(scene: AssociationScene, code: str) -> None:
     assert "another owner keeps the association of app" in scene.ready()[2]
 
 
-def test_somebody_made_room_meanwhile(scene: AssociationScene) -> None:
+def test_another_writer_made_room_meanwhile(scene: AssociationScene) -> None:
     """What the last look shows counts, not what an earlier one did."""
     scene.eks.has(APP, OTHER_ROLE)
     scene.eks.meanwhile["create"] = [lambda: scene.eks.there.pop(APP)]

@@ -39,7 +39,7 @@ class RandomLatency(dict[str, float]):
 
 @contextlib.contextmanager
 def scenario(seed: int) -> Iterator[tuple[ManagerScenario, random.Random]]:
-    """Yield a running operator over roles that trust somebody else, in which neither resync nor survey comes."""
+    """Yield a running operator over roles with a foreign statement, in which neither resync nor survey comes."""
     chance = random.Random(seed)  # noqa: S311 - to be repeatable, not to be secret
     made = ManagerScenario()
     made.pace = type(made.pace)(resync=1e9, survey=1e9)

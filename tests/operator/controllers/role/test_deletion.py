@@ -100,7 +100,7 @@ def test_retained_after_a_failure(scene: RoleScenario, method: str) -> None:
     assert [sid[:17] for sid in scene.sids()] == ["Ops", "TrustbindRetained"]
 
 
-def test_nobody_is_let_in_by_a_deletion(scene: RoleScenario) -> None:
+def test_deletion_grants_nothing_new(scene: RoleScenario) -> None:
     """A binding that is widened past its grant and deleted in the same instant leaves only what was granted."""
     scene.has_grants(grant_body(serviceAccountNames=["app"]))
     scene.settled(binding_body(deletionPolicy="Retain"))
@@ -151,7 +151,7 @@ def test_deletion_waits_for_revoking(scene: RoleScenario, error: AwsError) -> No
 
 
 @pytest.mark.parametrize(("policy", "reason"), [("Observe", "DriftObserved"), ("Repair", "StalePrincipal")])
-def test_deletion_waits_for_whoever_may_write(scene: RoleScenario, policy: str, reason: str) -> None:
+def test_deletion_waits_for_permission_to_write(scene: RoleScenario, policy: str, reason: str) -> None:
     """Where nothing may be written, or IAM would refuse it, the statement is still there, and so is the binding."""
     scene.settled()
     if policy == "Observe":

@@ -32,7 +32,7 @@ def adds(scene: RoleScenario, statement: dict[str, Any]) -> None:
     scene.aws.roles[ROLE] = document.with_statements([*document.statements, statement])
 
 
-def test_somebody_writes_while_a_provider_is_looked_at(scene: RoleScenario) -> None:
+def test_foreign_write_while_a_provider_is_read(scene: RoleScenario) -> None:
     """Looking takes time, and what was read before it is not what is written upon."""
     scene.settled()
     scene.aws.before["GetOpenIDConnectProvider"] = [lambda: adds(scene, LATE)]
@@ -45,7 +45,7 @@ def test_somebody_writes_while_a_provider_is_looked_at(scene: RoleScenario) -> N
     assert scene.ready("c")[0] == "True"
 
 
-def test_somebody_writes_while_the_own_provider_cannot_be_looked_at(scene: RoleScenario) -> None:
+def test_foreign_write_while_the_own_provider_cannot_be_read(scene: RoleScenario) -> None:
     """A look that fails takes time as well; what goes is taken from what is there then."""
     scene.settled()
     scene.settled(binding_body("goes", serviceAccountNames=["web"]))

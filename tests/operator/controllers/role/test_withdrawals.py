@@ -168,7 +168,7 @@ def test_revoking_is_not_stopped(scene: RoleScenario) -> None:
 
 @pytest.mark.parametrize("provider", [None, {"sts.amazonaws.com"}])
 def test_not_leading(scene: RoleScenario, provider: set[str] | None) -> None:
-    """Nothing is written to AWS, no status says Ready, and whoever leads finds what is left to do."""
+    """Nothing is written to AWS, no status says Ready, and the new leader finds what is left to do."""
     scene.aws.provider = provider
     scene.leads_until = -math.inf
     scene.has_binding()
