@@ -78,7 +78,7 @@ def outcome_of(
     stored = decision.stored
     own = next((r for r in planned.refusals if r.binding == stored.ref), None)
     stopped = problem or planned.blocked
-    stands = _stands(decision, planned, issuer)
+    stands = _stands(decision, planned, issuer) or _is_pending(decision, planned, issuer)
     lingers = stopped is not None and stands
     if stored.deleting:
         if (why := own or stopped) is not None and stands:
@@ -175,7 +175,7 @@ def chain_outcome(
         what = "retained" if decision.retains else "revoked"
         text = f"{decision.message}; its trust is being {what}, next in the {left}"
         return replace(outcome, reason=TrustReason.PENDING, message=text, may_linger=True)
-    if rollout.stands_in(role) and rollout.stands_in(other):
+    if rollout.is_applied_in(role) and rollout.is_applied_in(other):
         return _whole(decision, outcome, issuer)
     text = f"{_name(stored, binding.role)} trusts the source role; the source role is next"
     return replace(outcome, reason=TrustReason.PENDING, message=text, statement_id="", may_linger=True)
@@ -200,12 +200,13 @@ def progress_of(
     elif asked.reason is None:  # the role itself refused
         refusal = agreed.reason, agreed.message
     # The same principals may stand there for another binding, so the document tells only what was not written.
-    is_paused = ref in planned.waiting or any(ref == d.stored.ref for d in planned.held)
+    is_waiting = ref in planned.waiting
+    is_paused = is_waiting or any(ref == d.stored.ref for d in planned.held)
     is_stopped = (problem or trust.blocked) is not None or any(r.binding == ref for r in trust.refusals)
     stands = ref in trust.applied and problem is None
     if not stands and (is_paused or is_stopped):
-        stands = stands_in(trust.current, issuer, trust.role, agreed)
-    return RoleProgress(stands, refusal)
+        stands = stands_in(trust.current, issuer, trust.role, agreed) or _is_pending(agreed, trust, issuer)
+    return RoleProgress(stands, refusal, is_waiting=is_waiting)
 
 
 def _whole(decision: BindingDecision, outcome: BindingOutcome, issuer: Issuer) -> BindingOutcome:
@@ -233,6 +234,15 @@ def _stands(decision: BindingDecision, planned: Plan, issuer: Issuer) -> bool:
         return True
     statement_id = decision.stored.statement_id
     return bool(statement_id) and statement_id in {s.get("Sid") for s in planned.current.statements}
+
+
+def _is_pending(decision: BindingDecision, planned: Plan, issuer: Issuer) -> bool:
+    """Return whether a statement of a binding to revoke cannot be written now; it may name former subjects of it."""
+    binding = decision.stored.binding
+    if binding is None or not planned.pending or (decision.reason is None and not decision.stored.deleting):
+        return False
+    left = planned.pending.intersection(s.get("Sid") for s in planned.current.statements)
+    return any(sid_of(issuer, c.key) in left for c in claims_on(planned.role, binding, decision.subjects))
 
 
 def _may_hold_more(stored: StoredBinding, planned: Plan) -> bool:

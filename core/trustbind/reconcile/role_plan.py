@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 from trustbind.api.aws_account import AwsAccount, DriftPolicy
 from trustbind.api.role_binding import BindingRef
-from trustbind.errors import AwsError, NotFoundError
+from trustbind.errors import AwsError, InvalidValueError, NotFoundError
 from trustbind.identity.arns import ProviderArn, RoleArn
 from trustbind.identity.subjects import Issuer
 from trustbind.policy.claim import Claim, claims_on
-from trustbind.policy.owned_statement import FederatedKey, WebIdentityKey, sid_of
+from trustbind.policy.owned_statement import ChainKey, FederatedKey, WebIdentityKey, build, sid_of
 from trustbind.policy.plan import DEFAULT_LIMIT, Plan, Refusal, plan, standing_claims, withheld
-from trustbind.policy.trust_document import TrustDocument
+from trustbind.policy.trust_document import Statement, TrustDocument, same_meaning
 from trustbind.reasons import TrustReason
 from trustbind.reconcile.decision import BindingDecision, desired_of, with_consent
 from trustbind.reconcile.failure_reasons import TRANSIENT, account_failure
@@ -166,9 +166,10 @@ def plan_role(work: RoleWork, facts: Facts, seen: RoleObservation) -> RolePlan:
     going_on, full, refusals = _without_permission(role, going_on, facts.no_room if is_source else ())
     waiting = _waiting(role, going_on)
     paused = [*held, *full, *(d for d in going_on if d.stored.ref in waiting)]
-    kept = standing_claims(document, issuer, (c for d in paused for c in _claims(role, d)))
+    intact, edited = _without_edited(document, issuer, role, (c for d in paused for c in _claims(role, d)))
+    kept = standing_claims(document, issuer, intact)
     desired = desired_of(role, issuer, (d for d in going_on if d.stored.ref not in waiting))
-    desired = replace(desired, claims=(*desired.claims, *kept))
+    desired = replace(desired, claims=(*desired.claims, *kept), former=(*desired.former, *edited))
     limit = work.aws_account.trust_policy_limit or facts.account.limit or DEFAULT_LIMIT
     trust = plan(document, desired, limit)
     if not work.may_write and not trust.is_empty:
@@ -385,6 +386,32 @@ def _claims(role: RoleArn, decision: BindingDecision) -> tuple[Claim, ...]:
     """Return what a granted binding claims in the role, whether that is due now or not."""
     binding = decision.stored.binding
     return decision.claims or (claims_on(role, binding, decision.subjects) if binding is not None else ())
+
+
+def _without_edited(
+    document: TrustDocument, issuer: Issuer, role: RoleArn, claims: Iterable[Claim]
+) -> tuple[list[Claim], tuple[Claim, ...]]:
+    """Return the claims that may be kept, and those of chains whose statement differs from what trustbind writes.
+
+    The latter is not kept for the order of revocation: writing it anew would grant. IAM shows a deleted source role by
+    its unique id, and naming it again would admit the role that has its name now.
+    """
+    there = {statement.get("Sid"): statement for statement in document.statements}
+    kept: list[Claim] = []
+    edited: list[Claim] = []
+    for claim in claims:
+        (edited if isinstance(claim.key, ChainKey) and not _is_intact(there, issuer, role, claim.key) else kept).append(
+            claim
+        )
+    return kept, tuple(edited)
+
+
+def _is_intact(there: Mapping[Any, Statement], issuer: Issuer, role: RoleArn, key: ChainKey) -> bool:
+    try:
+        built = build(issuer, role, key)
+    except InvalidValueError:  # the plan refuses its binding
+        return False
+    return same_meaning(there.get(built["Sid"], {}), built)
 
 
 def _needed(work: RoleWork, decisions: Iterable[BindingDecision], trust: Plan) -> frozenset[str]:

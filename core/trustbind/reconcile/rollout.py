@@ -38,6 +38,8 @@ class RoleProgress:
         problem: why the last run failed for this chain, with the sentence; None when it did not.
         is_underway: whether a run of the role has begun, and what it reached is not known yet.
         is_missing: whether the last run found that there is no such role.
+        is_waiting: whether the last run left the chain's claims as they were, because the other role comes first. What
+            stands may then be another binding's, and the permission to assume the target role may be missing.
     """
 
     stands: bool = False
@@ -45,6 +47,7 @@ class RoleProgress:
     problem: tuple[TrustReason, str] | None = None
     is_underway: bool = False
     is_missing: bool = False
+    is_waiting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,10 @@ class Rollout:
     def stands_in(self, role: RoleArn) -> bool:
         """Return whether the chain's claims stand in ``role``, as far as known."""
         return self.at(role).stands
+
+    def is_applied_in(self, role: RoleArn) -> bool:
+        """Return whether the last run of ``role`` found or wrote all that the chain asks for there."""
+        return self.at(role).stands and not self.at(role).is_waiting
 
     @property
     def standing(self) -> frozenset[RoleArn]:

@@ -7,16 +7,18 @@ from typing import Any
 
 import pytest
 
-from support.bodies import ISSUER, ROLE, account_body, binding_body
+from support.bodies import ISSUER, OPS, ROLE, account_body, binding_body
 from support.scenario_world import World
 from trustbind.api.role_binding import Method
 from trustbind.identity.arns import RoleArn
-from trustbind.policy.owned_statement import ChainKey, WebIdentityKey, sid_of
+from trustbind.identity.subjects import Subject
+from trustbind.policy.claim import claims_on
+from trustbind.policy.owned_statement import ChainKey, WebIdentityKey, build, sid_of
 from trustbind.policy.trust_document import TrustDocument
 from trustbind.reasons import TrustReason
 from trustbind.reconcile.decision import BindingDecision, decide
 from trustbind.reconcile.observation import AccountFacts, Facts, RoleObservation
-from trustbind.reconcile.outcome import BindingOutcome, chain_outcome
+from trustbind.reconcile.outcome import BindingOutcome, chain_outcome, outcome_of, progress_of
 from trustbind.reconcile.role_plan import RolePlan, RoleWork, plan_role
 from trustbind.reconcile.rollout import NOT_STARTED, RoleProgress, Rollout
 
@@ -198,3 +200,78 @@ def test_a_new_binding_starts_from_nothing() -> None:
     assert Rollout.of(made.has_binding(binding_body(**CHAIN))) == NOT_STARTED
     assert Rollout.of(made.has_binding(binding_body(status=APPLIED, **CHAIN))).standing == {ROLE, SOURCE}
     assert Rollout.of(made.has_binding(binding_body(status=APPLIED))) == NOT_STARTED
+
+
+STALE: dict[str, Any] = {"Principal": {"AWS": "AROAEXAMPLEEXAMPLE123"}}
+
+
+@pytest.mark.parametrize("edit", [STALE, {"Condition": {}}])
+def test_revoked_chain_is_not_written_anew(edit: dict[str, Any]) -> None:
+    """Its statement stays for the order of revocation only as it is built.
+
+    IAM shows a deleted source role by its unique id; a statement that names it anew would admit another role.
+    """
+    made = world()
+    decision = Chain(made, DELETED, APPLIED).decision(ROLE)
+    (claim,) = decision.claims
+    built = build(ISSUER, ROLE, claim.key)
+    account = made.cache.aws_account(ROLE.account_id)
+    assert account is not None
+    work = RoleWork(ROLE, ISSUER, account, (decision,))
+
+    def after(statement: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+        document = TrustDocument((OPS, statement))
+        trust = plan_role(work, Facts(AccountFacts()), RoleObservation(document)).trust
+        return tuple(dict(s) for s in trust.document.statements)
+
+    assert after(built) == (OPS, built)
+    assert after(built | edit) == (OPS,)
+
+
+def test_shared_statement_without_the_permission() -> None:
+    """A chain that waits is not applied by another chain's subject, although its release has to count on that."""
+    made = world()
+    chain = Chain(made)
+    decision = chain.decision(SOURCE)
+    assert decision.claims == ()
+    binding = decision.stored.binding
+    assert binding is not None
+    (claim,) = claims_on(SOURCE, binding, decision.subjects)
+    document = TrustDocument((build(ISSUER, SOURCE, claim.key, claim.subjects),))
+    account = made.cache.aws_account(SOURCE.account_id)
+    assert account is not None
+    work = RoleWork(SOURCE, ISSUER, account, (decision,))
+    found = plan_role(work, Facts(AccountFacts()), RoleObservation(document))
+
+    progress = progress_of(decision, found.decisions[0], found, None, ISSUER)
+
+    assert found.waiting == {decision.stored.ref: ROLE}
+    assert progress.stands
+    rollout = chain.rollout.with_progress(SOURCE, progress).with_progress(ROLE, RoleProgress(stands=True))
+    outcome = BindingOutcome(None, "granted", None, "well", decision.subjects)
+    assert chain_outcome(decision, SOURCE, outcome, rollout, ISSUER).reason is TrustReason.PENDING
+    applied = rollout.with_progress(SOURCE, RoleProgress(stands=True))
+    assert chain_outcome(decision, SOURCE, outcome, applied, ISSUER).reason is None
+
+
+@pytest.mark.parametrize("drift", ["Observe", "Repair"])
+def test_release_waits_for_former_subjects(drift: str) -> None:
+    """A chain was narrowed and then deleted, and nothing could be written: its statement has former subjects."""
+    made = World()
+    made.has_account()
+    made.has_account(account_body("near", SOURCE.account_id, driftPolicy=drift))
+    decision = Chain(made, DELETED, APPLIED).decision(SOURCE)
+    binding = decision.stored.binding
+    assert binding is not None
+    (claim,) = claims_on(SOURCE, binding, decision.subjects)
+    document = TrustDocument((OPS, build(ISSUER, SOURCE, claim.key, [Subject("team-a", "former")])))
+    account = made.cache.aws_account(SOURCE.account_id)
+    assert account is not None
+    found = plan_role(RoleWork(SOURCE, ISSUER, account, (decision,)), Facts(AccountFacts()), RoleObservation(document))
+
+    outcome = outcome_of(decision, found.trust, None, 0, ISSUER)
+    progress = progress_of(decision, found.decisions[0], found, None, ISSUER)
+
+    is_stopped = drift == "Observe"
+    assert outcome.reason is (TrustReason.OBSERVED if is_stopped else TrustReason.REVOKED)
+    assert (outcome.may_linger, progress.stands) == (is_stopped, is_stopped)

@@ -135,8 +135,8 @@ def of_unknown_account(role: RoleArn, decisions: Iterable[BindingDecision], issu
         outcome = BindingOutcome(
             decision.authorized, decision.message, reason, decision.message, decision.subjects, may_linger=True
         )
-        before = decision.rollout.at(role)
-        reports.append(BindingReport(decision, outcome, RoleProgress(before.stands, refusal)))
+        # What is left there cannot be revoked, so nothing waits for it; the role's next run finds it.
+        reports.append(BindingReport(decision, outcome, RoleProgress(refusal=refusal)))
     return reports
 
 
