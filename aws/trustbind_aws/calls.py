@@ -23,7 +23,7 @@ from trustbind.errors import AWS_CODES, AwsError, NotFoundError, ThrottledError,
 from trustbind_aws.call_limiter import CallLimiter, Slot
 from trustbind_aws.permits import WritePermit
 
-__all__ = ["CallSettings", "Calls", "retrying", "translated"]
+__all__ = ["Call", "CallSettings", "Calls", "retrying", "translated"]
 
 _WORTH_A_RETRY: Final = (ThrottledError, UnreachableError)
 
@@ -102,6 +102,25 @@ async def retrying(call: Callable[[], Any], backoff: Backoff, jitter: Callable[[
     return await call()
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of AWS.
+
+    Attributes:
+        operation: such as ``iam:GetRole``.
+        subject: what follows it in messages, such as `` on arn:...``; may be empty.
+        method: of a boto3 client.
+        arguments: for it.
+        or_none: whether "there is no such thing" is an answer, None, and no error.
+    """
+
+    operation: str
+    subject: str
+    method: Callable[..., Any]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    or_none: bool = False
+
+
 class Calls:
     """See the module.
 
@@ -124,84 +143,63 @@ class Calls:
         self._count = count
         self._clock = clock
 
-    async def once(
-        self,
-        operation: str,
-        about: str,
-        method: Callable[..., Any],
-        *,
-        slot: Slot | None = None,
-        permit: WritePermit | None = None,
-        **arguments: Any,
-    ) -> Any:
-        """Return what ``method`` returns: one try, within the AWS account's budget, counted.
+    async def read(self, call: Call, slot: Slot | None = None) -> tuple[Any, float]:
+        """Make a call that writes nothing; return its answer and when that arrived.
 
         Args:
-            operation: such as ``iam:GetRole``.
-            about: what follows it in messages, such as `` on arn:...``.
-            method: of a boto3 client.
+            call: the call.
+            slot: of the caller, then with a single try; None: with retries.
+
+        Raises:
+            AwsError: see `translated`.
+        """
+        if slot is not None:
+            return await self._timed(call, slot, None)
+        answer: tuple[Any, float] = await retrying(lambda: self._timed(call, None, None), self._reads)
+        return answer
+
+    async def write(self, call: Call, permit: WritePermit, slot: Slot | None = None) -> None:
+        """Make a call that writes, with a single try.
+
+        Args:
+            call: the call.
+            permit: checked in the thread, right before the call is sent.
             slot: of the caller; None: the call takes one.
-            permit: of a write; checked in the thread, right before it is sent.
-            arguments: for it.
 
         Raises:
             NotLeadingError: the permit is over.
             StaleReadError: the read is too old.
-            AwsError: see `translated`.
+            AwsError: see `translated`. After `UnreachableError` the write may have taken effect.
         """
-        answer, _ = await self.timed(operation, about, method, slot, permit, arguments)
-        return answer
+        await self._timed(call, slot, permit)
 
-    async def read(self, operation: str, about: str, method: Callable[..., Any], **arguments: Any) -> Any:
-        """Make a call that writes nothing, with retries."""
-        answer, _ = await retrying(lambda: self.timed(operation, about, method, None, None, arguments), self._reads)
-        return answer
-
-    async def timed(
-        self,
-        operation: str,
-        about: str,
-        method: Callable[..., Any],
-        slot: Slot | None,
-        permit: WritePermit | None,
-        arguments: Mapping[str, Any],
-    ) -> tuple[Any, float]:
-        """Make one call; return its answer and when that arrived."""
-        answer, at = await self.sent(operation, about, method, slot, permit, arguments)
-        if isinstance(answer, NotFoundError):
-            raise answer
-        return answer, at
-
-    async def sent(
-        self,
-        operation: str,
-        about: str,
-        method: Callable[..., Any],
-        slot: Slot | None,
-        permit: WritePermit | None,
-        arguments: Mapping[str, Any],
-    ) -> tuple[Any, float]:
-        """Make one call; return its answer, which may be a `NotFoundError`, and when that arrived in the thread."""
+    async def _timed(self, call: Call, slot: Slot | None, permit: WritePermit | None) -> tuple[Any, float]:
+        """Make one try, within the budget and counted; return its answer and when that arrived in the thread."""
         clock = self._clock
 
         def send() -> tuple[Any, float]:
             if permit is not None:
-                permit.check(operation)
+                permit.check(call.operation)
             try:
-                with translated(operation + about):
-                    answer = method(**arguments)
-            except NotFoundError as error:
+                with translated(call.operation + call.subject):
+                    answer = call.method(**call.arguments)
+            except NotFoundError as error:  # when the answer arrived counts, whatever it is
                 answer = error
             return answer, clock()
 
         code = "Cancelled"
         try:
             async with self._limiter.call(slot):
-                result = await self._limiter.in_thread(send)
-            code = result[0].code if isinstance(result[0], NotFoundError) else ""
+                answer, at = await self._limiter.in_thread(send)
+            if isinstance(answer, NotFoundError):
+                if not call.or_none:
+                    raise answer
+                code, answer = answer.code, None
+            else:
+                code = ""
         except AwsError as error:
             code = error.code or type(error).__name__
             raise
         finally:
-            self._count(operation, code)
-        return result
+            self._count(call.operation, code)
+        return answer, at

@@ -6,16 +6,14 @@ Methods are coroutines; how a call is made is in `trustbind_aws.calls`.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol
 
 import boto3
 import botocore.exceptions
 import botocore.handlers
 
-from trustbind.backoff import Backoff
 from trustbind.errors import (
     AccessDeniedError,
     AwsError,
@@ -28,7 +26,7 @@ from trustbind.policy.plan import DEFAULT_LIMIT
 from trustbind.policy.trust_document import TrustDocument
 from trustbind.reconcile.observation import RoleObservation
 from trustbind_aws.call_limiter import CallLimiter, Slot
-from trustbind_aws.calls import Calls, CallSettings, retrying
+from trustbind_aws.calls import Call, Calls, CallSettings
 from trustbind_aws.permits import WritePermit, boottime
 
 __all__ = [
@@ -37,8 +35,6 @@ __all__ = [
     "AccountClient",
     "ListedRole",
 ]
-
-T = TypeVar("T")
 
 NO_PERMISSION: Final = frozenset({"AccessDenied", "AccessDeniedException"})
 """AWS's codes for a missing permission; other codes of `AccessDeniedError` are about the credentials themselves."""
@@ -65,10 +61,6 @@ class AccountApi(Protocol):
     @property
     def limiter(self) -> CallLimiter:
         """Its budget and threads."""
-
-    @property
-    def reads(self) -> Backoff:
-        """The pauses between tries of a call that writes nothing."""
 
     async def caller(self) -> tuple[str, str]:
         """Return account id and ARN of the identity that this is."""
@@ -108,17 +100,11 @@ class AccountApi(Protocol):
     async def client(self, service: str, region: str) -> Any:
         """Return a boto3 client for another service."""
 
-    async def call(
-        self,
-        operation: str,
-        about: str,
-        method: Callable[..., Any],
-        *,
-        slot: Slot | None = None,
-        permit: WritePermit | None = None,
-        **arguments: Any,
-    ) -> Any:
-        """Make one call and return its answer."""
+    async def read(self, call: Call) -> Any:
+        """Make a call of another service that writes nothing, with retries; return its answer."""
+
+    async def write(self, call: Call, permit: WritePermit) -> None:
+        """Make a call of another service that writes, with a single try."""
 
 
 class AccountClient:
@@ -152,15 +138,14 @@ class AccountClient:
         self._clients: dict[tuple[str, str], Any] = {}
         self._making = asyncio.Lock()
         self.limiter = limiter
-        self.reads = settings.reads
 
     async def caller(self) -> tuple[str, str]:
         """Return account id and ARN of the identity that this is.
 
         Raises:
-            AwsError: see `translated`.
+            AwsError: see `trustbind_aws.calls.translated`.
         """
-        answer = await self._calls.read("sts:GetCallerIdentity", "", self._sts.get_caller_identity)
+        answer = await self.read(Call("sts:GetCallerIdentity", "", self._sts.get_caller_identity))
         return str(answer["Account"]), str(answer["Arn"])
 
     async def role(self, role: RoleArn, slot: Slot | None = None) -> RoleObservation:
@@ -168,18 +153,10 @@ class AccountClient:
 
         Raises:
             NotFoundError: no such role, or one of that name under another path.
-            AwsError: see `translated`.
+            AwsError: see `trustbind_aws.calls.translated`.
         """
-        arguments = {"RoleName": role.name}
-        if slot is not None:
-            answer, at = await self._calls.timed(
-                "iam:GetRole", f" on {role}", self._iam.get_role, slot, None, arguments
-            )
-        else:
-            answer, at = await retrying(
-                lambda: self._calls.timed("iam:GetRole", f" on {role}", self._iam.get_role, None, None, arguments),
-                self.reads,
-            )
+        call = Call("iam:GetRole", f" on {role}", self._iam.get_role, {"RoleName": role.name})
+        answer, at = await self._calls.read(call, slot)
         raw: Mapping[str, Any] = answer["Role"]
         if raw.get("Arn") != str(role):
             raise NotFoundError(
@@ -200,26 +177,20 @@ class AccountClient:
         Raises:
             NotLeadingError: the permit is over.
             StaleReadError: the read is too old.
-            AwsError: see `translated`. After `UnreachableError` the write may have taken effect.
+            AwsError: see `trustbind_aws.calls.translated`. After `UnreachableError` the write may have taken effect.
         """
-        await self._calls.once(
-            "iam:UpdateAssumeRolePolicy",
-            f" on {role}",
-            self._iam.update_assume_role_policy,
-            slot=slot,
-            permit=permit,
-            RoleName=role.name,
-            PolicyDocument=document,
-        )
+        arguments = {"RoleName": role.name, "PolicyDocument": document}
+        method = self._iam.update_assume_role_policy
+        await self._calls.write(Call("iam:UpdateAssumeRolePolicy", f" on {role}", method, arguments), permit, slot)
 
     async def trust_policy_limit(self) -> int:
         """Return the AWS account's quota; AWS's default when it may not be read.
 
         Raises:
-            AwsError: see `translated`.
+            AwsError: see `trustbind_aws.calls.translated`.
         """
         try:
-            summary = (await self._calls.read("iam:GetAccountSummary", "", self._iam.get_account_summary))["SummaryMap"]
+            summary = (await self.read(Call("iam:GetAccountSummary", "", self._iam.get_account_summary)))["SummaryMap"]
         except AccessDeniedError as error:
             if error.code not in NO_PERMISSION:  # expired credentials and the like say nothing about the quota
                 raise
@@ -230,13 +201,13 @@ class AccountClient:
         """Yield the AWS account's roles below a path, page by page; one call each, of at most 1,000 roles.
 
         Raises:
-            AwsError: see `translated`.
+            AwsError: see `trustbind_aws.calls.translated`.
         """
         arguments: dict[str, Any] = {"MaxItems": _LIST_PAGE}
         if path_prefix != "/":
             arguments["PathPrefix"] = path_prefix
         while True:
-            page = await self._calls.read("iam:ListRoles", "", self._iam.list_roles, **arguments)
+            page = await self.read(Call("iam:ListRoles", "", self._iam.list_roles, arguments))
             yield [ListedRole(raw["Arn"], raw.get("AssumeRolePolicyDocument", "")) for raw in page["Roles"]]
             if not page.get("IsTruncated"):
                 return
@@ -246,12 +217,12 @@ class AccountClient:
         """Return the role's tags.
 
         Raises:
-            AwsError: see `translated`.
+            AwsError: see `trustbind_aws.calls.translated`.
         """
         tags: dict[str, str] = {}
         arguments: dict[str, Any] = {"RoleName": role.name}
         while True:
-            page = await self._calls.read("iam:ListRoleTags", f" on {role}", self._iam.list_role_tags, **arguments)
+            page = await self.read(Call("iam:ListRoleTags", f" on {role}", self._iam.list_role_tags, arguments))
             tags |= {tag["Key"]: tag["Value"] for tag in page["Tags"]}
             if not page.get("IsTruncated"):
                 return tags
@@ -261,17 +232,12 @@ class AccountClient:
         """Return the text of an inline policy of a role, None when there is none, and when the answer arrived.
 
         Raises:
-            AwsError: see `translated`.
+            AwsError: see `trustbind_aws.calls.translated`.
         """
         arguments = {"RoleName": role.name, "PolicyName": name}
-        operation, about, method = "iam:GetRolePolicy", f" on {role}", self._iam.get_role_policy
-        if slot is not None:
-            answer, at = await self._calls.sent(operation, about, method, slot, None, arguments)
-        else:
-            answer, at = await retrying(
-                lambda: self._calls.sent(operation, about, method, None, None, arguments), self.reads
-            )
-        return (None if isinstance(answer, NotFoundError) else str(answer["PolicyDocument"])), at
+        call = Call("iam:GetRolePolicy", f" on {role}", self._iam.get_role_policy, arguments, or_none=True)
+        answer, at = await self._calls.read(call, slot)
+        return (None if answer is None else str(answer["PolicyDocument"])), at
 
     async def write_role_policy(
         self, role: RoleArn, name: str, document: str | None, permit: WritePermit, slot: Slot
@@ -283,64 +249,38 @@ class AccountClient:
         Raises:
             NotLeadingError: the permit is over.
             StaleReadError: the read is too old.
-            AwsError: see `translated`.
+            AwsError: see `trustbind_aws.calls.translated`.
         """
+        about, arguments = f" on {role}", {"RoleName": role.name, "PolicyName": name}
         if document is not None:
-            await self._calls.once(
-                "iam:PutRolePolicy",
-                f" on {role}",
-                self._iam.put_role_policy,
-                slot=slot,
-                permit=permit,
-                RoleName=role.name,
-                PolicyName=name,
-                PolicyDocument=document,
-            )
-            return
-        with contextlib.suppress(NotFoundError):
-            await self._calls.once(
-                "iam:DeleteRolePolicy",
-                f" on {role}",
-                self._iam.delete_role_policy,
-                slot=slot,
-                permit=permit,
-                RoleName=role.name,
-                PolicyName=name,
-            )
+            arguments["PolicyDocument"] = document
+            call = Call("iam:PutRolePolicy", about, self._iam.put_role_policy, arguments)
+        else:
+            call = Call("iam:DeleteRolePolicy", about, self._iam.delete_role_policy, arguments, or_none=True)
+        await self._calls.write(call, permit, slot)
 
     async def provider_audiences(self, provider: ProviderArn) -> frozenset[str] | None:
         """Return the client ids of an OIDC provider; None when the AWS account has no such provider.
 
         Raises:
-            AwsError: see `translated`.
+            AwsError: see `trustbind_aws.calls.translated`.
         """
-        try:
-            raw = await self._calls.read(
-                "iam:GetOpenIDConnectProvider",
-                f" on {provider}",
-                self._iam.get_open_id_connect_provider,
-                OpenIDConnectProviderArn=str(provider),
-            )
-        except NotFoundError:
-            return None
-        return frozenset(raw.get("ClientIDList", ()))
+        arguments = {"OpenIDConnectProviderArn": str(provider)}
+        method = self._iam.get_open_id_connect_provider
+        raw = await self.read(Call("iam:GetOpenIDConnectProvider", f" on {provider}", method, arguments, or_none=True))
+        return None if raw is None else frozenset(raw.get("ClientIDList", ()))
 
     async def create_provider(self, issuer: Issuer, audiences: frozenset[str], permit: WritePermit) -> bool:
         """Create the issuer's OIDC provider; return False when there is one already.
 
         Raises:
             NotLeadingError: the permit is over.
-            AwsError: see `translated`.
+            AwsError: see `trustbind_aws.calls.translated`.
         """
+        arguments = {"Url": issuer.url, "ClientIDList": sorted(audiences)}
+        method = self._iam.create_open_id_connect_provider
         try:
-            await self._calls.once(
-                "iam:CreateOpenIDConnectProvider",
-                f" for {issuer}",
-                self._iam.create_open_id_connect_provider,
-                permit=permit,
-                Url=issuer.url,
-                ClientIDList=sorted(audiences),
-            )
+            await self.write(Call("iam:CreateOpenIDConnectProvider", f" for {issuer}", method, arguments), permit)
         except AwsError as error:
             if error.code != "EntityAlreadyExists":
                 raise
@@ -352,16 +292,11 @@ class AccountClient:
 
         Raises:
             NotLeadingError: the permit is over.
-            AwsError: see `translated`.
+            AwsError: see `trustbind_aws.calls.translated`.
         """
-        await self._calls.once(
-            "iam:AddClientIDToOpenIDConnectProvider",
-            f" on {provider}",
-            self._iam.add_client_id_to_open_id_connect_provider,
-            permit=permit,
-            OpenIDConnectProviderArn=str(provider),
-            ClientID=audience,
-        )
+        arguments = {"OpenIDConnectProviderArn": str(provider), "ClientID": audience}
+        method = self._iam.add_client_id_to_open_id_connect_provider
+        await self.write(Call("iam:AddClientIDToOpenIDConnectProvider", f" on {provider}", method, arguments), permit)
 
     async def client(self, service: str, region: str) -> Any:
         """Return a boto3 client of this identity for another service, made once for each region."""
@@ -375,15 +310,19 @@ class AccountClient:
                 self._clients[service, region] = made
         return made
 
-    async def call(
-        self,
-        operation: str,
-        about: str,
-        method: Callable[..., Any],
-        *,
-        slot: Slot | None = None,
-        permit: WritePermit | None = None,
-        **arguments: Any,
-    ) -> Any:
-        """Make one call of another service's client; see `Calls.once`."""
-        return await self._calls.once(operation, about, method, slot=slot, permit=permit, **arguments)
+    async def read(self, call: Call) -> Any:
+        """Make a call of another service that writes nothing, with retries; return its answer.
+
+        Raises:
+            AwsError: see `trustbind_aws.calls.translated`.
+        """
+        return (await self._calls.read(call))[0]
+
+    async def write(self, call: Call, permit: WritePermit) -> None:
+        """Make a call of another service that writes, with a single try.
+
+        Raises:
+            NotLeadingError: the permit is over.
+            AwsError: see `trustbind_aws.calls.translated`.
+        """
+        await self._calls.write(call, permit)

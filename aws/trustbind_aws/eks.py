@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 from trustbind.api.aws_account import EksCluster
 from trustbind.errors import NotFoundError
 from trustbind.policy.pod_identity_association import Association, Listed
-from trustbind_aws.calls import retrying
+from trustbind_aws.calls import Call
 from trustbind_aws.client import AccountApi
 from trustbind_aws.permits import WriteGuard, WritePermit
 
@@ -68,7 +68,7 @@ class EksAssociations:
 
         Raises:
             NotFoundError: there is no such cluster.
-            AwsError: see `trustbind_aws.client.translated`.
+            AwsError: see `trustbind_aws.calls.translated`.
         """
         found: list[Listed] = []
         further: dict[str, str] = {"namespace": namespace} if namespace else {}
@@ -92,7 +92,7 @@ class EksAssociations:
         """Return an association whole; None when it was deleted meanwhile.
 
         Raises:
-            AwsError: see `trustbind_aws.client.translated`.
+            AwsError: see `trustbind_aws.calls.translated`.
         """
         try:
             answer = await self._read(
@@ -132,7 +132,7 @@ class EksAssociations:
 
         Raises:
             NotLeadingError: nothing may be written.
-            AwsError: see `trustbind_aws.client.translated`.
+            AwsError: see `trustbind_aws.calls.translated`.
         """
         await self._write(
             "UpdatePodIdentityAssociation",
@@ -149,7 +149,7 @@ class EksAssociations:
 
         Raises:
             NotLeadingError: nothing may be written.
-            AwsError: see `trustbind_aws.client.translated`.
+            AwsError: see `trustbind_aws.calls.translated`.
         """
         arn = association.listed.arn
         await self._write("TagResource", f" on {arn}", "tag_resource", guard, resourceArn=arn, tags=dict(tags))
@@ -159,7 +159,7 @@ class EksAssociations:
 
         Raises:
             NotLeadingError: nothing may be written.
-            AwsError: see `trustbind_aws.client.translated`.
+            AwsError: see `trustbind_aws.calls.translated`.
         """
         arn = association.listed.arn
         await self._write("UntagResource", f" on {arn}", "untag_resource", guard, resourceArn=arn, tagKeys=sorted(keys))
@@ -169,7 +169,7 @@ class EksAssociations:
 
         Raises:
             NotLeadingError: nothing may be written.
-            AwsError: see `trustbind_aws.client.translated`.
+            AwsError: see `trustbind_aws.calls.translated`.
         """
         with contextlib.suppress(NotFoundError):
             await self._write(
@@ -183,13 +183,11 @@ class EksAssociations:
 
     async def _read(self, action: str, about: str, method: str, **arguments: Any) -> Any:
         eks = await self._api.client("eks", self._region)
-        call = getattr(eks, method)
-        return await retrying(
-            lambda: self._api.call(f"eks:{action}", about, call, clusterName=self._name, **arguments),
-            self._api.reads,
-        )
+        call = Call(f"eks:{action}", about, getattr(eks, method), {"clusterName": self._name, **arguments})
+        return await self._api.read(call)
 
     async def _write(self, action: str, about: str, method: str, guard: WriteGuard, **arguments: Any) -> None:
         eks = await self._api.client("eks", self._region)
-        permit = WritePermit(guard.deadline())
-        await self._api.call(f"eks:{action}", about, getattr(eks, method), permit=permit, **arguments)
+        await self._api.write(
+            Call(f"eks:{action}", about, getattr(eks, method), arguments), WritePermit(guard.deadline())
+        )

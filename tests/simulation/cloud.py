@@ -26,7 +26,7 @@ from trustbind.identity.subjects import Issuer
 from trustbind.policy.trust_document import TrustDocument, statement_text
 from trustbind.reconcile.observation import RoleObservation
 from trustbind_aws.call_limiter import CallLimiter, Slot
-from trustbind_aws.calls import retrying
+from trustbind_aws.calls import Call, retrying
 from trustbind_aws.client import ListedRole
 from trustbind_aws.permits import WritePermit
 from trustbind_aws.sessions import ManagerRole
@@ -427,23 +427,18 @@ class Access:
         await asyncio.sleep(0)
         return _Eks(self._operator, self._account)
 
-    async def call(
-        self,
-        operation: str,
-        about: str,
-        method: Callable[..., Any],
-        *,
-        slot: Slot | None = None,
-        permit: WritePermit | None = None,
-        **arguments: Any,
-    ) -> Any:
-        """Make one call of EKS and return its answer."""
-        if operation == "eks:CreatePodIdentityAssociation":
+    async def read(self, call: Call) -> Any:
+        """Make a call of EKS that writes nothing, with retries; return its answer."""
+        return await self._read(call.operation, call.subject, lambda: call.method(**call.arguments))
+
+    async def write(self, call: Call, permit: WritePermit) -> None:
+        """Make a call of EKS that writes, with a single try."""
+        arguments = call.arguments
+        if call.operation == "eks:CreatePodIdentityAssociation":
             self._world.rules.association_handed_over(
                 self._operator, arguments["namespace"], arguments["serviceAccount"], arguments["roleArn"]
             )
-        answer, _ = await self._timed(operation, about, lambda: method(**arguments), slot, permit)
-        return answer
+        await self._timed(call.operation, call.subject, lambda: call.method(**arguments), None, permit)
 
     def _lag(self) -> float:
         faults = self._world.faults

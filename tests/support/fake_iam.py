@@ -40,7 +40,7 @@ from trustbind.policy.source_policy import policy_name, targets_of
 from trustbind.policy.trust_document import TrustDocument, document_size
 from trustbind.reconcile.observation import RoleObservation
 from trustbind_aws.call_limiter import CallLimiter, Slot
-from trustbind_aws.calls import retrying
+from trustbind_aws.calls import Call, retrying
 from trustbind_aws.client import NO_PERMISSION, ListedRole
 from trustbind_aws.permits import WritePermit, boottime
 from trustbind_aws.sessions import ManagerRole
@@ -302,18 +302,13 @@ class FakeAccount:
         """Return what `clients` has."""
         return self.clients[service, region]
 
-    async def call(
-        self,
-        operation: str,
-        about: str,
-        method: Callable[..., Any],
-        *,
-        slot: Slot | None = None,
-        permit: WritePermit | None = None,
-        **arguments: Any,
-    ) -> Any:
-        """Make one call and return its answer."""
-        return await self._call(operation, about.strip(), lambda: method(**arguments), slot, permit)
+    async def read(self, call: Call) -> Any:
+        """Make a call of another service that writes nothing, with retries; return its answer."""
+        return await self._read(call.operation, call.subject.strip(), lambda: call.method(**call.arguments))
+
+    async def write(self, call: Call, permit: WritePermit) -> None:
+        """Make a call of another service that writes, with a single try."""
+        await self._call(call.operation, call.subject.strip(), lambda: call.method(**call.arguments), None, permit)
 
     async def _role_pages(self, path_prefix: str) -> AsyncIterator[list[ListedRole]]:
         listed = sorted(str(role) for role in self.roles if role.path.startswith(path_prefix))
