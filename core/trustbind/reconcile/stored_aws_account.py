@@ -85,6 +85,6 @@ class StoredAwsAccount:
         """Sorts the objects of one AWS account: the first counts; one that is being deleted comes last."""
         return self.deleting, self.created, self.name
 
-    def with_status(self, status: Mapping[str, Any], version: str) -> StoredAwsAccount:
+    def with_status(self, status: Mapping[str, Any]) -> StoredAwsAccount:
         """Return the same object after our own status patch."""
-        return replace(self, status=status, version=version)
+        return replace(self, status=status)

@@ -147,9 +147,9 @@ class StoredBinding:
         """Sorts bindings oldest first; unreadable ones last."""
         return self.binding.age_key if self.binding is not None else (True, "", self.ref)
 
-    def with_status(self, status: Mapping[str, Any], version: str) -> StoredBinding:
+    def with_status(self, status: Mapping[str, Any]) -> StoredBinding:
         """Return the same object after our own status patch."""
-        return replace(self, status=status, version=version)
+        return replace(self, status=status)
 
 
 def ready_condition(status: Mapping[str, Any]) -> Mapping[str, Any] | None:

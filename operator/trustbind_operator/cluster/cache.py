@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
 from trustbind.api.aws_account import AwsAccount
 from trustbind.api.conflicts import may_conflict
@@ -39,8 +39,16 @@ class _Stored(Protocol):
     def version(self) -> str: ...
 
 
+class _WithStatus(_Stored, Protocol):
+    @property
+    def status(self) -> Mapping[str, Any]: ...
+
+    def with_status(self, status: Mapping[str, Any]) -> Self: ...
+
+
 K = TypeVar("K")
 V = TypeVar("V", bound=_Stored)
+S = TypeVar("S", bound=_WithStatus)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +87,42 @@ class Objects(dict[K, V], Generic[K, V]):
         return {key: (item.uid, item.version) for key, item in self.items()}
 
 
+class StatusObjects(Objects[K, S]):
+    """The objects of one kind whose status we write.
+
+    The answer to our status patch is newer than events that are still on their way, and what they bring counts: a
+    deletion, another spec. So a patched object keeps its version, and an older event gets the patched status.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._patched: dict[K, tuple[str, str]] = {}
+        """uid and resourceVersion of our last status patch of an object whose event has not come yet."""
+
+    def patched(self, key: K, uid: str, status: Mapping[str, Any], version: str) -> bool:
+        """Keep our own status patch; return whether it was of the object that is known, and the newest state."""
+        known = self.get(key)
+        if known is None or known.uid != uid or is_older(version, known.version):
+            return False
+        self[key] = known.with_status(status)
+        self._patched[key] = uid, version
+        return True
+
+    def with_own_status(self, key: K, item: S) -> S:
+        """Return the object of an event, with the status that we patched since it was sent."""
+        known = self.get(key)
+        uid, version = self._patched.get(key, ("", ""))
+        if known is None or uid != item.uid or not is_older(item.version, version):
+            self._patched.pop(key, None)
+            return item
+        return item.with_status(known.status)
+
+    def drop(self, key: K) -> S | None:
+        """Forget an object; return it."""
+        self._patched.pop(key, None)
+        return self.pop(key, None)
+
+
 @dataclass(slots=True)
 class ClusterCache:
     """See the module.
@@ -89,8 +133,8 @@ class ClusterCache:
     """
 
     issuer: Issuer
-    bindings: Objects[BindingRef, StoredBinding] = field(default_factory=Objects)
-    aws_accounts: Objects[str, StoredAwsAccount] = field(default_factory=Objects)
+    bindings: StatusObjects[BindingRef, StoredBinding] = field(default_factory=StatusObjects)
+    aws_accounts: StatusObjects[str, StoredAwsAccount] = field(default_factory=StatusObjects)
     grants: Objects[str, StoredGrant] = field(default_factory=Objects)
     service_accounts: dict[str, dict[str, Labels]] = field(default_factory=dict)
     """Namespace to name to labels."""
@@ -107,8 +151,6 @@ class ClusterCache:
     is a selector, which may select any. Bindings by EKS Pod Identity claim `_POD_IDENTITY` instead of a profile."""
     _account_revisions: dict[str, int] = field(default_factory=dict)
     """By namespace, grows with every change of a service account."""
-    _patched: dict[BindingRef, tuple[str, str]] = field(default_factory=dict)
-    """uid and resourceVersion of our last status patch of a binding whose event has not come yet."""
     _resolved: dict[BindingRef, tuple[tuple[object, ...], tuple[Subject, ...]]] = field(default_factory=dict)
 
     # --- bindings -------------------------------------------------------------------------------------------------
@@ -126,34 +168,19 @@ class ClusterCache:
         return roles | stored.roles
 
     def restate(self, stored: StoredBinding, status: Mapping[str, Any], version: str) -> None:
-        """Keep our own status patch on ``stored``; no decision about another binding depends on it.
-
-        The object keeps its version: what else had changed in it before the patch comes by events, which are older.
-        """
+        """Keep our own status patch on ``stored``; no decision about another binding depends on it."""
         known = self.bindings.get(stored.ref)
-        if known is not None and known.uid == stored.uid and not is_older(version, known.version):
+        if known is not None and self.bindings.patched(stored.ref, stored.uid, status, version):
             self._tally(known, -1)
-            self.bindings[stored.ref] = known.with_status(status, known.version)
-            self._patched[stored.ref] = stored.uid, version
             self._tally(self.bindings[stored.ref], 1)
-
-    def with_own_status(self, stored: StoredBinding) -> StoredBinding:
-        """Return a binding of an event, with the status that we patched since it was sent."""
-        known = self.bindings.get(stored.ref)
-        uid, version = self._patched.get(stored.ref, ("", ""))
-        if known is None or uid != stored.uid or not is_older(stored.version, version):
-            self._patched.pop(stored.ref, None)
-            return stored
-        return stored.with_status(known.status, stored.version)
 
     def drop_binding(self, ref: BindingRef) -> frozenset[RoleArn]:
         """Forget a binding; return the roles that may be concerned."""
-        stored = self.bindings.pop(ref, None)
+        stored = self.bindings.drop(ref)
         if stored is None:
             return frozenset()
         self._unlink(stored)
         self._resolved.pop(ref, None)
-        self._patched.pop(ref, None)
         self.revision += 1
         return stored.roles | self._rivals_roles(stored)
 
@@ -189,7 +216,7 @@ class ClusterCache:
 
     def drop_aws_account(self, name: str) -> None:
         """Forget an AWSAccount."""
-        if self.aws_accounts.pop(name, None) is not None:
+        if self.aws_accounts.drop(name) is not None:
             self._changed_around()
 
     def put_grant(self, stored: StoredGrant) -> None:

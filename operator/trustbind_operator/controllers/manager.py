@@ -114,7 +114,7 @@ class Manager:
         if self._cache.bindings.is_old(stored.ref, stored):
             return
         before = self._cache.bindings.get(stored.ref)
-        stored = self._cache.with_own_status(stored)
+        stored = self._cache.bindings.with_own_status(stored.ref, stored)
         roles = self._cache.put_binding(stored)
         for former in before.roles - stored.roles if before is not None else ():
             self._roles.progress.left(former)
@@ -147,6 +147,7 @@ class Manager:
         if self._cache.aws_accounts.is_old(stored.name, stored):
             return
         before = self._cache.aws_accounts.get(stored.name)
+        stored = self._cache.aws_accounts.with_own_status(stored.name, stored)
         self._cache.put_aws_account(stored)
         if before is None or _account_differs(before, stored):
             self._inspect_now(stored.name)

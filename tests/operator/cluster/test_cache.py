@@ -342,8 +342,10 @@ def test_event_from_before_our_patch() -> None:
     cache.put_binding(known)
     cache.restate(known, {"statementId": "x"}, "3")
 
-    before = cache.with_own_status(entry(metadata={"resourceVersion": "2"}))
-    own = cache.with_own_status(entry(metadata={"resourceVersion": "3"}, status={"statementId": "y"}))
+    before = cache.bindings.with_own_status(known.ref, entry(metadata={"resourceVersion": "2"}))
+    own = cache.bindings.with_own_status(
+        known.ref, entry(metadata={"resourceVersion": "3"}, status={"statementId": "y"})
+    )
 
     assert (before.status, before.version) == ({"statementId": "x"}, "2")
     assert (own.status, own.version) == ({"statementId": "y"}, "3")

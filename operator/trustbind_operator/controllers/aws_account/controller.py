@@ -194,9 +194,7 @@ class AwsAccountController:
         version = await context.writer.patch_account_status(stored, status)
         if version is None:
             return
-        known = context.cache.aws_accounts.get(stored.name)
-        if known is not None and known.uid == stored.uid:
-            context.cache.put_aws_account(known.with_status(status, version))
+        context.cache.aws_accounts.patched(stored.name, stored.uid, status, version)
         metadata = {"name": stored.name, "uid": stored.uid}
         for transition in transitions(stored.status, status):
             await context.writer.event("AWSAccount", metadata, transition)

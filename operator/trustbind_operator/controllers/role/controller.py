@@ -231,6 +231,8 @@ class RoleController:
             or work.has_pod_identity
             or self.progress.is_left(work.role)
             or any(d.claims or d.stored.guarded or d.stored.statement_id for d in work.decisions)
+            # The role refused a chain before; only its tags say whether it still does.
+            or any(d.reason is None and d.rollout.at(work.role).refusal is not None for d in work.decisions)
         )
 
     async def _failed(self, work: RoleWork, decisions: Iterable[BindingDecision], error: AwsError) -> Next:

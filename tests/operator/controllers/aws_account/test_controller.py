@@ -12,8 +12,10 @@ from support.bodies import ACCOUNT, OTHER_ROLE, account_body, binding_body, gran
 from support.scenario_world import World
 from trustbind.api.labels import ACCOUNT_FINALIZER, BINDING_FINALIZER
 from trustbind.errors import AccessDeniedError, AwsError, ThrottledError, UnreachableError
+from trustbind.reconcile.stored_aws_account import StoredAwsAccount
 from trustbind_operator.controllers.aws_account.controller import AwsAccountController
 from trustbind_operator.controllers.context import Next
+from trustbind_operator.controllers.manager import Manager, Pace
 
 GOING = {"deletionTimestamp": "2026-01-02T00:00:00Z", "finalizers": [ACCOUNT_FINALIZER]}
 
@@ -269,3 +271,23 @@ def test_recount(scene: Scene) -> None:
     assert (scene.account_status()["bindings"], scene.account_status()["callerArn"] != "") == (1, True)
     assert scene.aws.calls.total() == 0
     assert not scene.play(scene.controller.recount("unknown"))
+
+
+def test_change_from_before_our_status_patch(scene: Scene) -> None:
+    """Its event comes after the answer to the patch, and is older; what it brings counts, and our status stays."""
+    guarded = {"finalizers": [ACCOUNT_FINALIZER]}
+    scene.has_account(account_body(metadata=guarded))
+    scene.run()
+    (known,) = scene.cache.aws_accounts.values()
+    assert known.ready_status == "True"
+
+    async def event() -> None:
+        body = account_body(requireRoleConsent=True, metadata=guarded)
+        Manager(scene.context, pace=Pace()).account_seen(StoredAwsAccount.of(body))
+
+    scene.play(event())
+
+    (stored,) = scene.cache.aws_accounts.values()
+    assert stored.account is not None
+    assert stored.account.require_role_consent
+    assert stored.status == known.status

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from support.bodies import (
+    ACCOUNT,
     OPS,
     OTHER_ROLE,
     ROLE,
@@ -15,7 +16,10 @@ from support.bodies import (
 )
 from support.scenario_role import RoleScenario
 from trustbind.api.labels import BINDING_FINALIZER
+from trustbind.identity.arns import RoleArn
 from trustbind.policy.trust_document import TrustDocument
+from trustbind.reasons import TrustReason
+from trustbind.reconcile.rollout import RoleProgress, Rollout
 from trustbind_operator.controllers.context import Next
 
 
@@ -267,3 +271,19 @@ def test_refused_bindings_are_in_step_with_their_reason(scene: RoleScenario) -> 
     scene.restart()
     assert scene.controller.is_in_step(ROLE)
     assert not scene.controller.is_changed(scene.known())
+
+
+def test_consent_of_a_source_role_that_waits(scene: RoleScenario) -> None:
+    """A source role that refused a chain is read again once the chain is granted: only its tags say what holds."""
+    source = RoleArn("aws", ACCOUNT, "/", "source")
+    scene.aws.roles[source] = TrustDocument((OPS,))
+    scene.has_account(account_body(requireRoleConsent=True))
+    scene.has_binding(binding_body(method="AssumeRole", source={"roleArn": str(source)}, externalId="x-1"))
+    (stored,) = scene.cache.bindings.values()
+    refusal = (TrustReason.NO_CONSENT, "no tag")
+    scene.controller.progress.rollouts[stored.uid] = Rollout({source: RoleProgress(refusal=refusal)})
+
+    scene.run(source)
+
+    assert scene.aws.calls["GetRole"] > 0
+    assert scene.ready()[:2] == ("False", "NoRoleConsent")
