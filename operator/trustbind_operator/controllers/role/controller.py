@@ -73,7 +73,7 @@ class RoleController:
         self._pod_identity = pod_identity
         self._neighbours = neighbours
         self._failures: dict[RoleArn, int] = {}
-        self._decided: dict[tuple[BindingRef, RoleArn], tuple[object, ...]] = {}
+        self._decided: dict[BindingRef, dict[RoleArn, tuple[object, ...]]] = {}
         """The key of each binding's last decision for each of its roles."""
         self.progress = Progress(context.cache, context.issuer, neighbours.enqueue)
         self._drifted: set[RoleArn] = set()
@@ -85,16 +85,16 @@ class RoleController:
         """Return whether a binding is decided otherwise now than in the last run of one of its roles."""
         if stored.binding is None:
             return False
+        decided = self._decided.get(stored.ref, {})
         for role in stored.roles:  # of a chain, one role may have run since the change and the other not
             (decision,) = decide(self._context.cache.snapshot_of(stored, role, self.progress.rollouts))
-            if decision.key != self._decided.get((stored.ref, role)):
+            if decision.key != decided.get(role):
                 return True
         return False
 
     def forget(self, stored: StoredBinding) -> None:
         """Forget a binding that is gone."""
-        for role in stored.roles:
-            self._decided.pop((stored.ref, role), None)
+        self._decided.pop(stored.ref, None)
         self.progress.forget(stored.uid)
 
     def drifted(self, roles: Iterable[RoleArn]) -> None:
@@ -278,7 +278,7 @@ class RoleController:
         """Decide each binding of a role, and remember the decisions."""
         decisions = list(self._decide(role))
         for decision in decisions:
-            self._decided[decision.stored.ref, role] = decision.key
+            self._decided.setdefault(decision.stored.ref, {})[role] = decision.key
         return decisions
 
     def _decide(self, role: RoleArn) -> tuple[BindingDecision, ...]:
