@@ -64,6 +64,9 @@ def _wanted(decision: BindingDecision | None) -> Iterable[object]:
     """Return what a decision lets be written, piece by piece."""
     if decision is None:
         return
+    if not decision.claims and decision.reason is None and not decision.stored.deleting:
+        # A chain that waits for its other role keeps what stands of these.
+        yield from ((decision.stored.uid, subject) for subject in decision.subjects)
     for claim in decision.claims:
         for piece in _pieces(claim):
             yield decision.only_keeps, decision.retains, piece

@@ -75,6 +75,30 @@ def test_grant_is_withdrawn_before_the_source_policy_is_written(scene: RoleScena
     assert scene.aws.targets(ROLE) == frozenset()
 
 
+@pytest.mark.parametrize("end", ["deleted", "narrowed"])
+def test_waiting_chain_ends_after_the_read(scene: RoleScenario, end: str) -> None:
+    """What a waiting chain keeps in its source role is not written once the chain is deleted or narrowed."""
+    source = {"roleArn": str(ROLE)}
+    scene.settled(binding_body("web", serviceAccountNames=["far"]))
+    scene.change("web", serviceAccountNames=["app"])
+    scene.has_binding(
+        binding_body("chain", roleArn=str(FAR), method="AssumeRole", source=source, serviceAccountNames=["far"])
+    )
+
+    def change() -> None:
+        if end == "deleted":
+            scene.delete("chain")
+        else:
+            scene.change("chain", serviceAccountNames=["other"])
+
+    scene.aws.after["GetRole"] = [change]
+
+    assert scene.run() is Next.NOW
+    assert written(scene) == set()
+    scene.run()
+    assert scene.trusted() == ["app"]
+
+
 def test_binding_comes_after_the_read(scene: RoleScenario) -> None:
     """It does not stop the run, and waits for the next one."""
     scene.has_binding()
