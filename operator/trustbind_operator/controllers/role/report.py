@@ -104,12 +104,16 @@ def of_failure(
         if stored.deleting and gone:
             text = f"there is no role {role}, and so no trust"
             outcome = BindingOutcome(None, "", TrustReason.REVOKED, text)
-            progress = RoleProgress(refusal=before.refusal, is_missing=True)
+            progress = RoleProgress(is_missing=True)
             reports.append(BindingReport(decision, outcome, progress, TrustReason.REVOKED))
             continue
         outcome = failed_outcome(decision, reason, message, gone=gone)
-        progress = RoleProgress(
-            before.stands and not gone, before.refusal, _problem(decision, outcome), is_missing=gone
+        problem = _problem(decision, outcome)
+        # The tags by which a role refused are gone with it.
+        progress = (
+            RoleProgress(problem=problem, is_missing=True)
+            if gone
+            else RoleProgress(before.stands, before.refusal, problem)
         )
         is_kept = is_passing and reason in TRANSIENT and stored.is_ready
         if is_kept:

@@ -23,7 +23,10 @@ from trustbind.errors import (
     ThrottledError,
     UnreachableError,
 )
+from trustbind.identity.arns import RoleArn
 from trustbind.policy.trust_document import TrustDocument
+from trustbind.reasons import TrustReason
+from trustbind.reconcile.rollout import RoleProgress, Rollout
 from trustbind_operator.controllers.context import Next
 
 LATER = "2026-02-01T00:00:00Z"
@@ -307,3 +310,17 @@ def test_not_found_is_no_error_of_a_kind_that_passes(scene: RoleScenario) -> Non
     scene.aws.errors["GetRole"] = [NotFoundError("there is no role x; the role named app is y", code="NoSuchEntity")]
     scene.run()
     assert scene.ready()[:2] == ("False", "RoleNotFound")
+
+
+def test_refusal_of_a_role_that_is_gone(scene: RoleScenario) -> None:
+    """The tags by which a source role refused a chain are gone with it; the next role of that name is asked anew."""
+    source = RoleArn("aws", ACCOUNT, "/", "source")
+    scene.has_binding(binding_body(method="AssumeRole", source={"roleArn": str(source)}, externalId="x-1"))
+    (stored,) = scene.cache.bindings.values()
+    rollouts = scene.controller.progress.rollouts
+    rollouts[stored.uid] = Rollout({source: RoleProgress(refusal=(TrustReason.NO_CONSENT, "no tag"))})
+
+    scene.run(source)
+
+    assert rollouts[stored.uid].at(source).is_missing
+    assert rollouts[stored.uid].at(source).refusal is None
