@@ -40,7 +40,7 @@ simulate: env-dev ## Play SEEDS simulated worlds, from FIRST on: pauses, crashes
 	@cd tests && PYTHONHASHSEED=0 $(abspath $(BIN))/python -m simulation --first $(or $(FIRST),0) --seeds $(or $(SEEDS),300) --workers $(WORKERS)
 
 mutants: env-dev ## Look for each mutant of the code that the simulation has to find
-	@cd tests && PYTHONHASHSEED=0 $(abspath $(BIN))/python -m simulation --seeds $(or $(SEEDS),300) --workers $(WORKERS) --mutants
+	@cd tests && PYTHONHASHSEED=0 $(abspath $(BIN))/python -m simulation --seeds $(or $(SEEDS),1000) --workers $(WORKERS) --mutants
 
 test-cluster: helm ## The tests against a real kube-apiserver and etcd
 	@$(BIN)/python -m pytest -q -m cluster $(PYTEST_ARGS) tests/cluster

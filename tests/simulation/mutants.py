@@ -174,6 +174,10 @@ MUTANTS: Final = {
     "M10": Mutant("there is no survey", _no_survey),
     "M11": Mutant("the grants of retained bindings are not asked again", _retain_all),
     "M12": Mutant("both roles of a chain are written at once", _all_at_once),
+    "M13": Mutant(
+        "what a revoked chain keeps is written anew",
+        lambda: [patch.object(role_planning, "_without_edited", lambda _d, _i, _r, claims: (list(claims), ()))],
+    ),
     "M14": Mutant("some foreign statements are left out", _drop_foreign),
     "M15": Mutant(
         "finalizers do not come first", lambda: [patch.object(controller, "_lacks_finalizer", lambda _decision: False)]
@@ -193,4 +197,4 @@ MUTANTS: Final = {
         lambda: [patch.object(progress.Progress, "_note_former", lambda *_: None)],
     ),
 }
-"""By name. M09, standing subjects that are split before fitting, is about a plan that is not here yet."""
+"""By name."""
