@@ -43,14 +43,22 @@ def _mutations(seeds: range, workers: int, names: list[str]) -> int:
     return 1 if missed else 0
 
 
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
+    return int(text)
+
+
 def main() -> int:
     """Run what the command line asks for, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m simulation")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
-    parser.add_argument("--seeds", type=int, default=300, help="how many")
-    parser.add_argument("--workers", type=int, default=1, help="processes")
+    parser.add_argument("--seeds", type=_at_least_one, default=300, help="how many")
+    parser.add_argument("--workers", type=_at_least_one, default=1, help="processes")
     parser.add_argument("--mutants", nargs="*", help="look for mutants of the code: all, or these")
     options = parser.parse_args()
+    if unknown := sorted(set(options.mutants or ()) - MUTANTS.keys()):
+        parser.error(f"there is no mutant {', '.join(unknown)}; there are {', '.join(sorted(MUTANTS))}")
     seeds = range(options.first, options.first + options.seeds)
     if options.mutants is not None:
         return _mutations(seeds, options.workers, options.mutants or sorted(MUTANTS))
