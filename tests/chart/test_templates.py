@@ -236,6 +236,7 @@ def test_grants_come_after_the_definitions_and_then_belong_to_the_release(helm: 
         for thing in ours:
             assert ("helm.sh/hook" in thing["metadata"].get("annotations", {})) is is_hook
             assert "name" not in thing["spec"]
+        assert len([thing for thing in objects if thing["kind"] == "Job"]) == is_hook  # which waits for the kinds
 
 
 @pytest.mark.parametrize("keep", [True, False])

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
+import shutil
 import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +23,7 @@ from support.certs import Authority
 from support.charts import CHART, Helm, HelmError, required_tools
 from support.installation import Installation, Load, Switchboard, dry_run, environment_of, free_port, injected, moments
 from support.kube import ROOT, ApiError, ApiServer, BinariesNotFoundError, find_binaries
+from support.kubeclient import CRDS
 from support.processes import Process, eventually
 from support.world import API_VERSION, Binding, Team, World
 from trustbind_localaws import LocalAws
@@ -110,6 +113,7 @@ def test_install_upgrade_uninstall(installation: Installation) -> None:
         {"name": "by-values", "namespaces": {"names": ["team-x"]}, "roleArns": ["arn:aws:iam::999988887777:role/*"]}
     ]
     installation.install()
+    assert installation.jobs == [f"{installation.name}-wait-for-crds"]
     api = installation.api
     api.wait(lambda: installation.get(API_VERSION, "RoleGrant", "by-values", ""), message="the grant of the values")
     assert installation.get(API_VERSION, "AWSAccount", "by-values", "")["spec"]["accountId"] == "999988887777"
@@ -144,6 +148,21 @@ def test_install_upgrade_uninstall(installation: Installation) -> None:
     api.wait(lambda: not api.request("GET", f"/apis/{API_VERSION}/awsaccounts")["items"], message="no account is left")
     installation.uninstall()
     eventually(lambda: not installation.remains(), "nothing is left", seconds=30)
+
+
+def test_kinds_that_are_served_late(installation: Installation, tmp_path: Path) -> None:
+    """Helm creates accounts and grants of the values once their kinds are served, however long that takes."""
+    definitions = [d for path in sorted(CRDS.glob("*.yaml")) for d in yaml.safe_load_all(path.read_text())]
+    without = tmp_path / "chart"
+    shutil.copytree(CHART, without, ignore=shutil.ignore_patterns("crds"))
+    installation.chart = without
+    installation.values["accounts"] = [{"name": "late", "accountId": "999988887777"}]
+    late = threading.Timer(6, installation.api.apply, [definitions])
+    late.start()
+    installation.install()
+    late.join()
+    assert installation.jobs == [f"{installation.name}-wait-for-crds"]
+    assert installation.get(API_VERSION, "AWSAccount", "late", "")["spec"]["accountId"] == "999988887777"
 
 
 def test_definitions_stay_when_kept(installation: Installation) -> None:
@@ -339,7 +358,7 @@ def _foreign() -> bytes:
 
 
 @pytest.mark.parametrize("installation", ["helm4"], indirect=True)
-def test_helm_test_checks_an_injection_and_a_binding(installation: Installation, tmp_path: Path) -> None:
+def test_helm_test_checks_an_injection_and_a_binding(installation: Installation) -> None:
     """The script of `helm test`, with the rights that its hooks give it, says what works and what does not."""
     installation.install()
     api = installation.api
@@ -350,15 +369,10 @@ def test_helm_test_checks_an_injection_and_a_binding(installation: Installation,
     for hook in hooks:
         if hook["kind"] != "Pod":
             api.apply(hook)
-    runner = pod["spec"]["serviceAccountName"]
-    (tmp_path / "token").write_text(api.token(installation.namespace, runner))
-    (tmp_path / "ca.crt").write_bytes(api.ca_file.read_bytes())
-    host, _, port = api.url.removeprefix("https://").partition(":")
     (container,) = pod["spec"]["containers"]
-    env = {e["name"]: e["value"] for e in container["env"]} | {
-        "KUBERNETES_SERVICE_HOST": host,
-        "KUBERNETES_SERVICE_PORT": port,
-        "SERVICE_ACCOUNT_FOLDER": str(tmp_path),
+    env = {
+        **{e["name"]: e["value"] for e in container["env"]},
+        **installation.pod_env(pod["spec"]["serviceAccountName"]),
         "WEBHOOK_URL": f"https://127.0.0.1:{installation.port}",
         "CHECK_SECONDS": "10",
     }

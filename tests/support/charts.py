@@ -87,7 +87,7 @@ def workloads(objects: list[Object]) -> list[tuple[str, Object]]:
     for thing in objects:
         if thing["kind"] == "Pod":
             found.append((thing["metadata"]["name"], thing["spec"]))
-        elif "template" in (spec := thing.get("spec", {})) and thing["apiVersion"] == "apps/v1":
+        elif "template" in (spec := thing.get("spec", {})) and thing["apiVersion"] in {"apps/v1", "batch/v1"}:
             found.append((thing["metadata"]["name"], spec["template"]["spec"]))
     return found
 

@@ -15,11 +15,13 @@ import random
 import secrets
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -83,6 +85,9 @@ class Installation:
         self.port, self.metrics_port, self.operator_port = free_port(), free_port(), free_port()
         self._directory = directory
         self._stack = contextlib.ExitStack()
+        self.chart = CHART
+        self.jobs: list[str] = []
+        """Names of the Jobs that were run."""
         self.values: Json = {
             "webhook": {
                 "service": {"port": self.port},
@@ -112,9 +117,50 @@ class Installation:
     # --- Helm -------------------------------------------------------------------------------------------------------
 
     def install(self) -> None:
-        """Install the chart, and make its Service a name for this machine."""
-        self.helm.run("install", self.release, CHART, "-n", self.namespace, "--create-namespace", *self._flags())
+        """Install the chart, and make its Service a name for this machine.
+
+        Helm waits for a Job, whose pod runs here.
+        """
+        with ThreadPoolExecutor(1) as pool:
+            where = ("-n", self.namespace, "--create-namespace")
+            installing = pool.submit(self.helm.run, "install", self.release, self.chart, *where, *self._flags())
+            while not installing.done():
+                self._run_jobs()
+                time.sleep(0.1)
+            installing.result()
         self._point_service()
+
+    def _run_jobs(self) -> None:
+        """Run the containers of Jobs' pods, and write down how they ended, as a node would."""
+        path = f"/api/v1/namespaces/{self.namespace}/pods"
+        for pod in self.api.request("GET", f"{path}?labelSelector=batch.kubernetes.io/job-name")["items"]:
+            if pod["status"].get("phase") != "Pending":
+                continue
+            self.jobs.append(pod["metadata"]["labels"]["batch.kubernetes.io/job-name"])
+            (container,) = pod["spec"]["containers"]
+            program, *arguments = container["command"]
+            assert program == "python"
+            env = self.pod_env(pod["spec"]["serviceAccountName"])
+            done = subprocess.run([sys.executable, *arguments], env=env, capture_output=True, text=True, check=False)
+            status = {"phase": "Failed" if done.returncode else "Succeeded", "message": done.stdout}
+            name = pod["metadata"]["name"]
+            self.api.request(
+                "PATCH", f"{path}/{name}/status", {"status": status}, content_type="application/merge-patch+json"
+            )
+
+    def pod_env(self, account: str) -> dict[str, str]:
+        """Return what a container of this machine needs to reach the API server as a service account of the release."""
+        folder = self._directory / f"account-{account}"
+        folder.mkdir(exist_ok=True)
+        (folder / "token").write_text(self.api.token(self.namespace, account))
+        (folder / "ca.crt").write_bytes(self.api.ca_file.read_bytes())
+        host, _, port = self.api.url.removeprefix("https://").partition(":")
+        return {
+            "PATH": os.environ["PATH"],
+            "KUBERNETES_SERVICE_HOST": host,
+            "KUBERNETES_SERVICE_PORT": port,
+            "SERVICE_ACCOUNT_FOLDER": str(folder),
+        }
 
     def upgrade(self, values: Mapping[str, Any] | None = None) -> None:
         """Upgrade the release to these values on top of the present ones."""

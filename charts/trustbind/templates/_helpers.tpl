@@ -211,12 +211,19 @@ caBundle: {{ required "certificates.provided.caBundle is needed with certificate
 {{- end -}}
 
 {{- /*
-Annotations of RoleGrants and AWSAccounts. Helm refuses objects whose kind the API server does not know when it begins.
-So where it does not know them yet, they are created after the definitions, as a hook; the next upgrade takes them over
-as ordinary parts of the release, by the annotations that say whose they are.
+Whether RoleGrants and AWSAccounts have to be created as hooks. Helm refuses objects whose kind the API server does not
+know when it begins. So where it does not know them yet, they are created after the definitions; the next upgrade takes
+them over as ordinary parts of the release.
 */ -}}
+{{- define "trustbind.objectsAreHooks" -}}
+{{- if and .Values.crds.enabled .Release.IsInstall (not (.Capabilities.APIVersions.Has "trustbind.dev/v1alpha1")) (or .Values.accounts .Values.grants) -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{- /* Annotations of RoleGrants and AWSAccounts; the release's are what lets the next upgrade take them over. */ -}}
 {{- define "trustbind.objectAnnotations" -}}
-{{- if and .Values.crds.enabled .Release.IsInstall (not (.Capabilities.APIVersions.Has "trustbind.dev/v1alpha1")) }}
+{{- if include "trustbind.objectsAreHooks" . }}
 annotations:
   helm.sh/hook: post-install
   meta.helm.sh/release-name: {{ .Release.Name }}
