@@ -26,7 +26,9 @@ PARTITIONS: Final = (
 _PARTITION = re.compile(r"aws(?:-[a-z0-9]+){0,4}", re.ASCII)
 _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
 _ROLE_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)  # IAM API reference, CreateRole, RoleName
-_ROLE_PATH = re.compile(r"/|/[!-~]{1,510}/")  # IAM API reference, CreateRole, Path: at most 512 characters
+# IAM API reference, CreateRole, Path: at most 512 printable characters. IAM takes wildcards and "$" there, too. In a
+# policy they would stand for other roles, so no role with one of them can be bound.
+_ROLE_PATH = re.compile(r"/|/[!#%-)+->@-~]{1,510}/")
 
 _ARN_PARTS: Final = 6  # arn:partition:service:region:account:resource
 _SHOWN: Final = 120
@@ -86,7 +88,8 @@ class RoleArn:
             )
         if not _ROLE_PATH.fullmatch(path):
             raise InvalidValueError(
-                f"{_quoted(text)} has a path that IAM does not allow (at most 512 printable characters)"
+                f"{_quoted(text)} has a path that cannot be bound: at most 512 printable characters, without '*', '?', "
+                "'$' and '\"'"
             )
         return cls(partition, account, path, name)
 

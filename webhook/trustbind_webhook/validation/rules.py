@@ -19,8 +19,9 @@ from trustbind.api.role_binding import DEFAULT_PROFILE, Injection, RoleBinding
 from trustbind.api.role_grant import RoleGrant, authorize
 from trustbind.api.strict import API_VERSION
 from trustbind.errors import InvalidValueError
-from trustbind.identity.subjects import DEFAULT_AUDIENCE, Issuer
-from trustbind.policy.owned_statement import FederatedKey, WebIdentityKey, check_conditions, check_issuer
+from trustbind.identity.subjects import DEFAULT_AUDIENCE, Issuer, Subject
+from trustbind.policy.claim import claims_on
+from trustbind.policy.owned_statement import check_conditions, check_issuer
 
 __all__ = ["KINDS", "MAX_WARNING", "OTHER_KIND", "Knowledge", "Request", "Verdict", "validate"]
 
@@ -187,10 +188,11 @@ def _check_statements(binding: RoleBinding, issuer: Issuer) -> None:
             check_issuer(issuer, entry.issuer)
         except InvalidValueError as error:
             raise error.within("spec.federatedSubjects") from None
+    named = (Subject(binding.ref.namespace, "any"),)
+    roles = (binding.role, *((binding.source.role,) if binding.source else ()))
     try:
-        check_conditions(issuer, WebIdentityKey(binding.audience, binding.conditions))
-        for entry in binding.federated:
-            check_conditions(issuer, FederatedKey(entry.issuer, entry.audience, binding.conditions))
+        for claim in (claim for role in roles for claim in claims_on(role, binding, named)):
+            check_conditions(issuer, claim.key)
     except InvalidValueError as error:
         raise error.within("spec.conditions") from None
 
