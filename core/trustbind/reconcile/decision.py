@@ -123,7 +123,7 @@ def decide_binding(snapshot: BindingSnapshot, around: Surroundings, role: RoleAr
         return BindingDecision(
             stored, authorized=False, reason=TrustReason.NOT_GRANTED, message=answer.message, subjects=subjects
         )
-    refused = _refused(binding, subjects, around)
+    refused = _too_many(snapshot, answer) or _refused(binding, subjects, around)
     if refused is not None:
         reason, message = refused
         return BindingDecision(stored, authorized=True, reason=reason, message=message, subjects=subjects)
@@ -225,6 +225,29 @@ def _refused(
             return TrustReason.ACCOUNT_UNKNOWN, unknown_account(needed)
     if not subjects and not binding.federated:
         return TrustReason.NO_SUBJECTS, NO_SUBJECTS
+    return None
+
+
+def _too_many(snapshot: BindingSnapshot, answer: Authorization) -> tuple[TrustReason, str] | None:
+    """Return why a namespace may have no more; None when it may.
+
+    A binding that was applied keeps what it has. Others come before it only when a grant allows less than before.
+    """
+    if snapshot.stored.was_applied:
+        return None
+    rank, namespace = snapshot.rank, snapshot.stored.ref.namespace
+    subjects = rank.subjects + len(snapshot.subjects)
+    for count, most, what, line in (
+        (rank.bindings + 1, answer.max_bindings, "RoleBindings", "maxBindings"),
+        (subjects, answer.max_subjects, "service accounts in its RoleBindings", "maxSubjects"),
+    ):
+        if most and count > most:
+            message = (
+                f"with it namespace {namespace} would have {count} {what}, and its RoleGrants allow {most}; delete "
+                f"some that are not needed, or ask a cluster administrator for a larger {line} in RoleGrant "
+                f"{answer.grant}"
+            )
+            return TrustReason.TOO_MANY, message
     return None
 
 

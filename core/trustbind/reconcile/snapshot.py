@@ -17,7 +17,7 @@ from trustbind.identity.subjects import Issuer, Subject
 from trustbind.reconcile.rollout import NOT_STARTED, Rollout
 from trustbind.reconcile.stored_binding import StoredBinding
 
-__all__ = ["BindingSnapshot", "Resolved", "RoleSnapshot", "Surroundings"]
+__all__ = ["BindingSnapshot", "Rank", "Resolved", "RoleSnapshot", "Surroundings"]
 
 Labels = Mapping[str, str]
 
@@ -31,6 +31,19 @@ class Resolved:
 
 
 @dataclass(frozen=True, slots=True)
+class Rank:
+    """What the older live bindings of a namespace come to.
+
+    Attributes:
+        bindings: their number.
+        subjects: the service accounts that they name or select, each counted for each binding.
+    """
+
+    bindings: int = 0
+    subjects: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class BindingSnapshot:
     """One binding and what decides about it.
 
@@ -40,6 +53,7 @@ class BindingSnapshot:
         rivals: the older live bindings of its namespace that may claim its profile for one of its service accounts.
         namespace_labels: of its namespace.
         rollout: how far a chain has come; see `Rollout`.
+        rank: what older live bindings of its namespace there are; see `Rank`.
     """
 
     stored: StoredBinding
@@ -47,6 +61,7 @@ class BindingSnapshot:
     rivals: tuple[Resolved, ...] = ()
     namespace_labels: Labels = field(default_factory=dict)
     rollout: Rollout = NOT_STARTED
+    rank: Rank = Rank()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +77,11 @@ class Surroundings:
     issuer: Issuer
     grants: tuple[RoleGrant, ...] | None
     aws_accounts: Mapping[str, AwsAccount]
+
+    @property
+    def most_bindings(self) -> int:
+        """How many bindings a namespace may have by any grant."""
+        return max((grant.max_bindings for grant in self.grants or ()), default=0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from trustbind.api.role_grant import RoleGrant
 from trustbind.errors import InvalidValueError
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer, Subject
+from trustbind.reconcile.ranks import Ranks
 from trustbind.reconcile.rollout import Rollout
 from trustbind.reconcile.snapshot import BindingSnapshot, Resolved, RoleSnapshot, Surroundings
 from trustbind.reconcile.stored_aws_account import StoredAwsAccount
@@ -152,6 +153,11 @@ class ClusterCache:
     _account_revisions: dict[str, int] = field(default_factory=dict)
     """By namespace, grows with every change of a service account."""
     _resolved: dict[BindingRef, tuple[tuple[object, ...], tuple[Subject, ...]]] = field(default_factory=dict)
+    _ranks: Ranks = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Begin with nothing."""
+        self._ranks = Ranks(lambda ref: len(self.subjects(self.bindings[ref])))
 
     # --- bindings -------------------------------------------------------------------------------------------------
 
@@ -239,6 +245,7 @@ class ClusterCache:
         else:
             names[name] = labels
         self._account_revisions[namespace] = self._account_revisions.get(namespace, 0) + 1
+        self._ranks.changed(namespace)
         self.revision += 1
         return True
 
@@ -303,6 +310,7 @@ class ClusterCache:
             ),
             self.namespaces.get(stored.ref.namespace, _NO_LABELS),
             rollout,
+            self._ranks.of(stored, self.around.most_bindings),
         )
 
     def subjects(self, stored: StoredBinding) -> tuple[Subject, ...]:
@@ -330,6 +338,7 @@ class ClusterCache:
         self._by_namespace.setdefault(stored.ref.namespace, set()).add(stored.ref)
         for claim in _claims(stored.binding):
             self._by_claim.setdefault(claim, set()).add(stored.ref)
+        self._ranks.add(stored)
         self._tally(stored, 1)
 
     def _unlink(self, stored: StoredBinding) -> None:
@@ -339,6 +348,7 @@ class ClusterCache:
         _discard(self._by_namespace, stored.ref.namespace, stored.ref)
         for claim in _claims(stored.binding):
             _discard(self._by_claim, claim, stored.ref)
+        self._ranks.remove(stored)
         self._tally(stored, -1)
 
     def _tally(self, stored: StoredBinding, by: int) -> None:
