@@ -23,12 +23,15 @@ from trustbind.errors import InvalidValueError
 from trustbind.evaluation.wildcards import glob_matches
 from trustbind.identity.subjects import DEFAULT_AUDIENCE, audience_of
 
-__all__ = ["CONSENT_TAG", "KIND", "Authorization", "RoleGrant", "arn_matches", "authorize", "consents"]
+__all__ = ["CONSENT_TAG", "KIND", "PROTECTED_TAG", "Authorization", "RoleGrant", "arn_matches", "authorize", "consents"]
 
 KIND: Final = "RoleGrant"
 
 CONSENT_TAG: Final = "trustbind.dev/namespaces"
 """Tag of a role whose value lists the namespaces that may bind it, separated by spaces."""
+
+PROTECTED_TAG: Final = "trustbind.dev/protected"
+"""Tag of a role that no binding may name, whatever its value."""
 
 DEFAULT_SESSION_SECONDS: Final = 3600
 """What STS gives when no duration is asked for (STS API reference, AssumeRoleWithWebIdentity, DurationSeconds)."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from trustbind.api.aws_account import AwsAccount
 from trustbind.api.role_binding import RoleBinding
 from trustbind.api.role_grant import RoleGrant
-from trustbind.identity.arns import RoleArn
+from trustbind.identity.arns import RoleArn, RoleName
 from trustbind.identity.subjects import Issuer, Subject
 from trustbind.reconcile.rollout import NOT_STARTED, Rollout
 from trustbind.reconcile.stored_binding import StoredBinding
@@ -72,11 +72,13 @@ class Surroundings:
         issuer: the cluster's.
         grants: all RoleGrants; None: all is granted (``apply`` without grants in its files: its user decides).
         aws_accounts: account id to the AWSAccount that counts.
+        own_role: the role that the operator runs as; None: it runs as none, or has asked for nothing yet.
     """
 
     issuer: Issuer
     grants: tuple[RoleGrant, ...] | None
     aws_accounts: Mapping[str, AwsAccount]
+    own_role: RoleName | None = None
 
     @property
     def most_bindings(self) -> int:

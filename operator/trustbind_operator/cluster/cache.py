@@ -16,7 +16,7 @@ from trustbind.api.conflicts import may_conflict
 from trustbind.api.role_binding import BindingRef, RoleBinding
 from trustbind.api.role_grant import RoleGrant
 from trustbind.errors import InvalidValueError
-from trustbind.identity.arns import RoleArn
+from trustbind.identity.arns import RoleArn, RoleName
 from trustbind.identity.subjects import Issuer, Subject
 from trustbind.reconcile.ranks import Ranks
 from trustbind.reconcile.rollout import Rollout
@@ -144,6 +144,7 @@ class ClusterCache:
     readiness: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Number of bindings by status and reason of their Ready condition."""
     _surroundings: Surroundings | None = None
+    _own_role: RoleName | None = None
     _by_role: dict[RoleArn, set[BindingRef]] = field(default_factory=dict)
     _by_account: dict[str, set[BindingRef]] = field(default_factory=dict)
     _by_namespace: dict[str, set[BindingRef]] = field(default_factory=dict)
@@ -225,6 +226,14 @@ class ClusterCache:
         if self.aws_accounts.drop(name) is not None:
             self._changed_around()
 
+    def put_own_role(self, role: RoleName | None) -> bool:
+        """Keep the role that the operator runs as; return whether it is another one than before."""
+        if role == self._own_role:
+            return False
+        self._own_role = role
+        self._changed_around()
+        return True
+
     def put_grant(self, stored: StoredGrant) -> None:
         """Keep a RoleGrant."""
         self.grants[stored.name] = stored
@@ -271,7 +280,7 @@ class ClusterCache:
                 if stored.account is not None:  # one that cannot be parsed says so in its own condition
                     accounts.setdefault(stored.account.account_id, stored.account)
             grants = sorted((g.grant for g in self.grants.values() if g.grant is not None), key=lambda g: g.name)
-            self._surroundings = Surroundings(self.issuer, tuple(grants), accounts)
+            self._surroundings = Surroundings(self.issuer, tuple(grants), accounts, self._own_role)
         return self._surroundings
 
     def aws_account(self, account_id: str) -> AwsAccount | None:
