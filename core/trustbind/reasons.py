@@ -84,6 +84,10 @@ class TrustReason(StrEnum):
     # Who may bind what
     NOT_GRANTED = "NotGranted"
     """No RoleGrant covers the binding. Remedy: a cluster administrator creates or widens a RoleGrant."""
+    SHARED_SOURCE = "SharedSourceRole"
+    """The binding's role is, or would be, the source role of chains, and another namespace has it: one of the two would
+    get a target role that is not granted to it. The older binding stays. Remedy: use a source role for each namespace,
+    or let a cluster administrator grant every target to every namespace that shares the source role."""
     PROTECTED_ROLE = "ProtectedRole"
     """The role is an AWSAccount's manager role, the operator's own, or carries the tag trustbind.dev/protected, so no
     binding may name it, whatever its grants say. Remedy: bind another role."""

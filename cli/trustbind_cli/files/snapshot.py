@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from trustbind.api.aws_account import AwsAccount
@@ -12,6 +12,7 @@ from trustbind.api.role_binding import BindingRef, RoleBinding
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer
 from trustbind.reconcile.rollout import NOT_STARTED, RoleProgress, Rollout
+from trustbind.reconcile.shared_source import source_conflicts
 from trustbind.reconcile.snapshot import BindingSnapshot, RoleSnapshot, Surroundings
 from trustbind.reconcile.stored_binding import StoredBinding
 from trustbind_cli.files.manifests import Objects
@@ -53,6 +54,10 @@ class FileSnapshot:
             {account_id: AwsAccount(account_id, account_id) for account_id in ids} | objects.aws_accounts,
         )
         details = {s.stored.ref: s for s in _snapshots(objects, bindings)}
+        for source in dict.fromkeys(b.source.role for b in bindings if b.source is not None):
+            members = [s for s in details.values() if source in s.stored.roles]
+            for ref, problem in source_conflicts(source, members, around).items():
+                details[ref] = replace(details[ref], source_conflict=problem)
         return cls(around, tuple(s.stored for s in details.values()), details)
 
     def role(self, role: RoleArn, rollouts: Mapping[BindingRef, Rollout]) -> RoleSnapshot:
@@ -66,13 +71,7 @@ class FileSnapshot:
             role,
             self.around,
             tuple(
-                BindingSnapshot(
-                    stored,
-                    self._details[stored.ref].subjects,
-                    self._details[stored.ref].rival,
-                    self._details[stored.ref].namespace_labels,
-                    rollouts.get(stored.ref, NOT_STARTED),
-                )
+                replace(self._details[stored.ref], rollout=rollouts.get(stored.ref, NOT_STARTED))
                 for stored in self.bindings
                 if role in stored.roles
             ),

@@ -128,6 +128,14 @@ def decide_binding(snapshot: BindingSnapshot, around: Surroundings, role: RoleAr
         return BindingDecision(
             stored, authorized=False, reason=TrustReason.PROTECTED_ROLE, message=protected, subjects=subjects
         )
+    if snapshot.source_conflict:
+        return BindingDecision(
+            stored,
+            authorized=False,
+            reason=TrustReason.SHARED_SOURCE,
+            message=snapshot.source_conflict,
+            subjects=subjects,
+        )
     refused = _too_many(snapshot, answer) or _refused(binding, subjects, around)
     if refused is not None:
         reason, message = refused

@@ -46,6 +46,7 @@ class BindingSnapshot:
         namespace_labels: of its namespace.
         rollout: how far a chain has come; see `Rollout`.
         rank: what older live bindings of its namespace there are; see `Rank`.
+        source_conflict: why it may not share a source role; see `shared_source`. Empty: it may.
     """
 
     stored: StoredBinding
@@ -54,6 +55,7 @@ class BindingSnapshot:
     namespace_labels: Labels = field(default_factory=dict)
     rollout: Rollout = NOT_STARTED
     rank: Rank = Rank()
+    source_conflict: str = ""
 
 
 @dataclass(frozen=True, slots=True)

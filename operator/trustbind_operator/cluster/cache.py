@@ -20,6 +20,7 @@ from trustbind.identity.arns import RoleArn, RoleName
 from trustbind.identity.subjects import Issuer, Subject
 from trustbind.reconcile.ranks import Ranks
 from trustbind.reconcile.rollout import Rollout
+from trustbind.reconcile.shared_source import source_conflicts
 from trustbind.reconcile.snapshot import BindingSnapshot, RoleSnapshot, Surroundings
 from trustbind.reconcile.stored_aws_account import StoredAwsAccount
 from trustbind.reconcile.stored_binding import StoredBinding, is_older, ready_condition
@@ -149,6 +150,10 @@ class ClusterCache:
     """By namespace that has bindings."""
     _versions: Counter[str] = field(default_factory=Counter, compare=False)
     """By namespace, grows with every change that `version` is about."""
+    _sources: Counter[RoleArn] = field(default_factory=Counter)
+    """Number of chains by source role."""
+    _source_conflicts: dict[RoleArn, tuple[int, Mapping[BindingRef, str]]] = field(default_factory=dict, compare=False)
+    """By source role, the revision that they were found at, and what `source_conflicts` returned."""
     _ranks: Ranks = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -334,7 +339,35 @@ class ClusterCache:
             self.namespaces.get(stored.ref.namespace, _NO_LABELS),
             rollout,
             self._ranks.of(stored, self.around.most_bindings),
+            next(filter(None, (self._shared(r).get(stored.ref, "") for r in stored.roles if r in self._sources)), ""),
         )
+
+    def sharing(self, stored: StoredBinding) -> frozenset[str]:
+        """Return the other namespaces whose bindings name a source role that this binding names, or named."""
+        own = stored.binding.source.role if stored.binding is not None and stored.binding.source is not None else None
+        shared = (role for role in stored.roles if role == own or role in self._sources)
+        return frozenset(ref.namespace for role in shared for ref in self._by_role.get(role, ())) - {
+            stored.ref.namespace
+        }
+
+    def _shared(self, role: RoleArn) -> Mapping[BindingRef, str]:
+        """Return the bindings that may not share a source role, each with the reason."""
+        if len({ref.namespace for ref in self._by_role[role]}) == 1:
+            return {}
+        known = self._source_conflicts.get(role)
+        if known is None or known[0] != self.revision:
+            members = [
+                BindingSnapshot(
+                    stored,
+                    self.subjects(stored),
+                    self._index(stored.ref.namespace).rival(stored.ref),
+                    self.namespaces.get(stored.ref.namespace, _NO_LABELS),
+                )
+                for stored in self.of_role(role)
+                if stored.binding is not None
+            ]
+            known = self._source_conflicts[role] = self.revision, source_conflicts(role, members, self.around)
+        return known[1]
 
     def subjects(self, stored: StoredBinding) -> tuple[Subject, ...]:
         """Return the service accounts that a binding names or selects now; they are computed once for each change."""
@@ -366,6 +399,8 @@ class ClusterCache:
             self._by_account.setdefault(role.account_id, set()).add(stored.ref)
         self._by_namespace.setdefault(stored.ref.namespace, set()).add(stored.ref)
         self._ranks.add(stored)
+        if stored.binding is not None and stored.binding.source is not None:
+            self._sources[stored.binding.source.role] += 1
         self._tally(stored, 1)
 
     def _unlink(self, stored: StoredBinding) -> None:
@@ -374,6 +409,12 @@ class ClusterCache:
             _discard(self._by_account, role.account_id, stored.ref)
         _discard(self._by_namespace, stored.ref.namespace, stored.ref)
         self._ranks.remove(stored)
+        if stored.binding is not None and stored.binding.source is not None:
+            source = stored.binding.source.role
+            self._sources[source] -= 1
+            if not self._sources[source]:
+                del self._sources[source]
+                self._source_conflicts.pop(source, None)
         self._tally(stored, -1)
 
     def _tally(self, stored: StoredBinding, by: int) -> None:

@@ -126,6 +126,8 @@ class Manager:
             is_requested = before is not None and before.requested_at != stored.requested_at
             self.enqueue_all(roles, 0.0 if is_requested else self._pace.window)
             self._recount_accounts_of(stored)
+            if others := self._cache.sharing(stored).union(() if before is None else self._cache.sharing(before)):
+                self.reconsider(others)
         if before is not None and stored.deleting and not before.deleting:
             self._room_made(stored.ref.namespace)
 
@@ -146,6 +148,7 @@ class Manager:
                 self._roles.progress.left(role)
         self.enqueue_all(roles - stored.roles if was_released else roles, self._pace.window)
         self._recount_accounts_of(stored)
+        self.reconsider(self._cache.sharing(stored))
         self._room_made(ref.namespace)
 
     def account_seen(self, stored: StoredAwsAccount) -> None:

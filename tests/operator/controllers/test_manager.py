@@ -10,6 +10,7 @@ from support.bodies import ACCOUNT, OPS, OTHER_ROLE, ROLE, account_body, binding
 from support.scenario_manager import ManagerScenario
 from trustbind.api.labels import ACCOUNT_FINALIZER, BINDING_FINALIZER, RECONCILE_REQUESTED_AT
 from trustbind.errors import AccessDeniedError, AwsError
+from trustbind.identity.arns import RoleArn
 from trustbind.policy.trust_document import TrustDocument
 from trustbind_operator.controllers.manager import Pace
 
@@ -312,3 +313,26 @@ def test_more_service_accounts_than_a_namespace_may_bind(scene: ManagerScenario)
     assert "4 service accounts in its RoleBindings, and its RoleGrants allow 3" in scene.ready("c")[2]
     scene.set_grants(grant_body(maxSubjects=4), seconds=10.0)
     assert scene.ready("c")[0] == "True"
+
+
+def test_a_source_role_of_another_namespace(scene: ManagerScenario) -> None:
+    """The newcomer is refused before anything is written for it, and gets the role once the older chain is gone."""
+    base, one = "arn:aws:iam::444455556666:role/base", "arn:aws:iam::444455556666:role/one"
+    scene.pace = RARE
+    scene.has_account()
+    scene.has_grants(
+        grant_body("a", namespaces={"names": ["team-a"]}, roleArns=[base, one]),
+        grant_body("b", namespaces={"names": ["team-b"]}, roleArns=[base]),
+    )
+    for arn in (base, one):
+        scene.aws.roles[RoleArn.parse(arn)] = TrustDocument((OPS,))
+    scene.has_binding(binding_body("b", roleArn=one, method="AssumeRole", source={"roleArn": base}))
+    scene.start(10.0)
+    assert scene.ready()[0] == "True"
+
+    scene.create(binding_body("c", "team-b", created="2026-02-01T00:00:00Z", roleArn=base), 10.0)
+    assert scene.ready("c", "team-b")[:2] == ("False", "SharedSourceRole")
+    assert "team-b" not in str(scene.aws.roles[RoleArn.parse(base)].statements)
+
+    scene.remove("RoleBinding", "team-a/b", 20.0)
+    assert scene.ready("c", "team-b")[0] == "True"

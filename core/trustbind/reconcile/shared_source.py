@@ -1,0 +1,96 @@
+"""Whether namespaces may share the source role of chains. Pure.
+
+The target role of a chain trusts its source role as a whole. So every pod that gets the source role gets the targets of
+all chains over it, whichever namespace they are of. That is granted only where each namespace has a grant for each
+target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from trustbind.api.role_binding import BindingRef, Method
+from trustbind.api.role_grant import RoleGrant, arn_matches
+from trustbind.identity.arns import RoleArn
+from trustbind.reconcile.decision import decide_binding
+from trustbind.reconcile.snapshot import BindingSnapshot, Surroundings
+
+__all__ = ["source_conflicts"]
+
+Labels = Mapping[str, str]
+
+
+def source_conflicts(
+    source: RoleArn, snapshots: Iterable[BindingSnapshot], around: Surroundings
+) -> dict[BindingRef, str]:
+    """Return the bindings that may not have ``source`` beside older ones, each with a sentence that says why.
+
+    Every binding that names the role counts, whatever its method, once it is granted. A younger one is refused, so that
+    no binding takes from an older one what it has.
+
+    Args:
+        source: a role that is the source of chains.
+        snapshots: the bindings that name it, of all namespaces, oldest first.
+        around: see `Surroundings`.
+    """
+    sharing = _Sharing(source, around.grants or ())
+    refused: dict[BindingRef, str] = {}
+    if around.grants is None:
+        return refused
+    for snapshot in snapshots:
+        stored, binding = snapshot.stored, snapshot.stored.binding
+        alone = replace(snapshot, source_conflict="")
+        if binding is None or stored.deleting or decide_binding(alone, around, source).authorized is not True:
+            continue
+        is_chain = binding.source is not None and binding.source.role == source
+        target = binding.role if is_chain else None
+        if problem := sharing.add(stored.ref, snapshot.namespace_labels, target):
+            refused[stored.ref] = problem
+    return refused
+
+
+class _Sharing:
+    """The namespaces that have a source role, and the targets that they get by it."""
+
+    def __init__(self, source: RoleArn, grants: Iterable[RoleGrant]) -> None:
+        self._source = source
+        self._grants = [grant for grant in grants if Method.ASSUME_ROLE in grant.methods]
+        self._namespaces: dict[str, Labels] = {}
+        self._targets: dict[RoleArn, BindingRef] = {}
+
+    def add(self, ref: BindingRef, labels: Labels, target: RoleArn | None) -> str:
+        """Add a binding; return why it cannot be added, and then it is not."""
+        namespace = ref.namespace
+        new_target = target is not None and target not in self._targets
+        new = [(namespace, labels, t) for t in self._targets] if namespace not in self._namespaces else []
+        if new_target and target is not None:
+            new += [(n, held, target) for n, held in self._namespaces.items() if n != namespace]
+        for other, held, wanted in new:
+            if not self._is_granted(other, held, wanted):
+                return self._problem(namespace, other, wanted)
+        self._namespaces[namespace] = labels
+        if new_target and target is not None:
+            self._targets[target] = ref
+        return ""
+
+    def _is_granted(self, namespace: str, labels: Labels, target: RoleArn) -> bool:
+        return any(
+            grant.covers_namespace(namespace, labels)
+            and all(
+                any(arn_matches(pattern, str(role)) for pattern in grant.role_arns) for role in (self._source, target)
+            )
+            for grant in self._grants
+        )
+
+    def _problem(self, namespace: str, other: str, target: RoleArn) -> str:
+        because = (
+            f"RoleBinding {self._targets[target]} has it as the source role of a chain to {target}"
+            if other == namespace
+            else f"namespace {other} has it, too"
+        )
+        return (
+            f"{self._source} cannot be shared: {because}, so namespace {other} would get {target}, which no RoleGrant "
+            f"covers for it; use a source role for each namespace, or ask a cluster administrator for a grant of both "
+            "roles with method AssumeRole"
+        )
