@@ -82,6 +82,8 @@ _TYPES: Final = {
 _TYPE = re.compile(r"(?<=Expected )`([a-z]+(?: \| [a-z]+)*)`|(?<=, got )`([a-z]+)`")
 _SHOWN: Final = 60
 """Characters of a value that a message shows."""
+_MAX_COMPARED: Final = 100
+"""Characters of a name for which a similar one is looked up; no field or value of ours has half as many."""
 _WORDS: Final = (
     ("Object contains unknown field", "there is no field"),
     ("Object missing required field", "a required field is missing:"),
@@ -90,8 +92,14 @@ _WORDS: Final = (
 
 
 def nearest(text: str, possible: Iterable[str]) -> str:
-    """Return which of ``possible`` was probably meant by ``text``, whatever its case; empty when none is near."""
-    names = {name.casefold(): name for name in possible}
+    """Return which of ``possible`` was probably meant by ``text``, whatever its case; empty when none is near.
+
+    Nothing longer than 100 characters is compared: the time grows with the square of the length, and the text may be
+    anything that a user sends.
+    """
+    if len(text) > _MAX_COMPARED:
+        return ""
+    names = {name.casefold(): name for name in possible if len(name) <= _MAX_COMPARED}
     near = difflib.get_close_matches(text.casefold(), names, n=1)
     return names[near[0]] if near else ""
 

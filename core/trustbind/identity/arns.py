@@ -28,6 +28,8 @@ _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
 _ROLE_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)  # IAM API reference, CreateRole, RoleName
 _ROLE_PATH = re.compile(r"/|/[!-~]{1,510}/")  # IAM API reference, CreateRole, Path: at most 512 characters
 
+_MAX_ARN: Final = 2048
+"""Characters of any ARN (IAM API reference, arnType)."""
 _ARN_PARTS: Final = 6  # arn:partition:service:region:account:resource
 _SHOWN: Final = 120
 _EXAMPLE: Final = "arn:aws:iam::123456789012:role/name"
@@ -57,6 +59,9 @@ class RoleArn:
         Raises:
             InvalidValueError: it is not the ARN of an IAM role; the message says which part is wrong.
         """
+        # Also so that what is remembered of 4,096 ARNs stays small.
+        if len(text) > _MAX_ARN:
+            raise InvalidValueError(f"{_quoted(text)} is not an ARN; an ARN has at most {_MAX_ARN} characters")
         parts = text.split(":", 5)
         if len(parts) != _ARN_PARTS or parts[0] != "arn":
             raise InvalidValueError(f"{_quoted(text)} is not an ARN; a role's looks like {_EXAMPLE}")

@@ -12,7 +12,7 @@ from typing import Final
 from trustbind.api import annotations
 from trustbind.api.annotations import AnnotationKeys
 from trustbind.api.labels import CONFIG_ANNOTATION, GATE, INJECT
-from trustbind.api.role_binding import DEFAULT_PROFILE, Injection, RoleBinding
+from trustbind.api.role_binding import DEFAULT_PROFILE, BindingRef, Injection, RoleBinding
 from trustbind.errors import InvalidValueError
 from trustbind.identity import session_names
 from trustbind.identity.arns import RoleArn
@@ -44,6 +44,10 @@ __all__ = [
 ]
 
 DEFAULT_MOUNT_PATH: Final = "/var/run/secrets/eks.amazonaws.com/serviceaccount"
+
+MAX_ANNOTATION_BYTES: Final = 240 * 1024
+"""Keys and values of a pod's annotations together, with the config file. The API server refuses a pod with more than
+256 KiB (apimachinery, ValidateAnnotations); the rest is for webhooks that come after this one."""
 
 _SPREAD_SECONDS: Final = 7200
 
@@ -200,9 +204,8 @@ def decide(
     volume = own_volume(pod, delivery)
     if volume is not None and (problem := foreign_volume(volume, delivery)):
         return Skip(SkipReason.VOLUME_CONFLICT, problem, tuple(findings))
-    if volume is None and pod.annotations.get(CONFIG_ANNOTATION, delivery.config) != delivery.config:
-        problem = f"the pod has an annotation {CONFIG_ANNOTATION} of its own; leave it out and let it be added"
-        return Skip(SkipReason.VOLUME_CONFLICT, problem, tuple(findings))
+    if delivery.config and (skip := _config_problem(pod, delivery, volume=volume is not None)):
+        return replace(skip, findings=tuple(findings))
     skipped = annotations.skip_containers(pod.annotations, settings.keys.skip_containers)
     if skipped and (absent := sorted(skipped - pod.container_names)):
         findings.append(
@@ -239,6 +242,33 @@ def decide(
     )
 
 
+def _config_problem(pod: Pod, delivery: Delivery, *, volume: bool) -> Skip | None:
+    """Return why the pod cannot carry the config file in an annotation; None when it can, or does.
+
+    An annotation of the pod's own under that key does no harm where there is no config file: no volume shows it.
+    """
+    own = pod.annotations.get(CONFIG_ANNOTATION)
+    if own is not None:
+        if volume or own == delivery.config:
+            return None
+        problem = f"the pod has an annotation {CONFIG_ANNOTATION} of its own; leave it out and let it be added"
+        return Skip(SkipReason.VOLUME_CONFLICT, problem)
+    size = sum(_bytes(key) + _bytes(value) for key, value in pod.annotations.items())
+    total = size + _bytes(CONFIG_ANNOTATION) + _bytes(delivery.config)
+    if total <= MAX_ANNOTATION_BYTES:
+        return None
+    return Skip(
+        SkipReason.CONFIG_TOO_LARGE,
+        f"the AWS config file for {len(delivery.selectable)} profiles makes the pod's annotations {total} bytes long, "
+        f"and {MAX_ANNOTATION_BYTES} are possible; the pod gets no role: bind its account to fewer roles, or take "
+        "annotations off the pod",
+    )
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
+
+
 class _Choices(dict[str, RoleBinding | None]):
     """Profile to binding; None where an annotation alone decides."""
 
@@ -271,7 +301,7 @@ def _choices(
     key = settings.keys.role_arn
     annotated = account.annotations.get(key, "").strip()
     chosen = _Choices()
-    overruled: list[RoleBinding] = []
+    overruled: set[BindingRef] = set()
     if annotated:
         try:
             role = RoleArn.parse(annotated)
@@ -281,15 +311,16 @@ def _choices(
         same = sorted((b for b in own if b.role == role), key=lambda b: b.profile != DEFAULT_PROFILE)
         chosen.annotated = role
         chosen[DEFAULT_PROFILE] = same[0] if same else None
-        overruled = [b for b in own if b.profile == DEFAULT_PROFILE and b.role != role]
+        others = [b.ref for b in own if b.profile == DEFAULT_PROFILE and b.role != role]
+        overruled = set(others)
         findings += [
-            f"RoleBinding {binding.ref} has profile {DEFAULT_PROFILE}, but the annotation {key} decides that "
+            f"RoleBinding {ref} has profile {DEFAULT_PROFILE}, but the annotation {key} decides that "
             "profile; give the binding another spec.profile, or take the annotation off"
-            for binding in overruled
+            for ref in others
         ]
     for binding in own:
         holder = chosen.setdefault(binding.profile, binding)
-        if holder and holder is not binding and holder.profile == binding.profile and binding not in overruled:
+        if holder and holder is not binding and holder.profile == binding.profile and binding.ref not in overruled:
             findings.append(
                 f"RoleBinding {binding.ref} is not used: RoleBinding {holder.ref} has profile {binding.profile} for "
                 "the account already; give one of them another spec.profile"
