@@ -220,6 +220,7 @@ class _Process:
             restarted=restarted,
             log=self._log,
             kubeconfig=self._settings.lookup.kubeconfig,
+            late_seconds=self._settings.lookup.late_seconds,
         )
 
     def _plain_lookup(self) -> Lookup:

@@ -256,11 +256,19 @@ class LookupSettings(Section):
     timeout_seconds: Annotated[float, Field(gt=0, le=9)] = 2.0
     """Seconds for one live read of an account. Default 2: the API server waits at most 10 for a webhook, and a pod
     without credentials beats no pod."""
-    rate_per_second: Annotated[float, Field(gt=0, le=10000)] = 50.0
-    """Live reads a second, in the long run. Default 50: far above what new accounts cause, and little to an API
-    server."""
-    burst: Annotated[int, Field(ge=1, le=100000)] = 100
-    """Live reads at once. Default 100: one Helm release or namespace restored from a backup."""
+    rate_per_second: Annotated[float, Field(gt=0, le=10000)] = 100.0
+    """Live reads a second of all namespaces, in the long run. Default 100: far above what new accounts cause, and
+    little to an API server."""
+    burst: Annotated[int, Field(ge=1, le=100000)] = 500
+    """Live reads of all namespaces at once. Default 500: several namespaces restored from a backup."""
+    namespace_rate_per_second: Annotated[float, Field(gt=0, le=10000)] = 10.0
+    """Live reads a second of one namespace, in the long run. Default 10; at most half of ratePerSecond is used, so that
+    no namespace takes the reads of the others."""
+    namespace_burst: Annotated[int, Field(ge=1, le=100000)] = 100
+    """Live reads of one namespace at once. Default 100: one Helm release; at most half of burst is used."""
+    late_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 5.0
+    """Seconds for which a watch may be broken, or silent beyond the API server's usual minute, before accounts and
+    bindings are read live. Default 5: a watch that ends is taken up again in less than one."""
     page_size: Annotated[int, Field(ge=1, le=10000)] = 500
     """Objects in one page of a list. Default 500, as kubectl: keeps memory and the API server's work flat."""
 

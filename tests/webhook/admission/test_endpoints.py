@@ -20,7 +20,7 @@ from trustbind_webhook.admission import endpoints, review
 from trustbind_webhook.admission.endpoints import Lifecycle
 from trustbind_webhook.app import create_app
 from trustbind_webhook.injection.decision import Account, InjectionSettings
-from trustbind_webhook.lookup.interface import LookupFailedError
+from trustbind_webhook.lookup.interface import Live, LookupFailedError
 from trustbind_webhook.metrics import Metrics
 from trustbind_webhook.validation.rules import Knowledge
 
@@ -36,6 +36,10 @@ class Known:
     def __init__(self, failure: Exception | None = None, *, synced: bool = True) -> None:
         self.synced = synced
         self.failure = failure
+        self.behind = ""
+        self.late_problem = ""
+        self.cached = True
+        self.lives = 0
 
     async def wait_synced(self) -> None:
         """Return at once."""
@@ -55,6 +59,13 @@ class Known:
     def bindings(self, namespace: str, account: str) -> Sequence[RoleBinding]:  # noqa: ARG002 - as every lookup
         """Return none."""
         return []
+
+    async def live(self, namespace: str, name: str) -> Live:
+        """Return the account, or what the cache says and why."""
+        self.lives += 1
+        if self.late_problem:
+            return Live(await self.account(namespace, name) if self.cached else None, (), self.late_problem)
+        return Live(await self.account(namespace, name), ())
 
     def knowledge(self, namespace: str) -> Knowledge:  # noqa: ARG002 - as every lookup
         """Return nothing."""
@@ -172,9 +183,42 @@ def test_a_failed_lookup_lets_the_pod_through_and_says_why() -> None:
     assert response["allowed"] is True
     assert "patch" not in response
     assert response["auditAnnotations"]["reason"] == "LookupFailed"
-    assert response["warnings"] == ["trustbind: the account could not be read"]
+    assert response["warnings"] == ["trustbind: the account could not be read; the pod gets no role: create it again"]
     assert harness.sample("trustbind_webhook_admissions_total", outcome="skipped", reason="LookupFailed") == 1
     assert '"reason":"LookupFailed"' in harness.log.getvalue()
+
+
+LATE = "the watch of rolebindings has been broken or silent for 9 s"
+
+
+def test_while_a_watch_is_late_pods_are_decided_about_by_live_reads() -> None:
+    """The answer is as ever, it is counted, and readiness stays green and tells."""
+    harness = Harness(known := Known())
+    response = harness.call(REVIEW)[2]["response"]
+    known.behind = LATE
+    assert known.lives == 0
+    assert harness.call(REVIEW)[2]["response"] == response
+    assert known.lives == 1
+    assert harness.sample("trustbind_webhook_late_decisions_total", result="read") == 1
+    assert harness.call(method="GET", path="/readyz")[::2] == (200, {"status": "ok", "late": LATE})
+
+
+def test_a_late_answer_that_cannot_be_checked_is_not_given_in_silence() -> None:
+    """A role that was known before is injected, with a warning; none is a failed lookup, that the log shows."""
+    known = Known()
+    known.behind, known.late_problem = LATE, "the RoleBindings of namespace shop could not be read: no answer"
+    harness = Harness(known)
+    response = harness.call(REVIEW)[2]["response"]
+    assert response["patchType"] == "JSONPatch"
+    assert response["warnings"] == [f"trustbind: {LATE}, and {known.late_problem}; the pod gets what was known before"]
+    known.cached = False
+    response = harness.call(REVIEW)[2]["response"]
+    assert (response["allowed"], "patch" in response) == (True, False)
+    assert response["auditAnnotations"]["reason"] == "LookupFailed"
+    assert response["warnings"][0].startswith(f"trustbind: {LATE}, and {known.late_problem}; the pod gets no role")
+    last = json.loads(harness.log.getvalue().splitlines()[-1])
+    assert (last["level"], last["reason"]) == ("warning", "LookupFailed")
+    assert harness.sample("trustbind_webhook_late_decisions_total", result="stale") == 2
 
 
 def test_a_defect_lets_the_pod_through_and_is_logged_with_its_trace() -> None:

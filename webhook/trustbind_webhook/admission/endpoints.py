@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -48,6 +49,10 @@ _EVERYDAY: Final = frozenset(
     }
 )
 """Skips as the user wanted them, written at level debug. After any other, somebody does not get what he asked for."""
+
+
+_BY_THE_CACHE: Final = frozenset({SkipReason.NOT_BOUND, SkipReason.ACCOUNT_NOT_FOUND})
+"""Skips that may be wrong when the cache is old."""
 
 
 class Refusal(Exception):  # noqa: N818 - it is an answer, not a failure
@@ -155,12 +160,31 @@ class Admission(_Endpoint):
         if review.skip is not None:
             return review.skip, []
         namespace, pod = review.namespace, review.pod
+        if late := self._lookup.behind:
+            return await self._late_outcome(review, late)
         try:
             account = await self._lookup.account(namespace, pod.account)
         except LookupFailedError as error:
-            return Skip(SkipReason.LOOKUP_FAILED, str(error)), []
+            return Skip(SkipReason.LOOKUP_FAILED, f"{error}; the pod gets no role: create it again"), []
         bindings = self._lookup.bindings(namespace, pod.account)
         outcome = decide(pod, account, bindings, self._settings, namespace=namespace, unique=review.uid)
+        return outcome, (patch(outcome) if isinstance(outcome, Inject) else [])
+
+    async def _late_outcome(self, review: Review, late: str) -> tuple[Inject | Skip, list[Operation]]:
+        """Decide while a cache is behind: by what is read now; where that fails, by what was known, and say so."""
+        live = await self._lookup.live(review.namespace, review.pod.account)
+        outcome = decide(
+            review.pod, live.account, live.bindings, self._settings, namespace=review.namespace, unique=review.uid
+        )
+        self._metrics.late_decisions["stale" if live.problem else "read"].inc()
+        if live.problem:
+            problem = live.problem if live.problem == late else f"{late}, and {live.problem}"
+            if isinstance(outcome, Inject):
+                finding = f"{problem}; the pod gets what was known before"
+                outcome = replace(outcome, findings=(*outcome.findings, finding))
+            elif outcome.reason in _BY_THE_CACHE:
+                sentence = f"{problem}; the pod gets no role: create it again if it needs one"
+                outcome = Skip(SkipReason.LOOKUP_FAILED, sentence, outcome.findings)
         return outcome, (patch(outcome) if isinstance(outcome, Inject) else [])
 
     def _record(self, review: Review, outcome: Inject | Skip) -> None:
@@ -178,8 +202,10 @@ class Admission(_Endpoint):
             )
             return
         self._metrics.skipped[outcome.reason].inc()
-        tell = self._log.debug if outcome.reason in _EVERYDAY and not outcome.findings else self._log.info
-        tell(
+        log = self._log.debug if outcome.reason in _EVERYDAY and not outcome.findings else self._log.info
+        if outcome.reason is SkipReason.LOOKUP_FAILED:
+            log = self._log.warning
+        log(
             "pod skipped",
             **where,
             reason=outcome.reason.value,
