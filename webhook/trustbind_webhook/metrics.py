@@ -67,6 +67,22 @@ class Metrics:
             ("status",),
             registry=self.registry,
         )
+        ended = Counter(
+            "trustbind_webhook_connections_ended",
+            "Connections of the admission port that the webhook ended, by cause: idle, late, handshake, displaced "
+            "(closed to make room for another) or refused (there was no room).",
+            ("cause",),
+            registry=self.registry,
+        )
+        self.connections_ended: Final = {cause: ended.labels(cause) for cause in END_CAUSES}
+        self._connections = Gauge(
+            "trustbind_webhook_connections", "Connections of the admission port.", registry=self.registry
+        )
+        self._body_bytes = Gauge(
+            "trustbind_webhook_body_bytes",
+            "Bytes of request bodies that have arrived and are not answered yet.",
+            registry=self.registry,
+        )
         live = Counter(
             "trustbind_webhook_live_lookups",
             "Reads past the caches: service accounts that were not there, and while a watch was late, accounts and "
@@ -127,6 +143,11 @@ class Metrics:
             registry=self.registry,
         )
         Info("trustbind_webhook_build", "The running version.", registry=self.registry).info({"version": __version__})
+
+    def show_port(self, connections: Callable[[], int], body_bytes: Callable[[], int]) -> None:
+        """Show the connections of the admission port and the bytes of their bodies whenever metrics are read."""
+        self._connections.set_function(connections)
+        self._body_bytes.set_function(body_bytes)
 
     def show_cached(self, resource: str, size: Callable[[], int]) -> None:
         """Show the number of cached objects of ``resource``, asked of ``size`` whenever metrics are read."""
