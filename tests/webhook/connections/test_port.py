@@ -19,7 +19,7 @@ from support.processes import eventually
 HEAD = b"POST / HTTP/1.1\r\nhost: x\r\n"
 CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n"
 MANY = 4000
-SHORT = 0.3
+SHORT = 0.5
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +31,15 @@ def usual() -> Iterator[Port]:
 
 @pytest.fixture(scope="module")
 def hasty() -> Iterator[Port]:
-    """One port that waits for nobody."""
-    with port(request_seconds=SHORT, idle_seconds=SHORT) as served:
+    """One port that does not wait long for a request to arrive."""
+    with port(request_seconds=SHORT) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def restless() -> Iterator[Port]:
+    """One port that does not wait long for a request to begin."""
+    with port(idle_seconds=2 * SHORT) as served:
         yield served
 
 
@@ -158,19 +165,19 @@ def test_a_trickle_of_bytes_gains_no_time(hasty: Port) -> None:
 
 
 @pytest.mark.parametrize("first", [b"", request()], ids=["new", "used"])
-def test_an_idle_connection_is_closed_without_a_word(hasty: Port, first: bytes) -> None:
+def test_an_idle_connection_is_closed_without_a_word(restless: Port, first: bytes) -> None:
     """Before its first request, and after one."""
-    ended = hasty.sample("trustbind_webhook_connections_ended_total", cause="idle")
-    with hasty.connect(first) as connection:
+    ended = restless.sample("trustbind_webhook_connections_ended_total", cause="idle")
+    with restless.connect(first) as connection:
         if first:
             assert answer(connection)[0] == 200
         assert connection.recv(1) == b""
-    assert hasty.sample("trustbind_webhook_connections_ended_total", cause="idle") == ended + 1
+    assert restless.sample("trustbind_webhook_connections_ended_total", cause="idle") == ended + 1
 
 
-def test_a_body_that_is_not_wanted_is_read_for_a_while(hasty: Port) -> None:
+def test_a_body_that_is_not_wanted_is_read_for_a_while(usual: Port, hasty: Port) -> None:
     """The answer came first; the rest of the body is thrown away, within time and bounds, and the connection kept."""
-    with hasty.connect(request("/early", b"x" * 1000, length=100_000)) as connection:
+    with usual.connect(request("/early", b"x" * 1000, length=100_000)) as connection:
         assert answer(connection)[0] == 200
         connection.sendall(b"x" * 99_000 + request())
         assert answer(connection)[0] in {200, 400}
@@ -184,10 +191,22 @@ def test_a_body_that_is_not_wanted_is_read_for_a_while(hasty: Port) -> None:
 
 def test_an_answer_that_is_not_read_is_given_up(hasty: Port) -> None:
     """Its bytes do not stay in memory."""
+    late = hasty.sample("trustbind_webhook_connections_ended_total", cause="late")
     with hasty.connect(request("/large")):
-        late = hasty.sample("trustbind_webhook_connections_ended_total", cause="late")
         eventually(lambda: hasty.sample("trustbind_webhook_connections_ended_total", cause="late") > late, "the end")
     eventually(lambda: hasty.connections == 0, "no connection is left")
+
+
+def test_an_answer_that_is_read_late_arrives(restless: Port) -> None:
+    """And the connection lives on, for as long as an idle one does."""
+    with restless.connect(request("/large")) as connection:
+        received = bytearray(connection.recv(65536))
+        whole = received.index(b"\r\n\r\n") + 4 + 10_000_000
+        while len(received) < whole:
+            received += connection.recv(65536)
+        connection.sendall(request())
+        assert answer(connection)[0] == 200
+        assert connection.recv(1) == b""
 
 
 def test_a_request_that_is_answered_slowly_is_waited_for(hasty: Port) -> None:
@@ -310,10 +329,11 @@ def test_a_handshake_that_does_not_end_is_given_up(tmp_path: Path) -> None:
     authority.issue().write(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "tls.crt", tmp_path / "tls.key")
-    with port(context, request_seconds=SHORT, idle_seconds=SHORT, connections=4, connections_per_address=4) as served:
-        silent = opened(served, 3, "127.0.0.1")
+    with port(context, request_seconds=SHORT) as served:
+        silent = [served.connect() for _ in range(3)]
         eventually(lambda: not any(alive(silent)), "all are closed")
         eventually(lambda: served.connections == 0, "none is left")
+    with port(context, connections=4, connections_per_address=4) as served:
         silent = opened(served, 4, "127.0.0.1")
         client = ssl.create_default_context(cadata=authority.pem.decode())
         with client.wrap_socket(served.connect(), server_hostname="127.0.0.1") as connection:

@@ -69,7 +69,7 @@ def test_memory_comes_back_after_a_burst(tmp_path: Path) -> None:
 
 def test_idle_and_half_open_connections_do_not_stay(tmp_path: Path) -> None:
     """Whether they have shaken hands, sent half a head, or nothing at all; others are served meanwhile."""
-    with running(tmp_path, requestSeconds=0.5, idleSeconds=0.5) as webhook, contextlib.ExitStack() as stack:
+    with running(tmp_path, requestSeconds=3, idleSeconds=3) as webhook, contextlib.ExitStack() as stack:
         before = resident(webhook)
         raw = [stack.enter_context(socket.create_connection(("127.0.0.1", webhook.port), 20)) for _ in range(100)]
         silent = [stack.enter_context(connect(webhook)) for _ in range(100)]

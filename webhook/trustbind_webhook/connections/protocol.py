@@ -195,6 +195,8 @@ class Connection(HttpToolsProtocol):
         super().resume_writing()
         if self.answering:
             self.deadline = math.inf
+        elif self._between:
+            self._rest()
 
     def end(self, cause: str) -> None:
         """Close at once; with a cause, count it."""
@@ -267,7 +269,8 @@ class Connection(HttpToolsProtocol):
 
     def _rest(self) -> None:
         self.since = self.loop.time()
-        self.deadline = self.since + self._limits.idle_seconds
+        if not self.flow.write_paused:  # else the client has to read its answer first
+            self.deadline = self.since + self._limits.idle_seconds
 
     def _leave(self) -> None:
         self.deadline = self.loop.time() + _GOODBYE_SECONDS
