@@ -41,8 +41,8 @@ class SkipReason(StrEnum):
     """A static pod's mirror, which the kubelet runs as it is and which may not use tokens. Remedy: none; run the
     workload as an ordinary pod when it needs a role."""
     NOT_UNDERSTOOD = "PodNotUnderstood"
-    """The object is not a Pod that this version can read. Remedy: see the message for the field; if the API server
-    takes the pod without the webhook, report it as a defect."""
+    """The object is not a Pod that this version can read, or it has more than 1,000 containers. Remedy: see the message
+    for the field; if the API server takes the pod without the webhook, report it as a defect."""
     NOT_A_POD_CREATION = "NotAPodCreation"
     """The review is about something else than the creation of a pod. Remedy: let the webhook's configuration send
     only the creation of pods."""

@@ -116,11 +116,14 @@ def test_a_whole_request_is_never_refused_for_its_bytes() -> None:
 
 
 @pytest.mark.parametrize("what", ["bytes", "connections"])
-def test_memory_is_given_back_once_after_a_burst(what: str) -> None:
-    """Not while it lasts, and not without one."""
+@pytest.mark.parametrize("usual", [0, 300])
+def test_memory_is_given_back_once_after_a_burst(what: str, usual: int) -> None:
+    """Not while it lasts, not without one, and however many connections there are on a usual day."""
     scene = Scene()
+    for number in range(usual):
+        scene.peer(f"usual-{number}")
     scene.sweep()
-    peers = [scene.peer() for _ in range(256 if what == "connections" else 1)]
+    peers = [scene.peer() for _ in range(600 if what == "connections" else 1)]
     if what == "bytes":
         scene.register.hold(peers[0], 8 * 1024 * 1024)
     scene.sweep()

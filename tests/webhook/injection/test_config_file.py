@@ -88,6 +88,19 @@ def test_the_pods_own_annotations_count(letter: str) -> None:
     assert outcome.reason is SkipReason.CONFIG_TOO_LARGE
 
 
+@pytest.mark.parametrize(("count", "injected"), [(1000, True), (1001, False)])
+def test_a_pod_of_a_thousand_containers_is_the_largest(count: int, injected: bool) -> None:
+    """Each container takes a patch; a review has room for a hundred thousand."""
+    manifest = pod()
+    half = count // 2
+    manifest["spec"]["containers"] = [{"name": f"c{n}"} for n in range(half)]
+    manifest["spec"]["initContainers"] = [{"name": f"i{n}"} for n in range(count - half)]
+    outcome = outcome_of(manifest, many(2))
+    assert isinstance(outcome, Inject) == injected
+    if isinstance(outcome, Skip):
+        assert (outcome.reason, outcome.message[:28]) == (SkipReason.NOT_UNDERSTOOD, "the pod has 1001 containers,")
+
+
 NAMES = st.one_of(
     st.sampled_from(
         ["default", "a", "trustbind-source-a", "trustbind-source-a-2", "trustbind-source-trustbind-source-a"]

@@ -25,7 +25,7 @@ before a connection is closed for silence."""
 
 _BURST_BYTES: Final = 8 * 1024 * 1024
 _BURST_CONNECTIONS: Final = 256
-"""From here on the allocator is asked afterwards to give its free pages back."""
+"""After that many, when most of them are gone, the allocator is asked to give its free pages back."""
 
 
 class Peer(Protocol):
@@ -90,7 +90,8 @@ class Register(Generic[P]):
         self._logged: dict[str, float] = {}
         self._swept = clock()
         self._stalled = False
-        self._burst = False
+        self._most_bytes = 0
+        self._most_connections = 0
         metrics.show_port(lambda: self._count, lambda: self._bytes)
 
     @property
@@ -123,7 +124,7 @@ class Register(Generic[P]):
             self.drop(victim)
         self._peers.setdefault(peer.address, set()).add(peer)
         self._count += 1
-        self._burst = self._burst or self._count >= _BURST_CONNECTIONS
+        self._most_connections = max(self._most_connections, self._count)
         return True
 
     def drop(self, peer: P) -> None:
@@ -142,7 +143,7 @@ class Register(Generic[P]):
         peer.held += size
         self._held[peer.address] = self._held.get(peer.address, 0) + size
         self._bytes += size
-        self._burst = self._burst or self._bytes >= _BURST_BYTES
+        self._most_bytes = max(self._most_bytes, self._bytes)
         while self._bytes > self._limits.body_bytes:
             victim = max(
                 (p for p in self._all() if p.held and not p.answering),
@@ -177,8 +178,9 @@ class Register(Generic[P]):
         self._stalled = False
         for peer in [p for p in self._all() if p.deadline <= now]:
             peer.expire(now)
-        if self._burst and self._bytes < _BURST_BYTES // 4 and self._count < _BURST_CONNECTIONS:
-            self._burst = False
+        after_bytes = self._most_bytes >= max(_BURST_BYTES, 4 * self._bytes)
+        if after_bytes or self._most_connections >= max(_BURST_CONNECTIONS, 2 * self._count):
+            self._most_bytes, self._most_connections = self._bytes, self._count
             self._trim()
 
     def refused(self, status: int) -> None:

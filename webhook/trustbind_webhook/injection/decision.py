@@ -49,6 +49,10 @@ MAX_ANNOTATION_BYTES: Final = 240 * 1024
 """Keys and values of a pod's annotations together, with the config file. The API server refuses a pod with more than
 256 KiB (apimachinery, ValidateAnnotations); the rest is for webhooks that come after this one."""
 
+MAX_CONTAINERS: Final = 1000
+"""Containers of a pod that is injected: no node runs as many, and a review has room for 100,000, each of which would
+take a patch of its own."""
+
 _SPREAD_SECONDS: Final = 7200
 
 _MIRROR: Final = "kubernetes.io/config.mirror"
@@ -200,6 +204,9 @@ def decide(
     choices = _choices(account, bindings, settings, findings)
     if isinstance(choices, Skip):
         return replace(choices, findings=tuple(findings))
+    if (count := len(pod.spec.containers or ()) + len(pod.spec.init_containers or ())) > MAX_CONTAINERS:
+        sentence = f"the pod has {count} containers, and with more than {MAX_CONTAINERS} it gets no role"
+        return Skip(SkipReason.NOT_UNDERSTOOD, sentence, tuple(findings))
     delivery, role = _delivery(pod, account, choices, settings, findings, namespace=namespace, unique=unique)
     volume = own_volume(pod, delivery)
     if volume is not None and (problem := foreign_volume(volume, delivery)):
