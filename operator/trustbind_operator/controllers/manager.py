@@ -17,6 +17,7 @@ from trustbind.api.role_binding import BindingRef
 from trustbind.backoff import Backoff
 from trustbind.errors import AwsError
 from trustbind.identity.arns import RoleArn
+from trustbind.reasons import TrustReason
 from trustbind.reconcile.decision import BindingDecision, decide
 from trustbind.reconcile.failure_reasons import account_failure
 from trustbind.reconcile.stored_aws_account import StoredAwsAccount
@@ -25,6 +26,7 @@ from trustbind_operator.controllers.aws_account.controller import AwsAccountCont
 from trustbind_operator.controllers.aws_account.survey import Survey
 from trustbind_operator.controllers.binding.status_writer import StatusWriter
 from trustbind_operator.controllers.context import Context, Next
+from trustbind_operator.controllers.decision_queue import DecisionQueue
 from trustbind_operator.controllers.pod_identity.controller import PodIdentityController
 from trustbind_operator.controllers.role.controller import RoleController
 from trustbind_operator.controllers.workqueue import WorkQueue
@@ -97,6 +99,7 @@ class Manager:
         )
         self._roles = RoleController(context, self._writer, self._pod_identity, self)
         self._survey = Survey(context.pool, context.issuer, self)
+        self._decisions = DecisionQueue(self._cache.bound_namespaces, self._cache.refs_in, self._reconsider)
         self._begun = False
         self._surveyed: set[str] = set()
         """AWS accounts whose surveys go on."""
@@ -123,6 +126,8 @@ class Manager:
             is_requested = before is not None and before.requested_at != stored.requested_at
             self.enqueue_all(roles, 0.0 if is_requested else self._pace.window)
             self._recount_accounts_of(stored)
+        if before is not None and stored.deleting and not before.deleting:
+            self._room_made(stored.ref.namespace)
 
     def binding_gone(self, ref: BindingRef, uid: str) -> None:
         """A RoleBinding is gone; its role runs, unless we released the binding.
@@ -141,6 +146,7 @@ class Manager:
                 self._roles.progress.left(role)
         self.enqueue_all(roles - stored.roles if was_released else roles, self._pace.window)
         self._recount_accounts_of(stored)
+        self._room_made(ref.namespace)
 
     def account_seen(self, stored: StoredAwsAccount) -> None:
         """An AWSAccount was created or changed."""
@@ -170,16 +176,22 @@ class Manager:
             self._queue.add(AccountKey(other), 0.0)
         self.reconsider()
 
-    def reconsider(self, refs: Iterable[BindingRef] | None = None) -> None:
+    def reconsider(self, namespaces: Iterable[str] | None = None) -> None:
         """Decide bindings again after something around them changed, and enqueue the roles of those that differ.
 
         Args:
-            refs: which; None for all.
+            namespaces: whose bindings; None for all.
         """
-        for ref in list(self._cache.bindings) if refs is None else list(refs):
-            stored = self._cache.bindings.get(ref)
+        if self._begun:
+            self._decisions.add(namespaces)
+
+    def _reconsider(self, ref: BindingRef) -> None:
+        stored = self._cache.bindings.get(ref)
+        try:
             if stored is not None and self._roles.is_changed(stored):
                 self.enqueue_all(stored.roles, self._pace.window)
+        except Exception:  # noqa: BLE001 - the other bindings go on, and the log has the trace
+            self._context.telemetry.crashed(str(ref))
 
     # --- what controllers ask for -----------------------------------------------------------------------------------
 
@@ -245,7 +257,11 @@ class Manager:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        await self._queue.run()
+        deciding = asyncio.create_task(self._decisions.run())
+        try:
+            await self._queue.run()
+        finally:
+            deciding.cancel()
 
     async def _work(self, key: Key) -> None:
         try:
@@ -312,6 +328,11 @@ class Manager:
     def _survey_failed(self, account: AwsAccount, error: AwsError) -> None:
         self._context.pool.refused(account, error)
         self._context.telemetry.account(account.account_id, "SurveyFailed", account_failure(error)[1])
+
+    def _room_made(self, namespace: str) -> None:
+        """Decide again about bindings of a namespace that had too many."""
+        if self._cache.readiness["False", TrustReason.TOO_MANY]:
+            self.reconsider([namespace])
 
     def _inspect_now(self, name: str) -> None:
         self._recount.discard(name)

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final
 
 from trustbind.api import aws_account, role_binding, role_grant
 from trustbind.api.aws_account import AwsAccount
-from trustbind.api.conflicts import NO_SUBJECTS, duplicate_account, profile_conflict, unknown_account
+from trustbind.api.conflicts import NO_SUBJECTS, duplicate_account, manager_role, profile_conflict, unknown_account
 from trustbind.api.federated_subjects import FederatedSubjects, too_wide
 from trustbind.api.label_selector import LabelSelector
 from trustbind.api.role_binding import DEFAULT_PROFILE, Injection, RoleBinding
 from trustbind.api.role_grant import RoleGrant, authorize
 from trustbind.api.strict import API_VERSION
 from trustbind.errors import InvalidValueError
-from trustbind.identity.subjects import DEFAULT_AUDIENCE, Issuer
-from trustbind.policy.owned_statement import FederatedKey, WebIdentityKey, check_conditions, check_issuer
+from trustbind.identity.subjects import DEFAULT_AUDIENCE, Issuer, Subject
+from trustbind.policy.claim import claims_on
+from trustbind.policy.owned_statement import check_conditions, check_issuer
 
 __all__ = ["KINDS", "MAX_WARNING", "OTHER_KIND", "Knowledge", "Request", "Verdict", "validate"]
 
@@ -44,6 +46,14 @@ _MAX_MESSAGE: Final = 2048
 """Characters of a denial. It may quote what the object holds, and it is logged."""
 
 _PREFIX: Final = "trustbind: "
+
+_MATCHED_ACCOUNTS: Final = 1000
+"""Service accounts of a namespace that a selector is matched with here. Pods of other namespaces wait for the answer to
+be there, so it costs some milliseconds at most; where a namespace has more, a warning may be missing, and the operator
+says the same later."""
+
+_JUDGED_ACCOUNTS: Final = 100
+"""Selected service accounts that are compared with grants here."""
 
 _SHOWN_PATTERNS: Final = 3
 """Dangerous patterns of one grant that get a warning each: the API server has room for 4,096 characters of warnings."""
@@ -154,18 +164,27 @@ def _binding(request: Request, knowledge: Knowledge) -> Iterator[str]:
     if knowledge.issuer is not None and binding.method.target_trusts_tokens:
         _check_statements(binding, knowledge.issuer)
     known = knowledge.accounts or {}
-    if conflict := profile_conflict(binding, knowledge.bindings, known):
+    names = _names(binding, known)
+    if conflict := profile_conflict(binding, names, knowledge.bindings, known):
         yield conflict
-    yield from _ungranted(binding, [s.name for s in binding.subjects(known)], knowledge)
+    yield from _ungranted(binding, names[:_JUDGED_ACCOUNTS], knowledge)
     yield from _undescribed(binding, knowledge)
     yield from _wide_subjects(binding.federated)
     yield from _without_effect(binding)
     if knowledge.accounts is None:
         return
-    if binding.selector is not None and not binding.subjects(known):
+    if binding.selector is not None and not names and len(known) <= _MATCHED_ACCOUNTS:
         yield NO_SUBJECTS
     if missing := [name for name in binding.service_account_names if name not in known]:
         yield f"spec.serviceAccountNames: not in namespace {binding.ref.namespace} yet: {', '.join(missing)}"
+
+
+def _names(binding: RoleBinding, accounts: Mapping[str, Labels]) -> list[str]:
+    """Return the service accounts that a binding names, or selects of a bounded number, sorted."""
+    if binding.selector is None:
+        return list(binding.service_account_names)
+    considered = islice(accounts.items(), _MATCHED_ACCOUNTS)
+    return sorted(name for name, labels in considered if binding.selector.matches(labels))
 
 
 def _without_effect(binding: RoleBinding) -> Iterator[str]:
@@ -194,10 +213,11 @@ def _check_statements(binding: RoleBinding, issuer: Issuer) -> None:
             check_issuer(issuer, entry.issuer)
         except InvalidValueError as error:
             raise error.within("spec.federatedSubjects") from None
+    named = (Subject(binding.ref.namespace, "any"),)
+    roles = (binding.role, *((binding.source.role,) if binding.source else ()))
     try:
-        check_conditions(issuer, WebIdentityKey(binding.audience, binding.conditions))
-        for entry in binding.federated:
-            check_conditions(issuer, FederatedKey(entry.issuer, entry.audience, binding.conditions))
+        for claim in (claim for role in roles for claim in claims_on(role, binding, named)):
+            check_conditions(issuer, claim.key)
     except InvalidValueError as error:
         raise error.within("spec.conditions") from None
 
@@ -214,14 +234,17 @@ def _ungranted(binding: RoleBinding, names: Iterable[str], knowledge: Knowledge)
 
 
 def _undescribed(binding: RoleBinding, knowledge: Knowledge) -> Iterator[str]:
-    """Say which of the binding's accounts no AWSAccount describes, and what to write."""
+    """Say which of the binding's AWS accounts no AWSAccount describes, and which roles are not to be bound."""
     if knowledge.aws_accounts is None:
         return
     described = {account.account_id for account in knowledge.aws_accounts}
+    counting = {a.account_id: a for a in sorted(knowledge.aws_accounts, key=lambda a: a.age_key, reverse=True)}
     roles = [("spec.roleArn", binding.role)]
     if binding.source is not None:
         roles.append(("spec.source.roleArn", binding.source.role))
     for place, role in roles:
+        if problem := manager_role(role, counting.get(role.account_id)):
+            yield f"{place}: {problem}"
         if role.account_id not in described:
             described.add(role.account_id)
             yield f"{place}: {unknown_account(role)}"
