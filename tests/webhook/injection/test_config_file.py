@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from trustbind.api.labels import CONFIG_ANNOTATION
@@ -109,6 +109,7 @@ NAMES = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(NAMES, st.booleans(), min_size=1, max_size=12))
 @example({"a": True, "trustbind-source-a": False})
 @example({"a": True, "trustbind-source-a": True, "trustbind-source-a-2": False})

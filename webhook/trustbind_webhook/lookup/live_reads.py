@@ -15,7 +15,7 @@ from trustbind.api.role_binding import RoleBinding
 from trustbind.api.strict import API_VERSION
 from trustbind_runtime.kubernetes.client import NOT_FOUND, ApiError, ApiServer
 from trustbind_runtime.kubernetes.informer import METADATA
-from trustbind_runtime.kubernetes.pages import ListPage
+from trustbind_runtime.kubernetes.pages import ListPage, pages
 from trustbind_runtime.logs import Logger
 from trustbind_webhook.injection.decision import Account
 from trustbind_webhook.lookup.interface import LookupFailedError
@@ -36,6 +36,9 @@ how long anything is believed while a watch is late."""
 
 _MEMO_SIZE: Final = 4096
 """Live answers remembered at once; more are forgotten early."""
+
+_SLICE: Final = 50
+"""Bindings that are read until the event loop has its turn."""
 
 _UNKNOWN: Final = ""
 """Stands for all namespaces that no cache knows: a caller may have made up their names."""
@@ -188,20 +191,32 @@ class LiveReads:
 
     async def _read_account(self, namespace: str, name: str) -> Account:
         path = f"/api/v1/namespaces/{quote(namespace, safe='')}/serviceaccounts/{quote(name, safe='')}"
-        return self._accounts.read((namespace, name), await self._get(path, (), METADATA))
+        body = await self._reach().get(path, accept=METADATA, seconds=self._settings.timeout_seconds)
+        return self._accounts.read((namespace, name), body)
 
     async def _read_bindings(self, namespace: str) -> Sequence[RoleBinding]:
         path = f"/apis/{API_VERSION}/namespaces/{quote(namespace, safe='')}/rolebindings"
-        limit = self._settings.page_size
-        page = _decode_page(await self._get(path, (("limit", str(limit)),), "application/json"))
-        if page.metadata.continue_:
-            raise ApiError(0, f"there are more than {limit}")
-        read = (self._bindings.read((namespace, _decode_object(raw).metadata.name), raw) for raw in page.items or ())
-        return tuple(binding for binding in read if binding is not None)
+        most, seconds = self._settings.page_size, self._settings.timeout_seconds
+        bindings: list[RoleBinding] = []
+        count = 0
+        try:
+            async with asyncio.timeout(seconds):
+                async for page in pages(self._reach(), path, _decode_page, size=most):
+                    for raw in page.items or ():
+                        if (count := count + 1) > most:
+                            raise ApiError(0, f"there are more than {most}")
+                        if count % _SLICE == 0:
+                            await asyncio.sleep(0)
+                        binding = self._bindings.read((namespace, _decode_object(raw).metadata.name), raw)
+                        if binding is not None:
+                            bindings.append(binding)
+        except TimeoutError:
+            raise ApiError(0, f"the API server did not answer within {seconds:g} s") from None
+        return tuple(bindings)
 
-    async def _get(self, path: str, query: Sequence[tuple[str, str]], accept: str) -> bytes:
+    def _reach(self) -> ApiServer:
         assert self.api is not None, "started"  # noqa: S101 - a caller's mistake, not a user's
-        return await self.api.get(path, query, accept=accept, seconds=self._settings.timeout_seconds)
+        return self.api
 
     def _remember(self, what: _What, value: Any) -> None:
         now = self._clock()
