@@ -115,10 +115,9 @@ def test_a_config_file_never_gets_a_pod_refused(world: World) -> None:
         metadata = {"name": "web", "namespace": team.namespace, "annotations": {"note": note}}
         spec = {"serviceAccountName": "reader", "containers": [{"name": "main", "image": "example.com/web:1"}]}
         path = f"/api/v1/namespaces/{team.namespace}/pods?dryRun=All"
-        answer: dict[str, Any] = world.api.request(
-            "POST", path, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
-        )
-        return answer["metadata"]["annotations"]
+        body = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+        annotations: dict[str, Any] = world.api.request("POST", path, body)["metadata"]["annotations"]
+        return annotations
 
     key = "trustbind.dev/aws-config"
     found = world.api.wait(
