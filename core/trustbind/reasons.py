@@ -23,8 +23,9 @@ class SkipReason(StrEnum):
     """The service account does not exist, as far as the API server says. Remedy: create the service account before
     the pod, then create the pod anew."""
     LOOKUP_FAILED = "LookupFailed"
-    """The service account is not in the cache and could not be read in time. Remedy: create the pod anew; when it
-    happens often, see the webhook's log and its lookup settings."""
+    """The service account is not in the cache and could not be read in time; or a watch is late, and account and
+    bindings could not be read. Remedy: create the pod anew; when it happens often, see the webhook's log, its metric
+    trustbind_webhook_watch_behind_seconds and its lookup settings."""
     INVALID_ROLE_ARN = "InvalidRoleArn"
     """The annotation is not the ARN of an IAM role. Remedy: correct the service account's annotation, then create the
     pod anew."""
@@ -33,12 +34,15 @@ class SkipReason(StrEnum):
     that annotation."""
     VOLUME_CONFLICT = "VolumeConflict"
     """A volume with our name holds something else. Remedy: rename that volume in the pod's template."""
+    CONFIG_TOO_LARGE = "ConfigTooLarge"
+    """The AWS config file of the account's profiles does not fit into the pod's annotations, and the API server would
+    refuse the pod. Remedy: bind the account to fewer roles, then create the pod anew."""
     MIRROR_POD = "MirrorPod"
     """A static pod's mirror, which the kubelet runs as it is and which may not use tokens. Remedy: none; run the
     workload as an ordinary pod when it needs a role."""
     NOT_UNDERSTOOD = "PodNotUnderstood"
-    """The object is not a Pod that this version can read. Remedy: see the message for the field; if the API server
-    takes the pod without the webhook, report it as a defect."""
+    """The object is not a Pod that this version can read, or it has more than 1,000 containers. Remedy: see the message
+    for the field; if the API server takes the pod without the webhook, report it as a defect."""
     NOT_A_POD_CREATION = "NotAPodCreation"
     """The review is about something else than the creation of a pod. Remedy: let the webhook's configuration send
     only the creation of pods."""

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -26,6 +26,9 @@ _SERVICE_LINK = re.compile(
 )
 """What the kubelet adds to a pod's environment for a Service named as the prefix, such as trustbind-webhook (Kubernetes
 documentation, "Accessing Services", environment variables): they begin like ours, and are none of ours."""
+
+_MAX_GUESSED: Final = 100
+"""Characters of a name for which a similar setting is looked up."""
 
 _T = TypeVar("_T", str, int)
 _S = TypeVar("_S", bound="ProcessSettings")
@@ -189,7 +192,8 @@ def _unknown_variables(kind: type[ProcessSettings], environment: Mapping[str, st
 
 
 def _guess(name: str, known: Mapping[str, str] | set[str]) -> str:
-    close = difflib.get_close_matches(name, sorted(known), n=1)
+    # Comparing takes the square of the length.
+    close = difflib.get_close_matches(name, sorted(known), n=1) if len(name) <= _MAX_GUESSED else []
     return f"; did you mean {close[0]}?" if close else ""
 
 

@@ -93,3 +93,36 @@ def test_a_pod_is_kept_when_its_account_is_not_there(webhook: Webhook, operator:
     team = world.team()
     with pytest.raises(ApiError, match="serviceaccount"):
         _pod(team, "nobody")
+
+
+@pytest.mark.usefixtures("webhook", "operator")
+def test_a_config_file_never_gets_a_pod_refused(world: World) -> None:
+    """The API server takes no annotations over 256 KiB: such a pod is stored as it came."""
+    team = world.team()
+    team.service_account("reader")
+    count = 15
+    for number in range(count):
+        spec = {
+            "roleArn": f"arn:aws:iam::444455556666:role/{'y' * 480}/r{number}",
+            "serviceAccountNames": ["reader"],
+            "profile": f"p{number}",
+        }
+        metadata = {"name": f"b{number}", "namespace": team.namespace}
+        manifest = {"apiVersion": "trustbind.dev/v1alpha1", "kind": "RoleBinding", "metadata": metadata, "spec": spec}
+        world.api.create(manifest)
+
+    def pod(note: str) -> dict[str, Any]:
+        metadata = {"name": "web", "namespace": team.namespace, "annotations": {"note": note}}
+        spec = {"serviceAccountName": "reader", "containers": [{"name": "main", "image": "example.com/web:1"}]}
+        path = f"/api/v1/namespaces/{team.namespace}/pods?dryRun=All"
+        body = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+        annotations: dict[str, Any] = world.api.request("POST", path, body)["metadata"]["annotations"]
+        return annotations
+
+    key = "trustbind.dev/aws-config"
+    found = world.api.wait(
+        lambda: (a := pod("x")).get(key, "").count("[profile p") == count and a, message="the webhook knows all"
+    )
+    assert found
+    room = 256 * 1024 - len(key) - len("note") - len(found[key])
+    assert list(pod("x" * (room + 1))) == ["note"]

@@ -78,7 +78,7 @@ class Process:
         """Whether it has not ended."""
         return self._process.poll() is None
 
-    def line(self, wanted: Callable[[str], bool], *, seconds: float = 20.0) -> str:
+    def line(self, wanted: Callable[[str], bool], *, seconds: float = 60.0) -> str:
         """Return the next line that is ``wanted``; those before it are passed over.
 
         Raises:
@@ -99,7 +99,7 @@ class Process:
         """Send a signal."""
         self._process.send_signal(number)
 
-    def wait(self, *, seconds: float = 20.0) -> int:
+    def wait(self, *, seconds: float = 60.0) -> int:
         """Return the exit code.
 
         Raises:

@@ -159,6 +159,7 @@ class ScriptedKube:
             app.router.add_get(collection.path, partial(self._collection, collection))
         app.router.add_get("/.well-known/openid-configuration", self._discovery)
         app.router.add_get("/api/v1/namespaces/{namespace}/serviceaccounts/{name}", self._get)
+        app.router.add_get("/apis/trustbind.dev/v1alpha1/namespaces/{namespace}/rolebindings", self._list_bindings)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -207,6 +208,19 @@ class ScriptedKube:
             return _status(self.get_status)
         found = self.accounts.objects.get(key)
         return web.json_response(found) if found else _status(404)
+
+    async def _list_bindings(self, request: web.Request) -> web.StreamResponse:
+        """Answer a list of one namespace, a page of it."""
+        self._note(request)
+        namespace = request.match_info["namespace"]
+        self.gets[f"{namespace}/"] += 1
+        await self.gate.wait()
+        if self.get_status or not self.bindings.present:
+            return _status(self.get_status or 404)
+        items = [item for (of, _), item in sorted(self.bindings.objects.items()) if of == namespace]
+        limit = int(request.query["limit"])
+        metadata = {"continue": "more"} if len(items) > limit else {}
+        return web.json_response({"kind": "RoleBindingList", "metadata": metadata, "items": items[:limit]})
 
     async def _collection(self, collection: Collection, request: web.Request) -> web.StreamResponse:
         self._note(request)

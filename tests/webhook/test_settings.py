@@ -73,6 +73,14 @@ def test_what_the_kubelet_adds_for_services_is_no_setting(monkeypatch: pytest.Mo
         ("server: [", "not YAML"),
         ("server: {port: 70000}", "server.port: input should be less than or equal to 65535"),
         ("server: {port: x}", "server.port: input should be a valid integer"),
+        (
+            "server: {maxConnectionsPerAddress: 600}",
+            "server.maxConnectionsPerAddress: input should be greater than or equal to 1024",
+        ),
+        (
+            "server: {maxConnections: 1024, maxConnectionsPerAddress: 1100}",
+            "server: maxConnectionsPerAddress must be at most maxConnections",
+        ),
         ("server: {drainSeconds: -1}", "server.drainSeconds: "),
         ("injection: {annotationPrefix: Eks/x}", "injection.annotationPrefix: 'Eks/x' is not a DNS name"),
         ("injection: {audience: 'a b'}", "injection.audience: 'a b' is not an audience"),

@@ -81,7 +81,9 @@ def create_app(
             return JSONResponse({"error": "the first lists of accounts and bindings are not in yet"}, 503)
         if lifecycle.waiting_for:
             return JSONResponse({"error": lifecycle.waiting_for}, 503)
-        return JSONResponse({"status": "ok"})
+        # A late watch is no reason to send reviews elsewhere: it is late for all replicas when the API server is in
+        # trouble, and without any of them every pod would start without its role.
+        return JSONResponse({"status": "ok"} | ({"late": late} if (late := lookup.behind) else {}))
 
     return app
 

@@ -7,6 +7,7 @@ import contextlib
 import signal
 import socket
 from collections.abc import Coroutine
+from dataclasses import replace
 from types import FrameType
 from typing import Any, Final
 
@@ -27,6 +28,9 @@ from trustbind_webhook.certificates.ca_bundle_monitor import Observer
 from trustbind_webhook.certificates.metrics import CertificateMetrics
 from trustbind_webhook.certificates.rotator import Keeper
 from trustbind_webhook.certificates.serving import CertificateError, ServingCertificate
+from trustbind_webhook.connections import memory
+from trustbind_webhook.connections.limits import PortLimits
+from trustbind_webhook.connections.port_server import PortServer
 from trustbind_webhook.lookup.api_server import ClusterLookup
 from trustbind_webhook.lookup.eks_webhook_overlay import CompatibleLookup
 from trustbind_webhook.lookup.interface import Lookup, LookupStartError
@@ -40,10 +44,6 @@ EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 """The settings cannot be used."""
-
-_KEEP_ALIVE_SECONDS: Final = 120
-"""How long an idle connection is kept: longer than the 90 s of the API server's client (Go's http.Transport,
-IdleConnTimeout), so that it is never we who close a connection that it is about to use."""
 
 _GOODBYE_SECONDS: Final = 0.5
 """For a new connection to be used, and for the other end of an idle one to agree to its end."""
@@ -63,11 +63,13 @@ def run(settings: Settings) -> int:
     return EXIT_FAILED if problem else EXIT_OK
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's server, with an end of our own: signals start the drain instead of the end itself."""
+class _Server(PortServer):
+    """With an end of our own: signals start the drain instead of the end itself."""
 
-    def __init__(self, config: uvicorn.Config, stop: _Stop) -> None:
-        super().__init__(config)
+    def __init__(
+        self, config: uvicorn.Config, limits: PortLimits, stop: _Stop, *, metrics: Metrics, log: Logger
+    ) -> None:
+        super().__init__(config, limits, metrics=metrics, log=log)
         self._stop = stop
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's signature
@@ -178,7 +180,9 @@ class _Process:
             if keeper is not None:
                 self._background(keeper.run(), "certificates", stop, stack)
             self._background(self._announce(lookup, keeper), "", stop, stack)
-            server = _Server(self._config(lookup, certificate), stop)
+            server = _Server(
+                self._config(lookup, certificate), self._limits(), stop, metrics=self._metrics, log=self._log
+            )
             stop.server = server
             self._log.info(
                 "listening",
@@ -191,6 +195,19 @@ class _Process:
         if stop.failed:
             raise StartError(f"{stop.failed} ended unexpectedly; the log says more")
         self._log.info("stopped")
+
+    def _limits(self) -> PortLimits:
+        """Return the port's limits, with no more connections than there can be open files."""
+        limits = self._settings.server.port_limits()
+        possible = memory.raise_file_limit(limits.connections)
+        if possible < limits.connections:
+            self._log.warning("too few open files are allowed for maxConnections", connections=possible)
+        memory.keep_returning()
+        return replace(
+            limits,
+            connections=possible,
+            connections_per_address=min(possible, limits.connections_per_address),
+        )
 
     async def _keeper(self, stack: contextlib.AsyncExitStack) -> Keeper | Observer | None:
         """Return who makes the certificate, or looks whether it is trusted, where either is to be done."""
@@ -220,6 +237,7 @@ class _Process:
             restarted=restarted,
             log=self._log,
             kubeconfig=self._settings.lookup.kubeconfig,
+            late_seconds=self._settings.lookup.late_seconds,
         )
 
     def _plain_lookup(self) -> Lookup:
@@ -248,7 +266,6 @@ class _Process:
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=round(self._settings.server.grace_seconds),
             ssl_context_factory=lambda _config, _default: certificate.context,
         )

@@ -22,6 +22,7 @@ from trustbind.identity import subjects
 from trustbind.identity.subjects import Issuer
 from trustbind_runtime.settings import Port, ProcessSettings, Section, SettingsError, checked, settings_config
 from trustbind_runtime.settings import load as load_settings
+from trustbind_webhook.connections.limits import PortLimits
 from trustbind_webhook.injection.credential_source import ContainerCredentials
 from trustbind_webhook.injection.decision import DEFAULT_MOUNT_PATH, InjectionSettings
 
@@ -122,6 +123,44 @@ class Server(Section):
     reload_seconds: Annotated[float, Field(ge=0.05, le=3600)] = 10.0
     """Seconds between two looks at the certificate's files. Default 10: renewals come days before the end, and the
     kubelet itself takes up to a minute or two to write a changed Secret."""
+    max_connections: Annotated[int, Field(ge=1024, le=100000)] = 2048
+    """Connections of the admission port. Default 2048: a few API servers need hundreds, and an idle one takes some
+    50 KiB. Beyond, the address with the most connections loses the one that is idle longest."""
+    max_connections_per_address: Annotated[int, Field(ge=1024, le=100000)] = 1024
+    """Connections of one address. Default and least 1024: an API server has up to 600 requests in flight, and behind a
+    proxy several have one address. Beyond, the address loses its connection that is idle longest."""
+    max_head_bytes: Annotated[int, Field(ge=2048, le=1048576)] = 16384
+    """Bytes of one request besides its body: request line, headers, sizes of chunks. Default 16384: an API server sends
+    a few hundred."""
+    max_request_line_bytes: Annotated[int, Field(ge=128, le=65536)] = 2048
+    """Bytes of a request's URL. Default 2048: an API server sends some 20."""
+    max_body_bytes: Annotated[int, Field(ge=8388608, le=4294967296)] = 67108864
+    """Bytes of all request bodies that are not answered yet. Default 67108864 (64 MiB): thousands of usual reviews.
+    Beyond, the address with the most bytes gets 503 for the largest of its requests that are not whole yet."""
+    request_seconds: Annotated[float, Field(ge=0.1, le=60)] = 10.0
+    """Seconds for a request to arrive, head and body; also for a TLS handshake. Default 10: the API server waits no
+    longer for the answer."""
+    idle_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 120.0
+    """Seconds that a connection is kept between two requests, and before the first. Default 120: longer than the 90 of
+    the API server's client (Go's http.Transport, IdleConnTimeout), which so is always the one to close it."""
+
+    @model_validator(mode="after")
+    def _room_for_an_address(self) -> Self:
+        if self.max_connections_per_address > self.max_connections:
+            raise ValueError("maxConnectionsPerAddress must be at most maxConnections")
+        return self
+
+    def port_limits(self) -> PortLimits:
+        """Return what `trustbind_webhook.connections` takes."""
+        return PortLimits(
+            head_bytes=self.max_head_bytes,
+            request_line_bytes=self.max_request_line_bytes,
+            request_seconds=self.request_seconds,
+            idle_seconds=self.idle_seconds,
+            connections=self.max_connections,
+            connections_per_address=self.max_connections_per_address,
+            body_bytes=self.max_body_bytes,
+        )
 
 
 class Certificates(Section):
@@ -256,11 +295,19 @@ class LookupSettings(Section):
     timeout_seconds: Annotated[float, Field(gt=0, le=9)] = 2.0
     """Seconds for one live read of an account. Default 2: the API server waits at most 10 for a webhook, and a pod
     without credentials beats no pod."""
-    rate_per_second: Annotated[float, Field(gt=0, le=10000)] = 50.0
-    """Live reads a second, in the long run. Default 50: far above what new accounts cause, and little to an API
-    server."""
-    burst: Annotated[int, Field(ge=1, le=100000)] = 100
-    """Live reads at once. Default 100: one Helm release or namespace restored from a backup."""
+    rate_per_second: Annotated[float, Field(gt=0, le=10000)] = 100.0
+    """Live reads a second of all namespaces, in the long run. Default 100: far above what new accounts cause, and
+    little to an API server."""
+    burst: Annotated[int, Field(ge=1, le=100000)] = 500
+    """Live reads of all namespaces at once. Default 500: several namespaces restored from a backup."""
+    namespace_rate_per_second: Annotated[float, Field(gt=0, le=10000)] = 10.0
+    """Live reads a second of one namespace, in the long run. Default 10; at most half of ratePerSecond is used, so that
+    no namespace takes the reads of the others."""
+    namespace_burst: Annotated[int, Field(ge=1, le=100000)] = 100
+    """Live reads of one namespace at once. Default 100: one Helm release; at most half of burst is used."""
+    late_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 5.0
+    """Seconds for which a watch may be broken, or silent beyond the API server's usual minute, before accounts and
+    bindings are read live. Default 5: a watch that ends is taken up again in less than one."""
     page_size: Annotated[int, Field(ge=1, le=10000)] = 500
     """Objects in one page of a list. Default 500, as kubectl: keeps memory and the API server's work flat."""
 

@@ -94,6 +94,10 @@ _TYPES: Final = {
 _TYPE = re.compile(r"(?<=Expected )`([a-z]+(?: \| [a-z]+)*)`|(?<=, got )`([a-z]+)`")
 _SHOWN: Final = 60
 """Characters of a value that a message shows."""
+_MAX_TRANSLATED: Final = 500
+"""Characters of an error of msgspec's that are looked at."""
+_MAX_COMPARED: Final = 100
+"""Characters of a name for which a similar one is looked up; no field or value of ours has half as many."""
 _WORDS: Final = (
     ("Object contains unknown field", "there is no field"),
     ("Object missing required field", "a required field is missing:"),
@@ -102,8 +106,14 @@ _WORDS: Final = (
 
 
 def nearest(text: str, possible: Iterable[str]) -> str:
-    """Return which of ``possible`` was probably meant by ``text``, whatever its case; empty when none is near."""
-    names = {name.casefold(): name for name in possible}
+    """Return which of ``possible`` was probably meant by ``text``, whatever its case; empty when none is near.
+
+    Nothing longer than 100 characters is compared: the time grows with the square of the length, and the text may be
+    anything that a user sends.
+    """
+    if len(text) > _MAX_COMPARED:
+        return ""
+    names = {name.casefold(): name for name in possible if len(name) <= _MAX_COMPARED}
     near = difflib.get_close_matches(text.casefold(), names, n=1)
     return names[near[0]] if near else ""
 
@@ -123,8 +133,11 @@ def _check_members(manifest: Any, kind: type) -> None:
 
 def _translated(error: msgspec.ValidationError, kind: type, manifest: Any) -> InvalidValueError:
     """Return msgspec's error, which ends in the place as a JSON path, as one of ours."""
-    match = _AT.fullmatch(str(error))
-    problem, path = (match["problem"], match["path"] or "") if match else (str(error), "")
+    text = str(error)
+    if len(text) > _MAX_TRANSLATED:  # it quotes a name of any length, and ends in the place
+        text = f"{text[:_SHOWN]}...{text[-_MAX_TRANSLATED:]}"
+    match = _AT.fullmatch(text)
+    problem, path = (match["problem"], match["path"] or "") if match else (text, "")
     found = _value_at(manifest, path)
     form = _form_at(kind, path)
     if impossible := _IMPOSSIBLE.fullmatch(problem):

@@ -32,6 +32,8 @@ _ROLE_PATH = re.compile(r"/|/[!#%-)+->@-~]{1,510}/")
 
 _ASSUMED = re.compile(r"arn:aws[a-z0-9-]*:sts::([0-9]{12}):assumed-role/([^/]+)/.*", re.ASCII)
 
+_MAX_ARN: Final = 2048
+"""Characters of any ARN (IAM API reference, arnType)."""
 _ARN_PARTS: Final = 6  # arn:partition:service:region:account:resource
 _SHOWN: Final = 120
 _EXAMPLE: Final = "arn:aws:iam::123456789012:role/name"
@@ -61,6 +63,9 @@ class RoleArn:
         Raises:
             InvalidValueError: it is not the ARN of an IAM role; the message says which part is wrong.
         """
+        # Also so that what is remembered of 4,096 ARNs stays small.
+        if len(text) > _MAX_ARN:
+            raise InvalidValueError(f"{_quoted(text)} is not an ARN; an ARN has at most {_MAX_ARN} characters")
         parts = text.split(":", 5)
         if len(parts) != _ARN_PARTS or parts[0] != "arn":
             raise InvalidValueError(f"{_quoted(text)} is not an ARN; a role's looks like {_EXAMPLE}")

@@ -170,12 +170,19 @@ class ApiServer:
         return answer
 
     async def lines(
-        self, path: str, query: Query, *, accept: str, seconds: float, idle_seconds: float
+        self,
+        path: str,
+        query: Query,
+        *,
+        accept: str,
+        seconds: float,
+        idle_seconds: float,
+        opened: Callable[[], None] = lambda: None,
     ) -> AsyncGenerator[bytes, None]:
         """Yield the lines of an answer as they come, until the API server ends it.
 
         Silence for ``idle_seconds``, or ``seconds`` in all, ends it as well: a connection whose other end is gone
-        without a word looks just like that.
+        without a word looks just like that. ``opened`` is called when the answer begins.
 
         Raises:
             ApiError: a status other than 200, no answer, or a broken connection.
@@ -190,6 +197,7 @@ class ApiServer:
         try:
             if response.status != _OK:
                 raise _refused(response.status, await response.read())
+            opened()
             rest = b""
             async for chunk in response.content.iter_any():
                 # Not readline: it has a limit on a line's length, and objects have another one.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
@@ -79,6 +80,7 @@ class Pace:
         page_size: objects in one page of a list.
         watch_seconds: how long one watch is asked to last; up to a fifth more, so that watches do not end together.
         idle_seconds: silence after which a watch counts as dead. The API server sends a bookmark about every minute.
+        silent_seconds: silence after which a watch counts as late; longer than the time between two bookmarks.
         first_delay_seconds: before the first new try; doubled with every failure in a row, with jitter.
         last_delay_seconds: the longest time between two tries.
         absent_seconds: between two looks for a resource that does not exist, or that we may not see.
@@ -87,6 +89,7 @@ class Pace:
     page_size: int = 500
     watch_seconds: int = 300
     idle_seconds: float = 90.0
+    silent_seconds: float = 75.0
     first_delay_seconds: float = 0.5
     last_delay_seconds: float = 30.0
     absent_seconds: float = 30.0
@@ -142,6 +145,7 @@ class Watcher(Generic[T]):
         restarted: told, with resource and cause, whenever a watch has ended and is taken up again.
         log: where it is told.
         jitter: gives 0 to 1.
+        clock: seconds from anywhere, never going back.
 
     Attributes:
         synced: set once the first list is in; cleared when a dispensable resource is not known any more.
@@ -157,6 +161,7 @@ class Watcher(Generic[T]):
         restarted: Callable[[str, str], None],
         log: Logger,
         jitter: Callable[[], float] = random.random,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api = api
         self._resource = resource
@@ -165,15 +170,23 @@ class Watcher(Generic[T]):
         self._restarted = restarted
         self._log = log.bind(resource=resource.name)
         self._jitter = jitter
+        self._clock = clock
+        self._current_until = clock()
         self._version = ""
         self._failures = 0
         self._refused = 0
         self.synced = asyncio.Event()
 
+    def behind(self) -> float:
+        """Return for how many seconds changes may have been missed; 0 while the watch is open and heard from."""
+        return max(0.0, self._clock() - self._current_until)
+
     async def run(self) -> None:
         """List and watch; never returns, and raises nothing but being cancelled."""
         while True:
             cause = await self._round()
+            if cause != "absent":
+                self._current_until = min(self._current_until, self._clock())
             self._restarted(self._resource.name, cause)
             await asyncio.sleep(self._delay(cause))
 
@@ -245,14 +258,20 @@ class Watcher(Generic[T]):
             accept=METADATA if self._resource.metadata_only else _JSON,
             seconds=seconds + self._pace.idle_seconds,
             idle_seconds=self._pace.idle_seconds,
+            opened=self._heard,
         )
         progress = False
         async with contextlib.aclosing(lines):
             async for line in lines:
                 self._apply(_decode_event(line))
+                self._heard()
                 self._failures = 0
                 progress = True
         return progress
+
+    def _heard(self) -> None:
+        """Note a sign of life: until the next one is overdue, nothing is missed."""
+        self._current_until = self._clock() + self._pace.silent_seconds
 
     def _apply(self, event: _Event) -> None:
         if event.type == "ERROR":
@@ -270,6 +289,7 @@ class Watcher(Generic[T]):
 
     def _absent(self) -> None:
         """Take a resource that does not exist for an empty list."""
+        self._current_until = self._clock() + 2 * self._pace.absent_seconds
         self._store.replace({})
         self._version = ""
         if not self.synced.is_set():
@@ -278,6 +298,7 @@ class Watcher(Generic[T]):
 
     def _unknown(self, error: ApiError) -> None:
         """Do without a resource that cannot be seen; told once for as long as that lasts."""
+        self._current_until = self._clock() + 2 * self._pace.absent_seconds
         self._store.replace({})
         self._version = ""
         if self._refused != error.status:

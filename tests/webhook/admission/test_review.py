@@ -209,6 +209,7 @@ def test_every_reason_is_told(reason: SkipReason) -> None:
     acted_upon = {
         SkipReason.INVALID_ROLE_ARN,
         SkipReason.VOLUME_CONFLICT,
+        SkipReason.CONFIG_TOO_LARGE,
         SkipReason.NOT_UNDERSTOOD,
         SkipReason.LOOKUP_FAILED,
     }

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import io
 from pathlib import Path
 
 import pytest
 
-from support.lookups import ROLE, Clock, run, spec, world
+from support.lookups import FAST, ROLE, Clock, run, spec, world
 from support.scripted_kube import ScriptedKube, until
 from trustbind_runtime.kubernetes.informer import METADATA, Pace
 from trustbind_runtime.logs import logger
 from trustbind_runtime.settings import Log
-from trustbind_webhook.lookup.api_server import Bucket, ClusterLookup
-from trustbind_webhook.lookup.interface import LookupFailedError, LookupStartError
+from trustbind_webhook.lookup.api_server import ClusterLookup
+from trustbind_webhook.lookup.interface import Live, LookupFailedError, LookupStartError
+from trustbind_webhook.lookup.rates import Bucket, NamespaceBuckets, Rate
 from trustbind_webhook.metrics import Metrics
 from trustbind_webhook.settings import LookupSettings
 
@@ -301,7 +303,7 @@ def test_reads_are_bounded_in_rate(tmp_path: Path) -> None:
 
     async def test() -> None:
         kube = ScriptedKube()
-        async with world(tmp_path, kube, rate_per_second=2, burst=3) as w:
+        async with world(tmp_path, kube, namespace_rate_per_second=2, namespace_burst=3) as w:
             for number in range(3):
                 assert await w.lookup.account("team", f"a{number}") is None
             with pytest.raises(LookupFailedError, match="too many"):
@@ -314,12 +316,167 @@ def test_reads_are_bounded_in_rate(tmp_path: Path) -> None:
     run(test)
 
 
+def test_one_namespaces_flood_takes_no_other_ones_reads(tmp_path: Path) -> None:
+    """Each namespace has reads of its own; namespaces that nobody knows, which a caller may make up, share theirs."""
+
+    async def test() -> None:
+        kube = ScriptedKube()
+        for namespace in ("evil", "team"):
+            kube.accounts.put(namespace, "default")
+        async with world(tmp_path, kube, wait=True) as w:
+
+            async def limited(namespace: str, name: str) -> bool:
+                try:
+                    assert await w.lookup.account(namespace, name) is None
+                except LookupFailedError:
+                    return True
+                return False
+
+            flood = [await limited("evil", f"none{n}") for n in range(500)]
+            assert flood.count(False) == 100
+            made_up = [await limited(f"made-up-{n}", "none") for n in range(500)]
+            assert made_up.count(False) == 100
+            assert not any([await limited("team", f"new{n}") for n in range(100)])
+            w.clock.now += 1
+            assert [await limited("evil", f"more{n}") for n in range(20)].count(False) == 10
+            assert not any([await limited("team", f"newer{n}") for n in range(10)])
+
+    run(test)
+
+
+def test_a_broken_watch_means_live_reads(tmp_path: Path) -> None:
+    """Of annotations and bindings, once a second and namespace; when the watch is back, the cache answers again."""
+
+    async def test() -> None:
+        kube = ScriptedKube()
+        kube.accounts.put("team", "app")
+        async with world(tmp_path, kube, late_seconds=0.1) as w:
+            await until(lambda: w.lookup.behind == "" and kube.bindings.watchers, "both watches")
+            kube.bindings.refuse_watches += [503] * 2000
+            kube.bindings.refuse_lists += [503] * 2000
+            kube.bindings.drop()
+            await until(lambda: "the watch of rolebindings has been broken" in w.lookup.behind, "it is late")
+            assert w.sample("trustbind_webhook_watch_behind_seconds", resource="rolebindings") > 0.1
+            assert w.sample("trustbind_webhook_watch_behind_seconds", resource="serviceaccounts") == 0
+            kube.accounts.put("team", "app", tell=False, metadata=ANNOTATED)
+            kube.bindings.put("team", "new", tell=False, spec=spec())
+            kube.bindings.put("team", "broken", tell=False, spec=spec(roleArn="nonsense"))
+            kube.bindings.put("other", "foreign", tell=False, spec=spec())
+            found = await asyncio.gather(*(w.lookup.live("team", "app") for _ in range(20)))
+            assert {(live.problem, *(b.ref.name for b in live.bindings)) for live in found} == {("", "new")}
+            assert all(live.account is not None and live.account.annotations for live in found)
+            assert (kube.gets["team/app"], kube.gets["team/"]) == (1, 1)
+            assert w.lookup.bindings("team", "app") == []
+            w.clock.now += 1.01
+            await w.lookup.live("team", "app")
+            assert (kube.gets["team/app"], kube.gets["team/"]) == (2, 2)
+            assert await w.lookup.live("team", "../x") == Live(None, ())
+            kube.bindings.refuse_watches.clear()
+            kube.bindings.refuse_lists.clear()
+            await until(lambda: w.lookup.behind == "", "the watch is back")
+            await until(lambda: w.lookup.bindings("team", "app"), "the cache has it")
+
+    run(test)
+
+
+def test_a_silent_watch_is_late(tmp_path: Path) -> None:
+    """The API server sends a bookmark a minute; a connection on which nothing comes for longer may be dead."""
+
+    async def test() -> None:
+        kube = ScriptedKube()
+        pace = dataclasses.replace(FAST, silent_seconds=0.3)
+        async with world(tmp_path, kube, pace=pace, late_seconds=0.1) as w:
+            await until(lambda: kube.accounts.watchers and kube.bindings.watchers, "watches")
+            await until(lambda: "the watch of" in w.lookup.behind, "it is late")
+            assert len(kube.watches(kube.accounts)) == 1
+
+            def heard() -> bool:
+                kube.accounts.bookmark()
+                kube.bindings.bookmark()
+                return w.lookup.behind == ""
+
+            await until(heard, "a sign of life")
+
+    run(test)
+
+
+def test_before_the_first_list_bindings_are_read_live(tmp_path: Path) -> None:
+    """A replica that has just started gives nobody a no that it does not know."""
+
+    async def test() -> None:
+        kube = ScriptedKube()
+        kube.bindings.refuse_lists += [503] * 2000
+        kube.accounts.put("team", "app")
+        kube.bindings.put("team", "b", spec=spec())
+        async with world(tmp_path, kube, wait=False) as w:
+            assert "the first list of" in w.lookup.behind
+            assert [b.ref.name for b in (await w.lookup.live("team", "app")).bindings] == ["b"]
+            kube.bindings.refuse_lists.clear()
+            await w.lookup.wait_synced()
+            await until(lambda: w.lookup.behind == "", "all is there")
+
+    run(test)
+
+
+def test_a_missing_crd_is_not_late(tmp_path: Path) -> None:
+    """Where there can be no bindings, none are missed."""
+
+    async def test() -> None:
+        kube = ScriptedKube()
+        kube.bindings.present = False
+        async with world(tmp_path, kube, late_seconds=0.1) as w:
+            await until(lambda: w.lookup.behind == "", "nothing is late")
+            assert (await w.lookup.live("team", "app")).bindings == ()
+
+    run(test)
+
+
+@pytest.mark.parametrize("how", ["refused", "too many", "limited"])
+def test_a_live_read_that_fails_leaves_what_was_known(tmp_path: Path, how: str) -> None:
+    """And says why."""
+
+    async def test() -> None:
+        kube = ScriptedKube()
+        kube.accounts.put("team", "app", metadata=ANNOTATED)
+        for number in range(3):
+            kube.bindings.put("team", f"b{number}", spec=spec())
+        size = 2 if how == "too many" else 500
+        async with world(tmp_path, kube, page_size=size, namespace_burst=1 if how == "limited" else 100) as w:
+            await w.cached("team", "app")
+            kube.get_status = 500 if how == "refused" else 0
+            live = await w.lookup.live("team", "app")
+            assert live.account is not None
+            assert len(live.bindings) == 3
+            problem = {
+                "refused": "could not be read: scripted 500",
+                "too many": "the RoleBindings of namespace team could not be read: there are more than 2",
+                "limited": "the RoleBindings of namespace team cannot be read, since too many objects",
+            }[how]
+            assert problem in live.problem
+
+    run(test)
+
+
 def test_bucket_never_holds_more_than_its_burst() -> None:
     """A quiet night does not save up reads for the morning."""
     clock = Clock()
-    bucket = Bucket(10, 2, clock)
+    bucket = Bucket(Rate(10, 2), clock)
     clock.now += 3600
     assert [bucket.take() for _ in range(3)] == [True, True, False]
+
+
+def test_buckets_of_quiet_namespaces_are_forgotten() -> None:
+    """However many namespaces have asked; and what one namespace may do never is more than half of all."""
+    clock = Clock()
+    buckets = NamespaceBuckets(Rate(10, 100), Rate(100, 50), clock)
+    assert [buckets.take("a") for _ in range(26)].count(True) == 25
+    assert [buckets.take("b") for _ in range(26)].count(True) == 25
+    assert not buckets.take("c")
+    assert len(buckets) == 2
+    for number in range(10_000):
+        clock.now += 0.02
+        assert buckets.take(f"n{number}")
+    assert len(buckets) <= 10
 
 
 def test_no_way_to_an_api_server_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -233,3 +233,43 @@ def test_file_of_identities_is_followed(tmp_path: Path) -> None:
 
     asyncio.run(follow())
     eventually(lambda: "cannot be read" in stream.getvalue() or None, "a warning")
+
+
+def test_a_late_config_map_is_told(tmp_path: Path) -> None:
+    """It is not read live; what was found past the other caches is right but for what it may say by now."""
+    manifest = tmp_path / "account.json"
+    manifest.write_text(json.dumps({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "plain"}}))
+    log = logger(Log(), io.StringIO())
+    lookup = CompatibleLookup(
+        FileLookup([str(manifest)], "eks.amazonaws.com", metrics=Metrics(), log=log),
+        CompatibilitySettings(config_map_namespace="kube-system", role_account_id="444455556666"),
+        KEYS,
+        restarted=lambda _resource, _cause: None,
+        log=log,
+        late_seconds=5,
+    )
+    lookup._config_changed({("default", "checkout"): Entry(role_arn="shop/checkout")})
+
+    async def test() -> None:
+        assert lookup.behind == ""
+        live = await lookup.live("default", "checkout")
+        assert live.account is not None
+        assert (live.account.annotations[KEYS.role_arn], live.problem) == (ROLE, "")
+        lookup._watcher = Watch(4.0)  # type: ignore[assignment] # all that is asked of it
+        assert lookup.behind == ""
+        lookup._watcher = Watch(9.0)  # type: ignore[assignment] # likewise
+        assert lookup.behind == "the watch of the ConfigMap with roles has been broken or silent for 9 s"
+        assert (await lookup.live("default", "checkout")).problem == lookup.behind
+
+    asyncio.run(test())
+
+
+class Watch:
+    """A watch that is late."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def behind(self) -> float:
+        """Return by how many seconds."""
+        return self._seconds

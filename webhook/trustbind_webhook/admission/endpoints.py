@@ -5,9 +5,9 @@ The first is the hot path: every pod of the cluster comes through it.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -30,13 +30,16 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = Iterable[tuple[bytes, bytes]]
 
-_BODY_SECONDS: Final = 10.0
-"""For a body to arrive whole: the API server waits no longer for the answer."""
-
 _JSON: Final = b"application/json"
 _CONTENT_TYPE: Final = (b"content-type", _JSON)
 _CLOSE: Final = (b"connection", b"close")
 _encode = msgspec.json.Encoder().encode
+
+_MAX_NAME: Final = 253
+_MAX_LOGGED: Final = 2048
+_LOGGED_FINDINGS: Final = 20
+"""What a line of the log holds of a review, in characters and findings: admission comes before validation, so that a
+name may be as long as the review."""
 
 _EVERYDAY: Final = frozenset(
     {
@@ -50,13 +53,17 @@ _EVERYDAY: Final = frozenset(
 """Skips as the user wanted them, written at level debug. After any other, somebody does not get what he asked for."""
 
 
+_BY_THE_CACHE: Final = frozenset({SkipReason.NOT_BOUND, SkipReason.ACCOUNT_NOT_FOUND})
+"""Skips that may be wrong when the cache is old."""
+
+
 class Refusal(Exception):  # noqa: N818 - it is an answer, not a failure
     """A request that is answered with a status of its own and one sentence."""
 
     def __init__(self, status: int, sentence: str, *, headers: Headers = ()) -> None:
         super().__init__(status, sentence)
         self.status = status
-        self.sentence = sentence
+        self.sentence = _shown(sentence, _MAX_LOGGED)
         self.headers = tuple(headers)
 
 
@@ -98,6 +105,8 @@ class _Endpoint:
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status and a sentence
             refusal = self._refusal(error)
+            # It would keep this frame, and so the body, until the garbage collector comes by.
+            refusal.__traceback__ = None
             self._metrics.refused.labels(str(refusal.status)).inc()
             self._log.info("request refused", status=refusal.status, problem=refusal.sentence)
             answer, status, headers = _encode({"error": refusal.sentence}), refusal.status, refusal.headers
@@ -155,36 +164,58 @@ class Admission(_Endpoint):
         if review.skip is not None:
             return review.skip, []
         namespace, pod = review.namespace, review.pod
+        if late := self._lookup.behind:
+            return await self._late_outcome(review, late)
         try:
             account = await self._lookup.account(namespace, pod.account)
         except LookupFailedError as error:
-            return Skip(SkipReason.LOOKUP_FAILED, str(error)), []
+            return Skip(SkipReason.LOOKUP_FAILED, f"{error}; the pod gets no role: create it again"), []
         bindings = self._lookup.bindings(namespace, pod.account)
         outcome = decide(pod, account, bindings, self._settings, namespace=namespace, unique=review.uid)
+        return outcome, (patch(outcome) if isinstance(outcome, Inject) else [])
+
+    async def _late_outcome(self, review: Review, late: str) -> tuple[Inject | Skip, list[Operation]]:
+        """Decide while a cache is behind: by what is read now; where that fails, by what was known, and say so."""
+        live = await self._lookup.live(review.namespace, review.pod.account)
+        outcome = decide(
+            review.pod, live.account, live.bindings, self._settings, namespace=review.namespace, unique=review.uid
+        )
+        self._metrics.late_decisions["stale" if live.problem else "read"].inc()
+        if live.problem:
+            problem = live.problem if live.problem == late else f"{late}, and {live.problem}"
+            if isinstance(outcome, Inject):
+                finding = f"{problem}; the pod gets what was known before"
+                outcome = replace(outcome, findings=(*outcome.findings, finding))
+            elif outcome.reason in _BY_THE_CACHE:
+                sentence = f"{problem}; the pod gets no role: create it again if it needs one"
+                outcome = Skip(SkipReason.LOOKUP_FAILED, sentence, outcome.findings)
         return outcome, (patch(outcome) if isinstance(outcome, Inject) else [])
 
     def _record(self, review: Review, outcome: Inject | Skip) -> None:
         metadata = review.pod.metadata
         where = {
-            "namespace": review.namespace,
-            "pod": metadata.name or metadata.generate_name or "",
-            "account": review.pod.account,
-            "uid": review.uid,
+            "namespace": _shown(review.namespace),
+            "pod": _shown(metadata.name or metadata.generate_name or ""),
+            "account": _shown(review.pod.account),
+            "uid": _shown(review.uid),
         }
+        findings = [_shown(finding, _MAX_LOGGED) for finding in outcome.findings[:_LOGGED_FINDINGS]]
         if isinstance(outcome, Inject):
             self._metrics.injected.inc()
             self._log.info(
-                "pod injected", **where, role=str(outcome.role), bindings=outcome.bindings, findings=outcome.findings
+                "pod injected", **where, role=str(outcome.role), bindings=outcome.bindings, findings=findings
             )
             return
         self._metrics.skipped[outcome.reason].inc()
-        tell = self._log.debug if outcome.reason in _EVERYDAY and not outcome.findings else self._log.info
-        tell(
+        log = self._log.debug if outcome.reason in _EVERYDAY and not outcome.findings else self._log.info
+        if outcome.reason is SkipReason.LOOKUP_FAILED:
+            log = self._log.warning
+        log(
             "pod skipped",
             **where,
             reason=outcome.reason.value,
-            message=outcome.message,
-            findings=outcome.findings,
+            message=_shown(outcome.message, _MAX_LOGGED),
+            findings=findings,
         )
 
 
@@ -214,10 +245,10 @@ class Validation(_Endpoint):
             "object validated",
             outcome=verdict.outcome,
             kind=request.kind,
-            namespace=request.namespace,
-            name=request.name,
-            operation=request.operation,
-            uid=request.uid,
+            namespace=_shown(request.namespace),
+            name=_shown(request.name),
+            operation=_shown(request.operation),
+            uid=_shown(request.uid),
             message=verdict.message,
             warnings=verdict.warnings,
         )
@@ -235,6 +266,10 @@ async def respond(send: Send, status: int, body: bytes, headers: Headers = (), *
         head.append(_CLOSE)
     await send({"type": "http.response.start", "status": status, "headers": head})
     await send({"type": "http.response.body", "body": body})
+
+
+def _shown(text: str, limit: int = _MAX_NAME) -> str:
+    return text if len(text) <= limit else f"{text[:limit]}..."
 
 
 def _check_head(scope: Scope) -> None:
@@ -263,24 +298,20 @@ def _too_large() -> Refusal:
 
 
 async def _body(receive: Receive) -> bytes:
-    """Return the request's body, which usually comes in one piece."""
+    """Return the request's body, which usually comes in one piece; the port bounds the time that it takes."""
     parts: list[bytes] = []
     size = 0
-    try:
-        async with asyncio.timeout(_BODY_SECONDS):
-            while True:
-                message = await receive()
-                if message["type"] != "http.request":
-                    raise _Disconnected
-                part: bytes = message.get("body", b"")
-                size += len(part)
-                if size > MAX_BODY_BYTES:
-                    raise _too_large()
-                if not message.get("more_body", False):
-                    return part if not parts else b"".join((*parts, part))
-                parts.append(part)
-    except TimeoutError:
-        raise Refusal(408, f"the body did not arrive within {_BODY_SECONDS:g} s", headers=[_CLOSE]) from None
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise _Disconnected
+        part: bytes = message.get("body", b"")
+        size += len(part)
+        if size > MAX_BODY_BYTES:
+            raise _too_large()
+        if not message.get("more_body", False):
+            return part if not parts else b"".join((*parts, part))
+        parts.append(part)
 
 
 def _internal_error(uid: str) -> bytes:

@@ -27,6 +27,13 @@ _MAX_WARNING: Final = 240
 """The API server may cut warnings over 256 characters (Kubernetes documentation, as above)."""
 
 
+_MAX_WARNINGS: Final = 20
+"""The API server has room for 4,096 characters of all warnings together."""
+
+_MAX_AUDIT: Final = 4096
+"""Characters of one audit annotation. A message may quote what the pod holds, and audit logs are kept for long."""
+
+
 class BadReviewError(ValueError):
     """The body is no AdmissionReview v1; ``str()`` of it is one sentence for the caller."""
 
@@ -163,17 +170,17 @@ def allow(review: Review, outcome: Inject | Skip, operations: Sequence[Operation
     else:
         audit["reason"] = outcome.reason.value
         if outcome.message:
-            audit["message"] = outcome.message
+            audit["message"] = _shortened(outcome.message, _MAX_AUDIT)
             if outcome.reason in _WARNED:
                 warnings.insert(0, outcome.message)
     if outcome.findings:
-        audit["findings"] = "; ".join(outcome.findings)
+        audit["findings"] = _shortened("; ".join(outcome.findings), _MAX_AUDIT)
     if operations:
         response["patchType"] = "JSONPatch"
         response["patch"] = base64.b64encode(_encode(operations)).decode("ascii")
     response["auditAnnotations"] = audit
     if warnings:
-        response["warnings"] = [_shortened(f"trustbind: {text}") for text in warnings]
+        response["warnings"] = [_shortened(f"trustbind: {text}") for text in warnings[:_MAX_WARNINGS]]
     return _encode({"apiVersion": API_VERSION, "kind": KIND, "response": response})
 
 
@@ -222,6 +229,7 @@ _WARNED: Final = frozenset(
     {
         SkipReason.INVALID_ROLE_ARN,
         SkipReason.VOLUME_CONFLICT,
+        SkipReason.CONFIG_TOO_LARGE,
         SkipReason.NOT_UNDERSTOOD,
         SkipReason.LOOKUP_FAILED,
     }
@@ -271,5 +279,5 @@ def _unreadable(raw: msgspec.Raw) -> Skip:
     return Skip(SkipReason.NOT_UNDERSTOOD, "this review cannot be read and the pod is left as it is")
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= _MAX_WARNING else text[: _MAX_WARNING - 3] + "..."
+def _shortened(text: str, limit: int = _MAX_WARNING) -> str:
+    return text if len(text) <= limit else text[: limit - 3] + "..."

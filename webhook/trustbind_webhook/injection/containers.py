@@ -15,8 +15,11 @@ __all__ = ["Addition", "additions", "foreign_volume", "own_volume"]
 
 _REGIONAL: Final = "AWS_STS_REGIONAL_ENDPOINTS"
 _REGIONS: Final = ("AWS_DEFAULT_REGION", "AWS_REGION")
-_clean = lru_cache(maxsize=4096)(posixpath.normpath)
+_remembered = lru_cache(maxsize=4096)(posixpath.normpath)
 """Cleaning a path takes longer than all the rest that is done about a mount, and pods have the same few."""
+
+_MAX_REMEMBERED: Final = 256
+"""Characters of a path that is remembered: a path may be as long as a review, and 4,096 of those fill any memory."""
 
 _CONFIG_FIELD: Final = f"metadata.annotations['{CONFIG_ANNOTATION}']"
 
@@ -38,6 +41,10 @@ class Addition:
     has_env: bool
     mount: bool
     has_mounts: bool
+
+
+def _clean(path: str) -> str:
+    return _remembered(path) if len(path) <= _MAX_REMEMBERED else posixpath.normpath(path)
 
 
 def own_volume(pod: Pod, delivery: Delivery) -> Volume | None:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -169,9 +170,11 @@ def profiles(chosen: Sequence[Profile], place: Place, *, sts_regional: bool) -> 
     """
     tokens = _tokens(chosen)
     paths = {token.audience: token.path for token in tokens}
+    sources = _source_names(chosen)
     sections: list[str] = []
     for profile in chosen:
-        sections += _sections(profile, place.file(paths[profile.audience]), sts_regional=sts_regional)
+        token_file = place.file(paths[profile.audience])
+        sections += _sections(profile, sources.get(profile.name, ""), token_file, sts_regional=sts_regional)
     regions = {profile.region for profile in chosen}
     identity = [(CONFIG, place.file(CONFIG_FILE))]
     if (main := _main_profile(chosen)) is not None:
@@ -252,7 +255,27 @@ def _tokens(chosen: Sequence[Profile]) -> tuple[Token, ...]:
     )
 
 
-def _sections(profile: Profile, token_file: str, *, sts_regional: bool) -> list[str]:
+def _source_names(chosen: Sequence[Profile]) -> dict[str, str]:
+    """Return the name of the source role's profile for each chain; no name stands for two profiles.
+
+    A binding may call its own profile as we would call a source role's.
+    """
+    taken = {profile.name for profile in chosen}
+    names: dict[str, str] = {}
+    for profile in chosen:
+        if not profile.is_chained:
+            continue
+        plain_name = name = _SOURCE_PREFIX + profile.name
+        for number in itertools.count(2):
+            if name not in taken:
+                break
+            name = f"{plain_name}-{number}"
+        taken.add(name)
+        names[profile.name] = name
+    return names
+
+
+def _sections(profile: Profile, source: str, token_file: str, *, sts_regional: bool) -> list[str]:
     """Return the config file's sections for one profile, the source role's first."""
     common: dict[str, str] = {}
     if profile.region:
@@ -272,7 +295,6 @@ def _sections(profile: Profile, token_file: str, *, sts_regional: bool) -> list[
                 },
             )
         ]
-    source = _SOURCE_PREFIX + profile.name
     target = {"role_arn": str(profile.role), "source_profile": source, "role_session_name": profile.session}
     if binding.external_id:
         target["external_id"] = binding.external_id

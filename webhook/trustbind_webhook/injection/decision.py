@@ -45,6 +45,14 @@ __all__ = [
 
 DEFAULT_MOUNT_PATH: Final = "/var/run/secrets/eks.amazonaws.com/serviceaccount"
 
+MAX_ANNOTATION_BYTES: Final = 240 * 1024
+"""Keys and values of a pod's annotations together, with the config file. The API server refuses a pod with more than
+256 KiB (apimachinery, ValidateAnnotations); the rest is for webhooks that come after this one."""
+
+MAX_CONTAINERS: Final = 1000
+"""Containers of a pod that is injected: no node runs as many, and a review has room for 100,000, each of which would
+take a patch of its own."""
+
 _SPREAD_SECONDS: Final = 7200
 
 _SHOWN: Final = 10
@@ -199,13 +207,15 @@ def decide(
     choices = _choices(account, bindings, settings, findings)
     if isinstance(choices, Skip):
         return replace(choices, findings=tuple(findings))
+    if (count := len(pod.spec.containers or ()) + len(pod.spec.init_containers or ())) > MAX_CONTAINERS:
+        sentence = f"the pod has {count} containers, and with more than {MAX_CONTAINERS} it gets no role"
+        return Skip(SkipReason.NOT_UNDERSTOOD, sentence, tuple(findings))
     delivery, role = _delivery(pod, account, choices, settings, findings, namespace=namespace, unique=unique)
     volume = own_volume(pod, delivery)
     if volume is not None and (problem := foreign_volume(volume, delivery)):
         return Skip(SkipReason.VOLUME_CONFLICT, problem, tuple(findings))
-    if volume is None and pod.annotations.get(CONFIG_ANNOTATION, delivery.config) != delivery.config:
-        problem = f"the pod has an annotation {CONFIG_ANNOTATION} of its own; leave it out and let it be added"
-        return Skip(SkipReason.VOLUME_CONFLICT, problem, tuple(findings))
+    if delivery.config and (skip := _config_problem(pod, delivery, volume=volume is not None)):
+        return replace(skip, findings=tuple(findings))
     skipped = annotations.skip_containers(pod.annotations, settings.keys.skip_containers)
     if skipped and (absent := sorted(skipped - pod.container_names)):
         findings.append(
@@ -240,6 +250,33 @@ def decide(
         bindings=tuple(sorted(str(b.ref) for b in choices.values() if b is not None)),
         findings=tuple(findings),
     )
+
+
+def _config_problem(pod: Pod, delivery: Delivery, *, volume: bool) -> Skip | None:
+    """Return why the pod cannot carry the config file in an annotation; None when it can, or does.
+
+    An annotation of the pod's own under that key does no harm where there is no config file: no volume shows it.
+    """
+    own = pod.annotations.get(CONFIG_ANNOTATION)
+    if own is not None:
+        if volume or own == delivery.config:
+            return None
+        problem = f"the pod has an annotation {CONFIG_ANNOTATION} of its own; leave it out and let it be added"
+        return Skip(SkipReason.VOLUME_CONFLICT, problem)
+    size = sum(_bytes(key) + _bytes(value) for key, value in pod.annotations.items())
+    total = size + _bytes(CONFIG_ANNOTATION) + _bytes(delivery.config)
+    if total <= MAX_ANNOTATION_BYTES:
+        return None
+    return Skip(
+        SkipReason.CONFIG_TOO_LARGE,
+        f"the AWS config file for {len(delivery.selectable)} profiles makes the pod's annotations {total} bytes long, "
+        f"and {MAX_ANNOTATION_BYTES} are possible; the pod gets no role: bind its account to fewer roles, or take "
+        "annotations off the pod",
+    )
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
 
 
 class _Choices(dict[str, RoleBinding | None]):

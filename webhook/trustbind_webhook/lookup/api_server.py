@@ -1,4 +1,4 @@
-"""Accounts and bindings of a cluster: from two watches, and for an account that they have not seen, a live read.
+"""Accounts and bindings of a cluster: from two watches, and past them where those have not seen it or are late.
 
 What only validation asks for comes from further watches, which nothing waits for: where they may not look, less is
 said.
@@ -10,9 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import quote
 
 import msgspec
 
@@ -24,11 +22,12 @@ from trustbind.api.role_grant import RoleGrant
 from trustbind.api.strict import API_VERSION
 from trustbind.errors import InvalidValueError
 from trustbind.identity.subjects import Issuer, Subject
-from trustbind_runtime.kubernetes.client import NOT_FOUND, ApiError, ApiServer, NoClusterError
-from trustbind_runtime.kubernetes.informer import METADATA, Key, Pace, Resource, Watcher
+from trustbind_runtime.kubernetes.client import ApiError, ApiServer, NoClusterError
+from trustbind_runtime.kubernetes.informer import Key, Pace, Resource, Watcher
 from trustbind_runtime.logs import Logger
 from trustbind_webhook.injection.decision import Account
-from trustbind_webhook.lookup.interface import LookupFailedError, LookupStartError
+from trustbind_webhook.lookup.interface import Live, LookupFailedError, LookupStartError
+from trustbind_webhook.lookup.live_reads import LiveReads
 from trustbind_webhook.lookup.stores import Accounts, Bindings, Objects, labels_of
 from trustbind_webhook.metrics import Metrics
 from trustbind_webhook.settings import LookupSettings
@@ -42,50 +41,12 @@ GRANTS: Final = Resource("rolegrants", f"/apis/{API_VERSION}/rolegrants", dispen
 AWS_ACCOUNTS: Final = Resource("awsaccounts", f"/apis/{API_VERSION}/awsaccounts", dispensable=True)
 NAMESPACES: Final = Resource("namespaces", "/api/v1/namespaces", metadata_only=True, dispensable=True)
 
-_FOUND_SECONDS: Final = 5.0
-"""How long a live read's account is used before it is read again: a watch catches up in far less. It does not go into
-the cache, where it could outlive its own deletion."""
-
-_MISSING_SECONDS: Final = 1.0
-"""How long "no such account" is believed: the account may be created at any moment, often just after its first pod."""
-
-_MEMO_SIZE: Final = 4096
-"""Live answers remembered at once; more are forgotten early."""
-
-
 _DISCOVERY: Final = "/.well-known/openid-configuration"
 """Where the API server publishes its issuer (Kubernetes documentation, "Service account issuer discovery")."""
 
 
 class _Discovery(msgspec.Struct, frozen=True):
     issuer: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Memo:
-    account: Account | None
-    until: float
-
-
-class Bucket:
-    """A token bucket: so many at once, so many a second in the long run."""
-
-    def __init__(self, rate_per_second: float, burst: int, clock: Callable[[], float]) -> None:
-        self._rate = rate_per_second
-        self._burst = float(burst)
-        self._clock = clock
-        self._left = float(burst)
-        self._at = clock()
-
-    def take(self) -> bool:
-        """Return whether one more is allowed, and count it."""
-        now = self._clock()
-        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
-        self._at = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
 
 
 class ClusterLookup:
@@ -115,7 +76,6 @@ class ClusterLookup:
         self._settings = settings
         self._metrics = metrics
         self._log = log
-        self._clock = clock
         self._pace = pace or Pace(page_size=settings.page_size)
         self._accounts = Accounts(annotation_prefix)
         self._bindings = Bindings(self._unreadable)
@@ -123,9 +83,9 @@ class ClusterLookup:
         self._aws_accounts = Objects(AwsAccount.parse, aws_accounts.KIND)
         self._namespaces = Objects(labels_of, "Namespace", "v1")
         self._issuer = issuer
-        self._bucket = Bucket(settings.rate_per_second, settings.burst, clock)
-        self._memo: dict[Key, _Memo] = {}
-        self._reads: dict[Key, asyncio.Task[Account | None]] = {}
+        self._live = LiveReads(
+            settings, self._accounts, self._bindings, self._is_known, metrics=metrics, log=log, clock=clock
+        )
         self._watchers: list[Watcher[Any]] = []
         self._further: dict[str, Watcher[Any]] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -154,6 +114,7 @@ class ClusterLookup:
             self._api = await ApiServer.connect(self._settings.kubeconfig, "trustbind-webhook")
         except NoClusterError as error:
             raise LookupStartError(str(error)) from None
+        self._live.api = self._api
 
         def restarted(resource: str, cause: str) -> None:
             self._metrics.watch_restarts.labels(resource, cause).inc()
@@ -163,6 +124,8 @@ class ClusterLookup:
             Watcher(self._api, ACCOUNTS, self._accounts, **common),
             Watcher(self._api, BINDINGS, self._bindings, **common),
         ]
+        for resource, watcher in zip((ACCOUNTS, BINDINGS), self._watchers, strict=True):
+            self._metrics.show_behind(resource.name, watcher.behind)
         further: dict[Resource, Objects[Any]] = {
             GRANTS: self._grants,
             AWS_ACCOUNTS: self._aws_accounts,
@@ -178,11 +141,12 @@ class ClusterLookup:
 
     async def stop(self) -> None:
         """End watches and reads, and close the connections."""
-        for task in (*self._tasks, *self._reads.values()):
+        for task in self._tasks:
             task.cancel()
-        for task in (*self._tasks, *self._reads.values()):
-            with contextlib.suppress(asyncio.CancelledError, LookupFailedError):
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
                 await task
+        await self._live.stop()
         if self._api is not None:
             await self._api.close()
 
@@ -234,65 +198,45 @@ class ClusterLookup:
             LookupFailedError: the read failed, took too long, or would have been one too many.
         """
         account = self._accounts.get(namespace, name)
-        if account is not None:
+        if account is not None or not _is_possible(namespace, name):
             return account
-        key = (namespace, name)
-        memo = self._memo.get(key)
-        if memo is not None and memo.until > self._clock():
-            return memo.account
-        read = self._reads.get(key)
-        if read is None:
-            try:
-                # Admission comes before validation: the name may be anything, a path for instance.
-                Subject.of(namespace, name)
-            except InvalidValueError:
-                return None
-            if not self._bucket.take():
-                self._metrics.live_lookups["limited"].inc()
-                raise LookupFailedError(
-                    f"the service account {namespace}/{name} is not known yet, and too many are being read at the "
-                    "moment; the pod gets no role: create it again"
-                )
-            read = asyncio.create_task(self._read(key))
-            self._reads[key] = read
-            read.add_done_callback(lambda task: self._done(key, task))
-        # One caller going away must not take the answer from the others.
-        return await asyncio.shield(read)
+        return await self._live.account(namespace, name)
 
-    def _done(self, key: Key, task: asyncio.Task[Account | None]) -> None:
-        del self._reads[key]
-        if not task.cancelled():
-            task.exception()  # marks it as seen: every caller may be gone
+    @property
+    def behind(self) -> str:
+        """Which watch is late; empty: none."""
+        for resource, watcher in zip((ACCOUNTS, BINDINGS), self._watchers, strict=False):
+            if not watcher.synced.is_set():
+                return f"the first list of {resource.name} is not in yet"
+            if (seconds := watcher.behind()) > self._settings.late_seconds:
+                return f"the watch of {resource.name} has been broken or silent for {seconds:.0f} s"
+        return ""
 
-    async def _read(self, key: Key) -> Account | None:
-        namespace, name = key
-        path = f"/api/v1/namespaces/{quote(namespace, safe='')}/serviceaccounts/{quote(name, safe='')}"
-        assert self._api is not None, "started"  # noqa: S101 - a caller's mistake, not a user's
+    async def live(self, namespace: str, name: str) -> Live:
+        """Return what the API server says of the account now, or what the caches say and why it is not more."""
+        if not _is_possible(namespace, name):
+            return Live(None, ())
         try:
-            body = await self._api.get(path, accept=METADATA, seconds=self._settings.timeout_seconds)
-            account = self._accounts.read(key, body)
-        except (ApiError, msgspec.DecodeError) as error:
-            if isinstance(error, ApiError) and error.status == NOT_FOUND:
-                self._metrics.live_lookups["missing"].inc()
-                self._remember(key, None, _MISSING_SECONDS)
-                return None
-            self._metrics.live_lookups["failed"].inc()
-            self._log.warning("live lookup failed", namespace=namespace, account=name, problem=str(error))
-            raise LookupFailedError(
-                f"the service account {namespace}/{name} could not be read: {error}; "
-                "the pod gets no role: create it again"
-            ) from None
-        self._metrics.live_lookups["found"].inc()
-        self._remember(key, account, _FOUND_SECONDS)
-        return account
+            account, bindings = await asyncio.gather(
+                self._live.account(namespace, name, fresh=True), self._live.bindings(namespace)
+            )
+        except LookupFailedError as error:
+            return Live(self._accounts.get(namespace, name), self._bindings.of(namespace, name), str(error))
+        return Live(account, bindings)
 
-    def _remember(self, key: Key, account: Account | None, seconds: float) -> None:
-        now = self._clock()
-        if len(self._memo) >= _MEMO_SIZE:
-            self._memo = {k: memo for k, memo in self._memo.items() if memo.until > now}
-            if len(self._memo) >= _MEMO_SIZE:
-                self._memo.clear()
-        self._memo[key] = _Memo(account, now + seconds)
+    def _is_known(self, namespace: str) -> bool:
+        """Return whether a namespace is there; before the first list of accounts, any may be."""
+        accounts = self._watchers[0] if self._watchers else None
+        return accounts is None or not accounts.synced.is_set() or self._accounts.has(namespace)
 
     def _unreadable(self, key: Key, problem: str) -> None:
         self._log.warning("binding is left out", binding=f"{key[0]}/{key[1]}", problem=problem)
+
+
+def _is_possible(namespace: str, name: str) -> bool:
+    """Return whether there can be such an account: admission comes before validation, and it may be a path."""
+    try:
+        Subject.of(namespace, name)
+    except InvalidValueError:
+        return False
+    return True

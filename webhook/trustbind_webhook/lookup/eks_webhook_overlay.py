@@ -19,7 +19,7 @@ from trustbind_runtime.kubernetes.informer import Key, Resource, Watcher
 from trustbind_runtime.logs import Logger
 from trustbind_webhook.injection.decision import Account
 from trustbind_webhook.lookup.eks_webhook_sources import Compatibility, Entry, read_config, read_identities
-from trustbind_webhook.lookup.interface import Lookup, LookupStartError
+from trustbind_webhook.lookup.interface import Live, Lookup, LookupStartError
 from trustbind_webhook.settings import CompatibilitySettings
 from trustbind_webhook.validation.rules import Knowledge
 
@@ -91,6 +91,7 @@ class CompatibleLookup:
         restarted: told when the watch of the ConfigMap is taken up again.
         log: what cannot be read.
         kubeconfig: to reach the API server with.
+        late_seconds: after which a broken or silent watch of the ConfigMap counts as late.
     """
 
     def __init__(
@@ -102,8 +103,10 @@ class CompatibleLookup:
         restarted: Callable[[str, str], None],
         log: Logger,
         kubeconfig: str = "",
+        late_seconds: float = 5.0,
     ) -> None:
         self._lookup = lookup
+        self._late_seconds = late_seconds
         self._settings = settings
         self._keys = keys
         self._restarted = restarted
@@ -171,6 +174,27 @@ class CompatibleLookup:
     def bindings(self, namespace: str, account: str) -> Sequence[RoleBinding]:
         """Return the namespace's bindings that name the account or may select it."""
         return self._lookup.bindings(namespace, account)
+
+    @property
+    def behind(self) -> str:
+        """What may be old underneath, or the ConfigMap."""
+        if late := self._lookup.behind:
+            return late
+        return self._config_map_behind()
+
+    async def live(self, namespace: str, name: str) -> Live:
+        """Return account and bindings past the caches, with what the further sources say; a late ConfigMap stays so."""
+        live = await self._lookup.live(namespace, name)
+        return Live(
+            self._said.applied(namespace, name, live.account, self._keys),
+            live.bindings,
+            live.problem or self._config_map_behind(),
+        )
+
+    def _config_map_behind(self) -> str:
+        if self._watcher is None or (seconds := self._watcher.behind()) <= self._late_seconds:
+            return ""
+        return f"the watch of the ConfigMap with roles has been broken or silent for {seconds:.0f} s"
 
     def knowledge(self, namespace: str) -> Knowledge:
         """Return what is known now for validating."""

@@ -7,6 +7,7 @@ knows where the answer comes from.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from trustbind.api.role_binding import RoleBinding
@@ -14,15 +15,30 @@ from trustbind.errors import TrustbindError
 from trustbind_webhook.injection.decision import Account
 from trustbind_webhook.validation.rules import Knowledge
 
-__all__ = ["Lookup", "LookupFailedError", "LookupStartError"]
+__all__ = ["Live", "Lookup", "LookupFailedError", "LookupStartError"]
 
 
 class LookupFailedError(TrustbindError):
-    """The account could not be read in time; ``str()`` of it is the sentence for the pod's creator."""
+    """Something could not be read in time; ``str()`` of it says what and why, as the beginning of a sentence."""
 
 
 class LookupStartError(TrustbindError):
     """There is nothing to look things up in: no way to the API server, or no usable manifest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What was found while a cache may be old.
+
+    Attributes:
+        account: None when there is none.
+        bindings: those of the namespace that may be for the account, in any order.
+        problem: why these are from the cache after all; empty: they were read a moment ago.
+    """
+
+    account: Account | None
+    bindings: Sequence[RoleBinding]
+    problem: str = ""
 
 
 class Lookup(Protocol):
@@ -54,6 +70,13 @@ class Lookup(Protocol):
 
     def bindings(self, namespace: str, account: str) -> Sequence[RoleBinding]:
         """Return the namespace's bindings that name the account or may select it, in any order."""
+
+    @property
+    def behind(self) -> str:
+        """Why `account` and `bindings` may be old, as the beginning of a sentence; empty: they are not."""
+
+    async def live(self, namespace: str, name: str) -> Live:
+        """Return account and bindings past the caches; to be asked while something is `behind`."""
 
     def knowledge(self, namespace: str) -> Knowledge:
         """Return what is known now for validating an object of ``namespace``, or with none, one of the cluster."""

@@ -21,7 +21,7 @@ from trustbind.identity.subjects import DEFAULT_SERVICE_ACCOUNT, Issuer, Subject
 from trustbind_runtime.kubernetes.informer import Key
 from trustbind_runtime.logs import Logger
 from trustbind_webhook.injection.decision import Account
-from trustbind_webhook.lookup.interface import LookupStartError
+from trustbind_webhook.lookup.interface import Live, LookupStartError
 from trustbind_webhook.lookup.stores import Accounts, Bindings
 from trustbind_webhook.metrics import Metrics
 from trustbind_webhook.validation.rules import Knowledge
@@ -122,6 +122,15 @@ class FileLookup:
         if account is None and name == DEFAULT_SERVICE_ACCOUNT:
             return Account(namespace, name)
         return account
+
+    @property
+    def behind(self) -> str:
+        """Nothing: files are looked at every second, and have no watch."""
+        return ""
+
+    async def live(self, namespace: str, name: str) -> Live:
+        """Return what is held."""
+        return Live(self._accounts.get(namespace, name), self._bindings.of(namespace, name))
 
     def knowledge(self, namespace: str) -> Knowledge:
         """Return what the manifests say; where they describe no namespace, none is known."""

@@ -59,6 +59,10 @@ class Accounts:
         names = self._held.get(namespace)
         return None if names is None else names.get(name)
 
+    def has(self, namespace: str) -> bool:
+        """Return whether an account of the namespace is held; every namespace has one from its beginning."""
+        return namespace in self._held
+
     def labels_in(self, namespace: str) -> dict[str, Mapping[str, str]]:
         """Return name to labels of the namespace's accounts."""
         return {name: account.labels for name, account in self._held.get(namespace, {}).items()}

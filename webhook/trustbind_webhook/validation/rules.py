@@ -42,6 +42,9 @@ MAX_WARNING: Final = 240
 """Characters of a warning; the API server may cut those over 256 (Kubernetes documentation, "Dynamic Admission
 Control")."""
 
+_MAX_MESSAGE: Final = 2048
+"""Characters of a denial. It may quote what the object holds, and it is logged."""
+
 _PREFIX: Final = "trustbind: "
 
 _MATCHED_ACCOUNTS: Final = 1000
@@ -148,7 +151,11 @@ def validate(request: Request, knowledge: Knowledge) -> Verdict:
     try:
         return Verdict(warnings=_fitted(judge(request, knowledge)))
     except InvalidValueError as error:
-        return Verdict(allowed=False, message=str(error))
+        message = str(error)
+        return Verdict(
+            allowed=False,
+            message=message if len(message) <= _MAX_MESSAGE else f"{message[: _MAX_MESSAGE - 3]}...",
+        )
 
 
 def _binding(request: Request, knowledge: Knowledge) -> Iterator[str]:

@@ -1,0 +1,1 @@
+"""The admission port: how many connections, how much of a request, for how long."""
