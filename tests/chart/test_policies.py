@@ -1,12 +1,13 @@
-"""Admission policies of the chart: where they are rendered, and for whom."""
+"""Admission policies and network policies of the chart: where they are rendered, and for whom."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.charts import DATA, NAMESPACE, Helm
+from support.charts import CHART, DATA, NAMESPACE, Helm
 from trustbind.api.labels import ACCOUNT_FINALIZER, BINDING_FINALIZER, GATE, MANAGED_LABEL, REQUIRE, WAITING_LABEL
 from trustbind_webhook.injection.credential_source import VOLUME_NAME, ContainerCredentials
 
@@ -23,6 +24,11 @@ def policies(objects: list[Object]) -> dict[str, Object]:
     assert sorted(b["spec"]["policyName"] for b in bindings) == sorted(found)
     assert all(b["spec"]["validationActions"] == ["Deny"] for b in bindings)
     return found
+
+
+def network_policies(objects: list[Object]) -> dict[str, Object]:
+    """Return the NetworkPolicies by name."""
+    return {o["metadata"]["name"]: o for o in objects if o["kind"] == "NetworkPolicy"}
 
 
 @pytest.mark.parametrize(
@@ -148,3 +154,29 @@ def test_require_follows_the_settings(helm: Helm) -> None:
         "operator": "NotIn",
         "values": ["kube-system", NAMESPACE],
     }
+
+
+def test_the_webhooks_port_is_open_to_the_api_server_alone(helm: Helm) -> None:
+    """Where its addresses are said, nobody else connects but the pod of helm test; else everybody may."""
+    by_default = network_policies(helm.template())
+    assert set(by_default) == {"trustbind-webhook", "trustbind-operator"}
+    (https, metrics) = by_default["trustbind-webhook"]["spec"]["ingress"]
+    assert https == {"ports": [{"port": "https", "protocol": "TCP"}]}
+    assert metrics["from"] == [{"namespaceSelector": {}}]
+
+    said = network_policies(helm.template("--set", "networkPolicy.apiServerCidrs={10.0.0.0/24,fd00::/64}"))
+    (https, _) = said["trustbind-webhook"]["spec"]["ingress"]
+    *api_servers, check = https["from"]
+    assert api_servers == [{"ipBlock": {"cidr": "10.0.0.0/24"}}, {"ipBlock": {"cidr": "fd00::/64"}}]
+    assert check["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "check"
+    assert said["trustbind-operator"] == by_default["trustbind-operator"]
+
+    assert network_policies(helm.template("--set", "networkPolicy.enabled=false")) == {}
+
+
+def test_notes_say_that_the_port_is_open(tools: dict[str, Path]) -> None:
+    """Until the API server's addresses are said, the notes say how to say them."""
+    helm = Helm(tools["helm4"])  # Helm 3 renders notes with a cluster only
+    for values, is_said in (((), True), (("--set", "networkPolicy.apiServerCidrs={10.0.0.0/24}"), False)):
+        notes = helm.run("install", "trustbind", CHART, "--dry-run=client", "-n", NAMESPACE, *values)
+        assert ("networkPolicy.apiServerCidrs" in notes.partition("NOTES:")[2]) is is_said

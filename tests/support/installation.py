@@ -56,6 +56,7 @@ KINDS: Final = (
     ("policy/v1", "PodDisruptionBudget"),
     ("rbac.authorization.k8s.io/v1", "Role"),
     ("rbac.authorization.k8s.io/v1", "RoleBinding"),
+    ("networking.k8s.io/v1", "NetworkPolicy"),
     ("coordination.k8s.io/v1", "Lease"),
 )
 
