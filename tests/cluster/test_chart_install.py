@@ -12,8 +12,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -386,6 +387,12 @@ def test_helm_test_checks_an_injection_and_a_binding(installation: Installation)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines() == ["ok: the webhook is ready", "ok: a pod is injected", "ok: a binding is taken"]
 
+    # By dry runs only: a pod that would run is refused.
+    token = api.token(installation.namespace, pod["spec"]["serviceAccountName"])
+    path = f"/api/v1/namespaces/{env['CHECK_NAMESPACE']}/pods"
+    with pytest.raises(ApiError, match="may only create objects by a dry run"):
+        api.request("POST", path, _pod("default"), token=token)
+
     api.delete(installation.configuration())
     env["CHECK_SECONDS"] = "0"
     failed = check()
@@ -394,6 +401,105 @@ def test_helm_test_checks_an_injection_and_a_binding(installation: Installation)
     for hook in hooks:
         if hook["kind"] != "Pod":
             api.delete(hook)
+
+
+def _pod(account: str, annotations: Mapping[str, str] | None = None, **spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"generateName": "web-", "annotations": dict(annotations or {})},
+        "spec": {
+            "serviceAccountName": account,
+            "containers": [{"name": "main", "image": "example.com/web:1"}],
+            **spec,
+        },
+    }
+
+
+REQUIRED = {"trustbind.dev/require": "true"}
+
+
+class TestRequire:
+    """Pods that must not start without a token, while a webhook answers and while none does."""
+
+    def _created(self, team: Team, pod: dict[str, Any], **headers: str) -> dict[str, Any]:
+        path = f"/api/v1/namespaces/{team.namespace}/pods?dryRun=All"
+        created: dict[str, Any] = team.world.api.request("POST", path, pod, headers=headers)
+        return created
+
+    def _refusal(self, team: Team, pod: dict[str, Any], **headers: str) -> str:
+        """Return what the API server says, which may be "" for as long as it has not read the policy."""
+        try:
+            self._created(team, pod, **headers)
+        except ApiError as error:
+            return error.message if error.status == 403 else f"not by the policy: {error}"
+        return ""
+
+    def _installed(self, installation: Installation) -> Team:
+        """Install with the policy, and return a namespace with an annotated service account."""
+        installation.values["admissionPolicies"] = {"require": True}
+        installation.values["webhook"]["mutating"]["failurePolicy"] = "Ignore"
+        installation.install()
+        team = installation.world.team()
+        team.service_account("reader", annotations={"eks.amazonaws.com/role-arn": "arn:aws:iam::444455556666:role/app"})
+        team.service_account("plain")
+        eventually(lambda: self._refusal(team, _pod("reader", REQUIRED)), "the policy is in effect", seconds=30)
+        return team
+
+    @pytest.mark.parametrize("installation", ["helm4"], indirect=True)
+    def test_while_no_webhook_answers(self, installation: Installation) -> None:
+        """A pod that requires its token is refused, in a sentence that says what to do; others start."""
+        team = self._installed(installation)
+        message = self._refusal(team, _pod("reader", REQUIRED))
+        assert (
+            " requires an AWS role, by annotation trustbind.dev/require of the pod, but it has no token: "
+            "no trustbind webhook answered, or service account reader has no RoleBinding and no role annotation, "
+            "or injection is off here; correct that and create the pod again"
+        ) in message
+        assert not injected(self._created(team, _pod("reader")))
+        self._created(team, _pod("reader", {"trustbind.dev/require": "false"}))
+        # A volume of the name is no token.
+        empty = [{"name": "aws-iam-token", "emptyDir": {}}]
+        assert self._refusal(team, _pod("reader", REQUIRED, volumes=empty))
+
+    @pytest.mark.parametrize("installation", ["helm4"], indirect=True)
+    def test_a_namespace_requires_it_of_all_its_pods(self, installation: Installation) -> None:
+        """An annotated namespace: new pods are refused; those that run are left alone, and so are static pods."""
+        team = self._installed(installation)
+        api = installation.api
+        running = api.create(_pod("plain") | {"metadata": {"name": "running", "namespace": team.namespace}})
+        installation.world.merge(team.manifest, {"metadata": {"annotations": REQUIRED}})
+        eventually(lambda: self._refusal(team, _pod("plain")), "the annotation is seen", seconds=30)
+        assert "of the namespace" in self._refusal(team, _pod("plain", {"trustbind.dev/require": "false"}))
+
+        installation.world.merge(running, {"metadata": {"labels": {"changed": "yes"}, "annotations": REQUIRED}})
+        debugger = {"ephemeralContainers": [{"name": "debug", "image": "example.com/debug:1"}]}
+        path = api.path(running, subresource="ephemeralcontainers")
+        api.request("PATCH", path, {"spec": debugger}, content_type="application/strategic-merge-patch+json")
+
+        mirror = _pod("", {"kubernetes.io/config.mirror": "x"}, nodeName="one", automountServiceAccountToken=False)
+        del mirror["spec"]["serviceAccountName"]
+        assert "of the namespace" in self._refusal(team, mirror)  # a user's pod cannot pass as one
+        node = {"kind": "Group", "name": "system:nodes", "apiGroup": "rbac.authorization.k8s.io"}
+        everything = {"kind": "ClusterRole", "name": "cluster-admin", "apiGroup": "rbac.authorization.k8s.io"}
+        version = "rbac.authorization.k8s.io/v1"
+        installation.world.apply(version, "RoleBinding", "nodes", team.namespace, roleRef=everything, subjects=[node])
+        kubelet = {"Impersonate-User": "system:node:one", "Impersonate-Group": "system:nodes"}
+        self._created(team, mirror, **kubelet)
+
+        # The cluster and trustbind itself do not depend on it.
+        for namespace in ("kube-system", installation.namespace):
+            self._created(Team(installation.world, namespace), _pod("default", REQUIRED))
+
+    @pytest.mark.parametrize("installation", ["helm4"], indirect=True)
+    def test_while_the_webhook_answers(self, installation: Installation) -> None:
+        """A pod with its token starts; one whose service account has no role is refused."""
+        team = self._installed(installation)
+        _ready(installation.webhook())
+        _bound(team)
+        assert injected(self._created(team, _pod("reader", REQUIRED)))
+        assert "service account plain has no RoleBinding" in self._refusal(team, _pod("plain", REQUIRED))
+        assert self._refusal(team, _pod("reader", {**REQUIRED, "trustbind.dev/inject": "false"}))
 
 
 def test_nothing_is_asked_of_pods_in_system_namespaces(installation: Installation) -> None:

@@ -26,6 +26,16 @@ def test_tokens_are_as_on_a_cluster_in_aws(api_server: ApiServer) -> None:
     assert discovered["issuer"] == api_server.issuer
 
 
+def test_a_token_for_aws_is_none_for_the_api_server(api_server: ApiServer) -> None:
+    """What the webhook puts into pods opens nothing in the cluster."""
+    namespace = api_server.namespace("tokens")
+    path = f"/apis/trustbind.dev/v1alpha1/namespaces/{namespace}/rolebindings"
+    with pytest.raises(ApiError, match="403 Forbidden"):  # known, without rights
+        api_server.request("GET", path, token=api_server.token(namespace, "default"))
+    with pytest.raises(ApiError, match="401 Unauthorized"):
+        api_server.request("GET", path, token=api_server.token(namespace, "default", "sts.amazonaws.com", 600))
+
+
 def test_accounts_have_the_rights_that_they_were_given(api_server: ApiServer) -> None:
     """A service account may nothing that no role says, and the API server's word for it is shown."""
     namespace = api_server.namespace("rights")

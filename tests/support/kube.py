@@ -64,6 +64,7 @@ _CONTROLLERS: Final = (
     "root-ca-certificate-publisher-controller",
     "serviceaccount-controller",
     "statefulset-controller",
+    "validatingadmissionpolicy-status-controller",
 )
 """What tests need of a cluster; nothing here waits for nodes, which do not exist."""
 

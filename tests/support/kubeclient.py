@@ -79,6 +79,7 @@ class KubeClient:
         content_type: str = "application/json",
         accept: str = "application/json",
         timeout: float = 30,
+        headers: Mapping[str, str] | None = None,
     ) -> Any:
         """Send one request and return the answer: JSON as a value, anything else as text.
 
@@ -90,22 +91,23 @@ class KubeClient:
             content_type: a patch has one of its own.
             accept: what form the answer should have, such as a Table.
             timeout: in seconds.
+            headers: further ones, such as those of impersonation.
 
         Raises:
             ApiError: the answer was 400 or above.
         """
-        headers = {"Accept": accept}
+        sent = {"Accept": accept, **(headers or {})}
         bearer = self.bearer if token is None else token
         if bearer:
-            headers["Authorization"] = f"Bearer {bearer}"
+            sent["Authorization"] = f"Bearer {bearer}"
         if body is not None:
-            headers["Content-Type"] = content_type
+            sent["Content-Type"] = content_type
         parts = urlsplit(self.url)
         connection = http.client.HTTPSConnection(
             parts.hostname or "", parts.port, timeout=timeout, context=self._tls_context()
         )
         with contextlib.closing(connection):
-            connection.request(method, path, None if body is None else json.dumps(body), headers)
+            connection.request(method, path, None if body is None else json.dumps(body), sent)
             response = connection.getresponse()
             text = response.read().decode()
             is_json = response.headers.get_content_type().endswith("json")

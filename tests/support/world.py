@@ -246,6 +246,9 @@ class World:
         self.api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}})
         for name in ("operator", "operator-bind-annotated", "webhook"):
             self.api.apply(load_manifests(ROOT / "manifests" / "rbac" / f"{name}.yaml"))
+        # What limits those rights further; the names are the same.
+        installed = load_manifests(ROOT / "manifests" / "install.yaml")
+        self.api.apply([m for m in installed if m["kind"].startswith("ValidatingAdmissionPolicy")])
         self.aws.register_issuer(self.issuer, self.api.jwks())
         if self.operator_role:  # another cluster's operator has it as well
             return

@@ -230,3 +230,81 @@ annotations:
   meta.helm.sh/release-namespace: {{ .Release.Namespace }}
 {{- end }}
 {{- end -}}
+
+{{- /*
+Whether the cluster serves ValidatingAdmissionPolicies: Kubernetes 1.30 and later. Helm knows the kinds of a cluster that
+it asks, Pod among them. Without a cluster (helm template) it knows a version alone.
+*/ -}}
+{{- define "trustbind.servesAdmissionPolicies" -}}
+{{- $kinds := .Capabilities.APIVersions -}}
+{{- if $kinds.Has "v1/Pod" -}}
+{{- if $kinds.Has "admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy" -}}
+true
+{{- end -}}
+{{- else if semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{- /* Whether policies limit the rights of our own service accounts. */ -}}
+{{- define "trustbind.limitsRights" -}}
+{{- if and .Values.admissionPolicies.rights (include "trustbind.servesAdmissionPolicies" .) -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{- /*
+The beginning of a ValidatingAdmissionPolicy for one service account of this release: everything but variables and
+validations. A request of any other user is not looked at. Arguments: context, name, labels, serviceAccount, groups,
+resources, operations; hook: annotations of a hook.
+*/ -}}
+{{- define "trustbind.policyFor" -}}
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata:
+  name: {{ .name }}
+  labels:
+    {{- .labels | nindent 4 }}
+  {{- with .hook }}
+  annotations:
+    {{- . | nindent 4 }}
+  {{- end }}
+spec:
+  # An expression that fails refuses the request; it is a request of this service account alone.
+  failurePolicy: Fail
+  matchConstraints:
+    resourceRules:
+      - apiGroups: {{ toJson .groups }}
+        apiVersions: ["*"]
+        operations: {{ toJson .operations }}
+        resources: {{ toJson .resources }}
+  matchConditions:
+    - name: service-account
+      expression: request.userInfo.username == "system:serviceaccount:{{ .context.Release.Namespace }}:{{ .serviceAccount }}"
+{{- end -}}
+
+{{- /* The binding that puts a policy into effect. Arguments: name, labels; hook. */ -}}
+{{- define "trustbind.policyBinding" -}}
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata:
+  name: {{ .name }}
+  labels:
+    {{- .labels | nindent 4 }}
+  {{- with .hook }}
+  annotations:
+    {{- . | nindent 4 }}
+  {{- end }}
+spec:
+  policyName: {{ .name }}
+  validationActions: [Deny]
+{{- end -}}
+
+{{- /* CEL: these fields are as they were. Arguments: at (such as metadata), fields. */ -}}
+{{- define "trustbind.sameFields" -}}
+{{- $same := list -}}
+{{- range .fields -}}
+{{- $same = append $same (printf "object.%s.?%s == oldObject.%s.?%s" $.at . $.at .) -}}
+{{- end -}}
+{{- join "\n&& " $same -}}
+{{- end -}}

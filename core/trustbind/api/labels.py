@@ -17,6 +17,7 @@ __all__ = [
     "MANAGED_LABEL",
     "PREFIX",
     "RECONCILE_REQUESTED_AT",
+    "REQUIRE",
     "WAITING_LABEL",
 ]
 
@@ -33,6 +34,12 @@ GATE: Final = "trustbind.dev/trust"
 """Scheduling gate of a Pod that waits for its RoleBindings (Kubernetes documentation, "Pod Scheduling Readiness").
 
 The webhook adds it; the operator removes it.
+"""
+
+REQUIRE: Final = "trustbind.dev/require"
+"""Annotation of a Pod or a Namespace: with ``"true"``, a pod without a token is refused.
+
+The API server reads it, by a ValidatingAdmissionPolicy of the chart; none of our processes does.
 """
 
 WAITING_LABEL: Final = "trustbind.dev/waiting"
