@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from benchmarks import machine, micro, operator, webhook
+from benchmarks import machine, micro, operator, tenancy, webhook
 from benchmarks.section import Options, Section
 from trustbind.errors import TrustbindError
 
@@ -23,6 +23,7 @@ _SECTIONS: Final[dict[str, Callable[[Options], Section]]] = {
     "webhook": webhook.measure,
     "operator": operator.measure,
     "micro": micro.measure,
+    "tenancy": tenancy.measure,
 }
 
 _WIDTH: Final = 120
