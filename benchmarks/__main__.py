@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the sections and return the exit code: 0, or 1 when something could not be measured."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure trustbind on this machine.")
     parser.add_argument("--only", choices=tuple(_SECTIONS), help="this section alone")
-    parser.add_argument("--quick", action="store_true", help="be done within a minute; more noise")
+    parser.add_argument("--quick", action="store_true", help="be done within some minutes; more noise")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE, too")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _stop)  # so that what was started is stopped

@@ -113,8 +113,8 @@ def _kind(binaries: Binaries, kind: Kind, count: int, options: Options) -> Figur
             memory = scene.memory()
             options.tell(f"{kind.title}: storing them")
             objects = _objects(kind.key, _EVIL, count)
-            cluster.store([each for each in objects if each["kind"] != "RoleBinding"])
-            cluster.store([each for each in objects if each["kind"] == "RoleBinding"])
+            for stored in ("ServiceAccount", "Pod", "RoleBinding"):  # a pod needs its service account
+                cluster.store([each for each in objects if each["kind"] == stored])
             options.tell(f"{kind.title}: with")
             with_them = scene.round(objects)
             options.tell(f"{kind.title}: settling")

@@ -262,7 +262,7 @@ class LookupSettings(Section):
     burst: Annotated[int, Field(ge=1, le=100000)] = 100
     """Live reads at once. Default 100: one Helm release or namespace restored from a backup."""
     page_size: Annotated[int, Field(ge=1, le=10000)] = 500
-    """Objects in one page of a list. Default 500, as kubectl: keeps memory and the API server's work flat."""
+    """Objects in one page of a list, at most: pages are smaller where objects are large. Default 500, as kubectl."""
 
     @model_validator(mode="after")
     def _files_need_manifests(self) -> Self:
