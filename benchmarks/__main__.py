@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from benchmarks import machine, micro, operator, webhook
+from benchmarks import machine, micro, operator, tenancy, webhook
 from benchmarks.section import Options, Section
 from trustbind.errors import TrustbindError
 
@@ -23,6 +23,7 @@ _SECTIONS: Final[dict[str, Callable[[Options], Section]]] = {
     "webhook": webhook.measure,
     "operator": operator.measure,
     "micro": micro.measure,
+    "tenancy": tenancy.measure,
 }
 
 _WIDTH: Final = 120
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the sections and return the exit code: 0, or 1 when something could not be measured."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure trustbind on this machine.")
     parser.add_argument("--only", choices=tuple(_SECTIONS), help="this section alone")
-    parser.add_argument("--quick", action="store_true", help="be done within a minute; more noise")
+    parser.add_argument("--quick", action="store_true", help="be done within some minutes; more noise")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE, too")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _stop)  # so that what was started is stopped

@@ -11,7 +11,7 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -242,6 +242,13 @@ class Cluster:
         """Return the resourceVersions of all bindings."""
         return {each.key: each.metadata.resourceVersion for each in _all(self.api)[0]}
 
+    def store(self, objects: Sequence[Json]) -> None:
+        """Create objects, over a few connections at once."""
+        for manifest in {each["kind"]: each for each in objects}.values():  # discovery, once
+            self.api.path(manifest)
+        with ThreadPoolExecutor(_THREADS) as pool:
+            list(pool.map(self._create, (objects[start::_THREADS] for start in range(_THREADS))))
+
     # --- what is counted --------------------------------------------------------------------------------------------
 
     def forget_calls(self) -> None:
@@ -360,11 +367,7 @@ class Cluster:
             }
             for each in bindings
         ]
-        objects = [*accounts, *bindings]
-        for manifest in (accounts[0], bindings[0]):  # discovery, once
-            self.api.path(manifest)
-        with ThreadPoolExecutor(_THREADS) as pool:
-            list(pool.map(self._create, (objects[start::_THREADS] for start in range(_THREADS))))
+        self.store([*accounts, *bindings])
 
     def _is_established(self, definition: Json) -> bool:
         conditions = self.api.get(definition).get("status", {}).get("conditions") or []

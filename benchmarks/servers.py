@@ -92,7 +92,14 @@ class Server:
 
 
 def start_webhook(
-    stack: contextlib.ExitStack, folder: Path, *, key: str, title: str, accounts: Path | None = None, kube: str = ""
+    stack: contextlib.ExitStack,
+    folder: Path,
+    *,
+    key: str,
+    title: str,
+    accounts: Path | None = None,
+    kube: str = "",
+    kubeconfig: Path | None = None,
 ) -> Server:
     """Start our webhook, with accounts from a file or from an API server, and do not wait; ``stack`` stops it.
 
@@ -102,7 +109,8 @@ def start_webhook(
         key: see `Server`.
         title: see `Server`.
         accounts: file with service accounts.
-        kube: URL of an API server, when there is no file.
+        kube: URL of an API server that asks for no credentials, when there is no file.
+        kubeconfig: for an API server that does.
     """
     port, metrics_port = free_port(), free_port()
     settings = {
@@ -116,6 +124,8 @@ def start_webhook(
     }
     if accounts is not None:
         settings |= {"LOOKUP__SOURCE": "files", "LOOKUP__MANIFESTS": str(accounts)}
+    elif kubeconfig is not None:
+        settings["LOOKUP__KUBECONFIG"] = str(kubeconfig)
     else:
         settings["LOOKUP__KUBECONFIG"] = str(_kubeconfig(folder / f"{key}.kubeconfig", kube))
     environment = {f"TRUSTBIND_WEBHOOK_{name}": value for name, value in settings.items()}

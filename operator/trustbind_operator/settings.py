@@ -171,7 +171,7 @@ class Kubernetes(Section):
     """Kubeconfig file to reach the API server with. Default: the pod's own account when there is one, else what
     kubectl would use."""
     page_size: Annotated[int, Field(ge=1, le=10000)] = 500
-    """Objects in one page of a list. Default 500, as kubectl."""
+    """Objects in one page of a list, at most: pages are smaller where objects are large. Default 500, as kubectl."""
 
 
 class Settings(ProcessSettings):

@@ -309,7 +309,7 @@ class LookupSettings(Section):
     """Seconds for which a watch may be broken, or silent beyond the API server's usual minute, before accounts and
     bindings are read live. Default 5: a watch that ends is taken up again in less than one."""
     page_size: Annotated[int, Field(ge=1, le=10000)] = 500
-    """Objects in one page of a list. Default 500, as kubectl: keeps memory and the API server's work flat."""
+    """Objects in one page of a list, at most: pages are smaller where objects are large. Default 500, as kubectl."""
 
     @model_validator(mode="after")
     def _files_need_manifests(self) -> Self:

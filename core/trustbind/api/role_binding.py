@@ -285,7 +285,7 @@ class _Condition(Strict, frozen=True):
 
 class _Spec(Strict, frozen=True):
     role_arn: str
-    service_account_names: Annotated[list[str], Meta(min_length=1, max_length=100)] | None = None
+    service_account_names: Annotated[list[str], Meta(min_length=1, max_length=50)] | None = None
     service_account_selector: RawSelector | None = None
     method: Literal["WebIdentity", "AssumeRole", "PodIdentity"] = "WebIdentity"
     source: _Source | None = None

@@ -224,7 +224,8 @@ class ClusterCache:
 
     def in_account(self, account_id: str) -> list[StoredBinding]:
         """Return the bindings that name a role of an AWS account, unreadable ones included."""
-        return [self.bindings[ref] for ref in sorted(self._by_account.get(account_id, ()))]
+        refs = sorted(self._by_account.get(account_id, ()), key=lambda ref: (ref.namespace, ref.name))
+        return [self.bindings[ref] for ref in refs]
 
     def roles(self) -> list[RoleArn]:
         """Return every role that a binding names, sorted."""

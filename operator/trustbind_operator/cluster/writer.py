@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -33,6 +35,9 @@ _CONCURRENT: Final = 32
 _CONCURRENT_EVENTS: Final = 8
 """Events at once, beside other writes: thousands of them, as after an install, do not hold up statuses."""
 
+_SHARE: Final = 4
+"""One namespace has a part of so many of either at most, so that thousands of its writes delay no other one's."""
+
 _MAX_EVENT: Final = 1024
 """Characters of an Event's message (Kubernetes API reference, events.k8s.io/v1 Event, note)."""
 
@@ -57,8 +62,8 @@ class KubernetesWriter:
         self._api = api
         self._log = log
         self._now = now
-        self._slots = asyncio.Semaphore(_CONCURRENT)
-        self._event_slots = asyncio.Semaphore(_CONCURRENT_EVENTS)
+        self._slots = _Slots(_CONCURRENT)
+        self._event_slots = _Slots(_CONCURRENT_EVENTS)
 
     async def add_finalizer(self, stored: StoredBinding) -> StoredBinding | None:
         """Add our finalizer to a RoleBinding; return the object then, None when it is gone or was replaced."""
@@ -116,7 +121,7 @@ class KubernetesWriter:
             "count": 1,
         }
         try:
-            async with self._event_slots:
+            async with self._event_slots.of(namespace):
                 await self._api.send("POST", f"/api/v1/namespaces/{quote(namespace)}/events", body)
         except ApiError as error:
             # A namespace that is going away takes no Events; nothing else depends on one.
@@ -171,10 +176,34 @@ class KubernetesWriter:
         return str(body["metadata"].get("resourceVersion", ""))
 
     async def _send(self, method: str, path: str, body: Mapping[str, Any], content_type: str) -> Mapping[str, Any]:
-        async with self._slots:
+        async with self._slots.of(_namespace_of(path)):
             answer = await self._api.send(method, path, body, content_type=content_type)
         result: Mapping[str, Any] = msgspec.json.decode(answer)
         return result
+
+
+class _Slots:
+    """Slots for so many requests at once, of which one namespace takes a share at most."""
+
+    def __init__(self, count: int) -> None:
+        self._all = asyncio.Semaphore(count)
+        self._share = count // _SHARE
+        self._own: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        """By namespace, as long as one of its requests needs it."""
+
+    @asynccontextmanager
+    async def of(self, namespace: str) -> AsyncIterator[None]:
+        """Wait for a slot, and hold it; without a namespace, among the objects of the cluster."""
+        own = self._own.get(namespace)
+        if own is None:
+            own = self._own[namespace] = asyncio.Semaphore(self._share)
+        async with own, self._all:
+            yield
+
+
+def _namespace_of(path: str) -> str:
+    """Return the namespace in the path of an object; empty for one of the cluster."""
+    return path.partition("/namespaces/")[2].partition("/")[0]
 
 
 def _binding_path(stored: StoredBinding) -> str:

@@ -160,7 +160,7 @@ def test_yaml(cli: Cli) -> None:
 @pytest.mark.parametrize("diff", [[], ["--diff"]])
 def test_too_large(cli: Cli, diff: list[str]) -> None:
     """Exit code 3 and a sentence with binding, sizes and what to do, when it does not fit."""
-    written("b.yaml", binding("large", serviceAccountNames=[f"account-{i}" for i in range(60)]))
+    written("b.yaml", binding("large", serviceAccountNames=[f"account-number-{i}" for i in range(50)]))
 
     done = cli(*ARGUMENTS, "--current", current(OPS), *diff)
 
@@ -173,7 +173,7 @@ def test_too_large(cli: Cli, diff: list[str]) -> None:
 
 def test_limit(cli: Cli) -> None:
     """The limit can be given, in characters."""
-    written("b.yaml", binding("large", serviceAccountNames=[f"account-{i}" for i in range(60)]))
+    written("b.yaml", binding("large", serviceAccountNames=[f"account-number-{i}" for i in range(50)]))
 
     assert cli(*ARGUMENTS, "--limit", "4096").code == 0
     assert cli(*ARGUMENTS, "--limit", "100").code == 3

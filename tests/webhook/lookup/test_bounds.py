@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
 
 from support.bodies import binding_body
+from support.largest import largest_binding
 from trustbind.api.label_selector import NOT_THERE, LabelSelector
 from trustbind.api.role_binding import RoleBinding
 from trustbind_webhook.lookup.stores import Accounts, Bindings
@@ -72,3 +75,21 @@ def test_selectors_are_matched_once_for_each_service_account(monkeypatch: pytest
     stored(store, "all", serviceAccountSelector={})
     assert len(store.of("evil", "a", {"app": "v9"})) == 2
     assert matched == 901
+
+
+@pytest.mark.parametrize("selects", [False, True])
+def test_largest_binding_in_the_webhook(selects: bool) -> None:
+    """1,000 of them fit into 64 MiB."""
+    texts = [json.dumps(largest_binding(number, selects=selects)).encode() for number in range(100)]
+    store = Bindings(lambda *_: None)
+    store.read(("evil", "b"), texts[0])
+    gc.collect()
+    tracemalloc.start()
+    for number, text in enumerate(texts):
+        store.put(("evil", f"b{number}"), store.read(("evil", f"b{number}"), text))
+    gc.collect()
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert len(store) == 100
+    assert size / 100 < 64 * 1024

@@ -162,7 +162,7 @@ def test_enough() -> None:
     assert sum("denied" in case for case in RAW.values()) >= 20
 
 
-@pytest.mark.parametrize("names", [[f"account-{n}" for n in range(100)], ["n" * 253]])
+@pytest.mark.parametrize("names", [[f"account-{n}" for n in range(50)], ["n" * 253]])
 def test_a_long_list_is_cut(names: list[str]) -> None:
     """A warning that has no semicolon to be divided at ends in dots."""
     case = {"spec": {"serviceAccountNames": names}}

@@ -132,7 +132,7 @@ class Bindings:
         selectors changes.
         """
         named = self._naming.get(namespace)
-        found = list(named[account].values()) if named and account in named else []
+        found = list(named.get(account, ())) if named else []
         selecting = self._selecting.get(namespace)
         if not selecting:
             return found
@@ -188,7 +188,7 @@ class Bindings:
             return
         named = self._naming.setdefault(namespace, {})
         for account in item.service_account_names:
-            named.setdefault(account, {})[name] = item
+            named[account] = (*named.get(account, ()), item)
 
     def drop(self, key: Key) -> None:
         """Forget one, if it is there."""
@@ -197,7 +197,7 @@ class Bindings:
 
     def _reset(self) -> None:
         self._held: dict[str, dict[str, RoleBinding]] = {}
-        self._naming: dict[str, dict[str, dict[str, RoleBinding]]] = {}
+        self._naming: dict[str, dict[str, tuple[RoleBinding, ...]]] = {}
         self._selecting: dict[str, dict[str, RoleBinding]] = {}
         self._chosen: dict[str, dict[str, tuple[Mapping[str, str], tuple[RoleBinding, ...]]]] = {}
         """By namespace and service account, its labels and the bindings that select it."""
@@ -212,7 +212,11 @@ class Bindings:
             return
         named = self._naming[namespace]
         for account in old.service_account_names:
-            _drop(named, account, name)
+            others = tuple(b for b in named[account] if b is not old)
+            if others:
+                named[account] = others
+            else:
+                del named[account]
         if not named:
             del self._naming[namespace]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from trustbind.api.aws_account import AwsAccount, DriftPolicy
 from trustbind.api.conflicts import duplicate_account
@@ -24,6 +24,10 @@ from trustbind_operator.controllers.context import Context, Next
 __all__ = ["AwsAccountController"]
 
 Status = Mapping[str, Any]
+
+
+_SLICE: Final = 20
+"""Bindings that are decided until the event loop has its turn."""
 
 
 class AwsAccountController:
@@ -145,29 +149,35 @@ class AwsAccountController:
         entered = await context.pool.enter(account)
         partition = entered.caller_arn.split(":")[1]
         provider = context.issuer.provider_for(RoleArn(partition, account.account_id, "/", "any"))
-        if audiences := self._granted_audiences(account.account_id):
+        if audiences := await self._granted_audiences(account.account_id):
             manage = account.manage_provider and account.drift_policy is DriftPolicy.REPAIR
             until = context.leads_until
             await oidc_provider.ensure(entered, provider, context.issuer, audiences, manage=manage, deadline=until)
         limit = account.trust_policy_limit or await entered.read_limit()
         return {"callerArn": entered.caller_arn, "providerArn": str(provider), "trustPolicyLimit": limit}
 
-    def _granted_audiences(self, account_id: str) -> frozenset[str]:
+    async def _granted_audiences(self, account_id: str) -> frozenset[str]:
         """Return the audiences that the cluster's OIDC provider needs there: of granted bindings alone.
 
         A client id takes one of a hundred places for good, and opens statements without a condition on the audience.
         """
         cache = self._context.cache
-        return frozenset(
-            claim.key.audience
-            for stored in cache.in_account(account_id)
-            for role in stored.roles
-            if role.account_id == account_id
-            for decision in decide(cache.snapshot_of(stored, role, {}))
-            if not stored.deleting
-            for claim in decision.claims
-            if isinstance(claim.key, WebIdentityKey)
-        )
+        audiences: set[str] = set()
+        for number, listed in enumerate(cache.in_account(account_id)):
+            if number % _SLICE == _SLICE - 1:
+                await asyncio.sleep(0)
+            stored = cache.bindings.get(listed.ref)
+            if stored is None or stored.deleting:
+                continue
+            audiences |= {
+                claim.key.audience
+                for role in stored.roles
+                if role.account_id == account_id
+                for decision in decide(cache.snapshot_of(stored, role, {}))
+                for claim in decision.claims
+                if isinstance(claim.key, WebIdentityKey)
+            }
+        return frozenset(audiences)
 
     async def _deleting(self, stored: StoredAwsAccount, account: AwsAccount) -> Next:
         """Release an AWSAccount once no binding needs it for revoking."""

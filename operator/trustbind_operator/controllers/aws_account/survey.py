@@ -9,10 +9,11 @@ consent is required.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from trustbind.api.aws_account import AwsAccount
 from trustbind.api.role_grant import CONSENT_TAG
@@ -31,6 +32,10 @@ from trustbind_aws.resources import oidc_provider, source_policy
 from trustbind_operator.cluster.conditions import Condition, ConditionType
 
 __all__ = ["Findings", "Survey", "SurveyedRoles"]
+
+
+_SLICE: Final = 20
+"""Roles that are looked at until the event loop has its turn."""
 
 
 class SurveyedRoles(Protocol):
@@ -91,7 +96,10 @@ class Survey:
         """
         entered = await self._pool.enter(account)
         roles = self._wanted.roles_in(account.account_id)
-        decisions = {role: self._wanted.decisions_for(role) for role in roles}
+        decisions: dict[RoleArn, tuple[BindingDecision, ...]] = {}
+        for number, role in enumerate(roles):
+            await _turn(number)
+            decisions[role] = self._wanted.decisions_for(role)
         findings = Findings()
         await self._providers(entered, decisions, findings)  # first: what a trust policy has to be depends on them
         try:
@@ -117,7 +125,8 @@ class Survey:
         listed: set[RoleArn] = set()
         async for page in entered.api.roles(account.role_path_prefix):
             findings.pages += 1
-            for raw in page:
+            for number, raw in enumerate(page):
+                await _turn(number)
                 role, is_ours = by_arn.get(raw.arn), prefix in raw.policy  # encoding leaves a Sid as it is
                 if role is None and is_ours:
                     role = _role_of(raw)
@@ -234,6 +243,12 @@ class Survey:
             elif before != tags:
                 findings.drifted.add(role)
             self._consents[role] = tags
+
+
+async def _turn(number: int) -> None:
+    """Let the event loop have its turn after some roles; of many in one AWS account, each costs up to a millisecond."""
+    if number % _SLICE == _SLICE - 1:
+        await asyncio.sleep(0)
 
 
 def _digest(policy: str, decisions: Iterable[BindingDecision]) -> bytes:

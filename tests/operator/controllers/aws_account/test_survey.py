@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -10,12 +11,15 @@ import pytest
 from support.bodies import ACCOUNT, ISSUER, OPS, OTHER_ROLE, ROLE, account_body, binding_body
 from support.scenario_manager import ManagerScenario
 from support.scenario_workflow import ENTRY, GITHUB, workflow_grant
+from support.virtual_time import VirtualLoop
+from trustbind.api.labels import RECONCILE_REQUESTED_AT
 from trustbind.errors import AccessDeniedError, AwsError, ThrottledError
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Subject
 from trustbind.policy.owned_statement import WebIdentityKey, build
 from trustbind.policy.source_policy import policy_name
 from trustbind.policy.trust_document import TrustDocument
+from trustbind_operator.cluster.cache import ClusterCache
 
 OURS = build(ISSUER, OTHER_ROLE, WebIdentityKey("sts.amazonaws.com"), [Subject("team-a", "app")])
 DENIED = AccessDeniedError("not authorized", code="AccessDenied", operation="iam:ListRoles")
@@ -400,3 +404,31 @@ def test_failed_survey(scene: ManagerScenario, error: AwsError) -> None:
     assert bool(scene.sessions.forgotten) is (error is EXPIRED)
     scene.wait(MINUTE)
     assert scene.admitted() == ["app"]
+
+
+def test_event_loop_has_its_turn_between_roles(scene: ManagerScenario, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a survey nor a look at the AWS account decides hundreds of bindings in one go."""
+    has_roles(scene, 200)
+    begin(scene)
+    decided = before = 0
+    steps: list[int] = []
+    snapshot = ClusterCache.binding_snapshot
+    turn: Callable[[VirtualLoop], None] = vars(asyncio.BaseEventLoop)["_run_once"]
+
+    def counted(self: ClusterCache, *arguments: Any) -> Any:
+        nonlocal decided
+        decided += 1
+        return snapshot(self, *arguments)
+
+    def turned(self: VirtualLoop) -> None:
+        nonlocal before
+        steps.append(decided - before)
+        before = decided
+        turn(self)
+
+    monkeypatch.setattr(ClusterCache, "binding_snapshot", counted)
+    monkeypatch.setattr(VirtualLoop, "_run_once", turned)
+    scene.edit("AWSAccount", "prod", 2 * MINUTE, metadata={"annotations": {RECONCILE_REQUESTED_AT: "now"}})
+
+    assert decided > 400
+    assert max(steps) <= 60

@@ -1,0 +1,65 @@
+"""What the operator keeps of the largest objects: 1,000 of them fit into 64 MiB."""
+
+from __future__ import annotations
+
+import gc
+import json
+import tracemalloc
+
+import pytest
+
+from support.bodies import ISSUER
+from support.largest import largest_binding
+from trustbind.api.role_binding import RoleBinding
+from trustbind.errors import InvalidValueError
+from trustbind.identity.arns import RoleArn
+from trustbind.reconcile.decision import decide
+from trustbind.reconcile.stored_binding import StoredBinding
+from trustbind_operator.cluster.cache import ClusterCache
+
+COUNT = 100
+
+
+@pytest.mark.parametrize("selects", [False, True])
+def test_largest_binding_in_the_operator(selects: bool) -> None:
+    """The object, its status, its service accounts and its decision."""
+    texts = [json.dumps(largest_binding(number, selects=selects)) for number in range(COUNT)]
+    for text in texts[:2]:  # what is made once
+        StoredBinding.of(json.loads(text))
+    gc.collect()
+    tracemalloc.start()
+    cache = ClusterCache(ISSUER)
+    for number in range(COUNT if selects else 0):
+        cache.put_service_account("evil", f"account-{number}", {"a": "b"})
+    for text in texts:
+        cache.put_binding(StoredBinding.of(json.loads(text)))
+    decided = [
+        decision.key
+        for stored in cache.bindings.values()
+        for decision in decide(cache.snapshot_of(stored, _role(stored), {}))
+    ]
+    gc.collect()
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert len(decided) == COUNT
+    assert size / COUNT < 64 * 1024
+
+
+@pytest.mark.parametrize("field", ["serviceAccountNames", "conditions", "federatedSubjects", "serviceAccountSelector"])
+def test_it_is_about_the_largest(field: str) -> None:
+    """Each part that multiplies is near its bound: with a tenth more it is refused."""
+    body = largest_binding(0, selects=field == "serviceAccountSelector")
+    RoleBinding.parse(body)
+    text = json.dumps(body["spec"][field])
+    for letters in ("nnn", "sss", "vvv"):
+        text = text.replace(letters, letters + letters[0])
+    grown = json.loads(text)
+
+    with pytest.raises(InvalidValueError, match="characters in all"):
+        RoleBinding.parse(body | {"spec": body["spec"] | {field: grown}})
+
+
+def _role(stored: StoredBinding) -> RoleArn:
+    assert stored.binding is not None
+    return stored.binding.role
