@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from trustbind.api.aws_account import AwsAccount
 from trustbind.errors import AccountMismatchError, AwsError
 from trustbind.reconcile.observation import AccountFacts
-from trustbind_aws.call_limiter import CallLimiter
+from trustbind_aws.call_limiter import CallLimiter, shared_queue
 from trustbind_aws.client import AccountApi
 from trustbind_aws.sessions import ManagerRole
 
@@ -64,7 +64,8 @@ class Entered:
         Raises:
             AwsError: it cannot be read.
         """
-        limit = await self.api.trust_policy_limit()
+        with shared_queue():
+            limit = await self.api.trust_policy_limit()
         self.facts = replace(self.facts, limit=limit)
         return limit
 
@@ -104,7 +105,10 @@ class AccountPool:
         Raises:
             AwsError: it cannot be entered; for some seconds after a failure the same one, without asking AWS.
         """
-        known = self._of(account)
+        with shared_queue():
+            return await self._enter(account, self._of(account))
+
+    async def _enter(self, account: AwsAccount, known: _Known) -> Entered:
         async with known.entering:
             if known.failure is not None and self._clock() - known.failure[0] < REMEMBER_FAILURE_SECONDS:
                 raise known.failure[1].with_traceback(None)  # each raise of one exception would add to its traceback

@@ -27,12 +27,14 @@ class FakeNeighbours:
         enqueued: roles, in order.
         suspected: names of AWSAccounts, in order.
         guarded: names of AWSAccounts, in order.
+        surveys: whether surveys list every role.
     """
 
     def __init__(self) -> None:
         self.enqueued: list[RoleArn] = []
         self.suspected: list[str] = []
         self.guarded: list[str] = []
+        self.surveys = False
 
     def enqueue(self, role: RoleArn) -> None:
         """Record it."""
@@ -45,6 +47,16 @@ class FakeNeighbours:
     async def guard_account(self, account: AwsAccount) -> None:
         """Record it."""
         self.guarded.append(account.name)
+
+    def is_surveyed(self, role: RoleArn) -> bool:
+        """Return what the scene says."""
+        del role
+        return self.surveys
+
+    def is_held_up(self, account: AwsAccount) -> bool:
+        """Return False: no scene's AWSAccount is known not to be Ready."""
+        del account
+        return False
 
 
 class RoleScenario(World):

@@ -21,13 +21,14 @@ from trustbind.reconcile.decision import BindingDecision, decide
 from trustbind.reconcile.failure_reasons import account_failure
 from trustbind.reconcile.stored_aws_account import StoredAwsAccount
 from trustbind.reconcile.stored_binding import StoredBinding
+from trustbind_aws.call_limiter import queue_as
 from trustbind_operator.controllers.aws_account.controller import AwsAccountController
 from trustbind_operator.controllers.aws_account.survey import Survey
 from trustbind_operator.controllers.binding.status_writer import StatusWriter
 from trustbind_operator.controllers.context import Context, Next
 from trustbind_operator.controllers.pod_identity.controller import PodIdentityController
 from trustbind_operator.controllers.role.controller import RoleController
-from trustbind_operator.controllers.workqueue import WorkQueue
+from trustbind_operator.controllers.workqueue import Place, WorkQueue
 
 __all__ = ["Manager", "Pace"]
 
@@ -65,8 +66,11 @@ class SurveyKey:
 
 Key = RoleArn | AccountKey | SurveyKey
 
-_WORKERS: Final = 4096
-"""Tasks at once; they are cheap, and what they wait for has bounds of its own (threads of an AWS account)."""
+_WORKERS: Final = 1024
+"""Tasks at once for each AWS account; they are cheap, and what they wait for has bounds of its own (threads)."""
+
+_LEFT: Final = ("no namespace",)
+"""The queue of roles that no binding names any more; no namespace has a name with a space."""
 
 _ACCOUNT_WINDOW: Final = 1.0
 """Seconds for which an AWSAccount's counts may lag behind."""
@@ -105,7 +109,9 @@ class Manager:
         self._inspect_at: dict[str, float] = {}
         """When an AWSAccount is to be looked at whole again, at the latest."""
         self._now = asyncio.get_running_loop().time
-        self._queue: WorkQueue[Key] = WorkQueue(self._work, _WORKERS, self._now)
+        self._queue: WorkQueue[Key] = WorkQueue(
+            self._work, _WORKERS, self._now, self._place, lambda place: queue_as(place.names)
+        )
 
     # --- events -----------------------------------------------------------------------------------------------------
 
@@ -116,8 +122,9 @@ class Manager:
         before = self._cache.bindings.get(stored.ref)
         stored = self._cache.bindings.with_own_status(stored.ref, stored)
         roles = self._cache.put_binding(stored)
-        for former in before.roles - stored.roles if before is not None else ():
-            self._roles.progress.left(former)
+        if before is not None and self._roles.may_have_left(before):
+            for former in before.roles - stored.roles:
+                self._roles.progress.left(former)
         # A former leader may have overwritten a status after a pause, since a patch of it names no version.
         if before is None or _differs(before, stored) or not self._writer.is_own(before, stored):
             is_requested = before is not None and before.requested_at != stored.requested_at
@@ -133,10 +140,11 @@ class Manager:
         was_released = self._writer.was_released(uid)
         if stored is None or stored.uid != uid:
             return
+        may_have_left = not was_released and self._roles.may_have_left(stored)
         self._roles.forget(stored)
         self._writer.forget(uid)
         roles = self._cache.drop_binding(ref)
-        if not was_released:
+        if may_have_left:
             for role in stored.roles:
                 self._roles.progress.left(role)
         self.enqueue_all(roles - stored.roles if was_released else roles, self._pace.window)
@@ -199,6 +207,11 @@ class Manager:
         if stored is not None and stored.ready_status == "True":
             self._inspect_now(account.name)
 
+    def is_held_up(self, account: AwsAccount) -> bool:
+        """Return whether an AWSAccount is known not to be Ready; it is retried, and its roles run when it is."""
+        stored = self._cache.aws_accounts.get(account.name)
+        return stored is not None and stored.ready_status == "False"
+
     async def guard_account(self, account: AwsAccount) -> None:
         """Put our finalizer on an AWSAccount."""
         await self._accounts.guard(account)
@@ -210,6 +223,18 @@ class Manager:
     def decisions_for(self, role: RoleArn) -> tuple[BindingDecision, ...]:
         """Return the decisions for a role's bindings."""
         return decide(self._cache.snapshot(role, self._roles.progress.rollouts))
+
+    def is_missing(self, role: RoleArn) -> bool:
+        """Return whether the last run of a role found that there is none."""
+        return self._roles.is_missing(role)
+
+    def lacks_provider(self, role: RoleArn) -> bool:
+        """Return whether the last run of a role found that an OIDC provider is missing or incomplete."""
+        return self._roles.lacks_provider(role)
+
+    def is_surveyed(self, role: RoleArn) -> bool:
+        """Return whether surveys list a role, once it exists."""
+        return self._survey.lists(role)
 
     def _pod_identity_decisions(self, account_id: str) -> tuple[AwsAccount | None, Iterable[BindingDecision]]:
         """Return an AWSAccount, and the decisions for its bindings by EKS Pod Identity."""
@@ -246,6 +271,12 @@ class Manager:
     async def run(self) -> None:
         """Work until cancelled."""
         await self._queue.run()
+
+    def _place(self, key: Key) -> Place:
+        """Return the place of a key: roles wait by AWS account and namespace, everything else for nobody."""
+        if isinstance(key, AccountKey | SurveyKey):
+            return Place(key)
+        return Place(key.account_id, self._cache.namespaces_of(key) or _LEFT)
 
     async def _work(self, key: Key) -> None:
         try:

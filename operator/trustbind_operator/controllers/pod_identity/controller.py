@@ -208,7 +208,11 @@ class PodIdentityController:
         ]
         await self._report(role, self._due(role, outcomes, seen, reports.values()))
         # Under Observe, what differs is no error: it differs until a user acts, and the bindings concerned say so.
-        in_order = (is_readable or not decisions) and all(report.result.error is None for report in reports.values())
+        is_absent = seen.document is None and seen.reason is TrustReason.ROLE_NOT_FOUND
+        in_order = all(report.result.error is None for report in reports.values())
+        if in_order and is_absent:  # its trust policy is looked for, and its associations wait for that
+            return Next.NEVER
+        in_order = in_order and (is_readable or not decisions)
         if not in_order or not all(is_settled(decision, outcome) for decision, outcome in outcomes):
             return Next.RETRY
         return Next.RESYNC if decisions or self._inventory.known(role) else Next.NEVER
