@@ -28,6 +28,7 @@ class FakeNeighbours:
         suspected: names of AWSAccounts, in order.
         guarded: names of AWSAccounts, in order.
         surveys: whether surveys list every role.
+        paused: why nothing may be revoked.
     """
 
     def __init__(self) -> None:
@@ -35,6 +36,7 @@ class FakeNeighbours:
         self.suspected: list[str] = []
         self.guarded: list[str] = []
         self.surveys = False
+        self.paused = ""
 
     def enqueue(self, role: RoleArn) -> None:
         """Record it."""
@@ -57,6 +59,17 @@ class FakeNeighbours:
         """Return False: no scene's AWSAccount is known not to be Ready."""
         del account
         return False
+
+    def decided(self, decision: BindingDecision) -> None:
+        """Count nothing."""
+
+    def cleared(self, role: RoleArn) -> None:
+        """Count nothing."""
+
+    def pause(self, account_id: str) -> str:
+        """Return what the scene says."""
+        del account_id
+        return self.paused
 
 
 class RoleScenario(World):

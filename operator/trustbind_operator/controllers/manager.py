@@ -19,10 +19,13 @@ from trustbind.errors import AwsError
 from trustbind.identity.arns import RoleArn
 from trustbind.reconcile.decision import BindingDecision, decide
 from trustbind.reconcile.failure_reasons import account_failure
+from trustbind.reconcile.revocation import RevocationLimit
 from trustbind.reconcile.stored_aws_account import StoredAwsAccount
 from trustbind.reconcile.stored_binding import StoredBinding
 from trustbind_aws.call_limiter import queue_as
+from trustbind_operator.cluster.conditions import ConditionType
 from trustbind_operator.controllers.aws_account.controller import AwsAccountController
+from trustbind_operator.controllers.aws_account.revocation import RevocationBrake
 from trustbind_operator.controllers.aws_account.survey import Survey
 from trustbind_operator.controllers.binding.status_writer import StatusWriter
 from trustbind_operator.controllers.context import Context, Next
@@ -85,17 +88,27 @@ class Manager:
     Args:
         context: the collaborators.
         pace: see `Pace`.
+        limit: see `RevocationLimit`.
         jitter: gives 0 to 1.
     """
 
-    def __init__(self, context: Context, *, pace: Pace, jitter: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self,
+        context: Context,
+        *,
+        pace: Pace,
+        limit: RevocationLimit = RevocationLimit(),  # noqa: B008 - a frozen value
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
         self._context = context
         self._cache = context.cache
         self._pace = pace
         self._jitter = jitter
         self._delays = _Delays(pace, jitter)
-        self._writer = StatusWriter(context)
-        self._accounts = AwsAccountController(context)
+        self._now = asyncio.get_running_loop().time
+        self._brake = RevocationBrake(limit, self._now, self._pause_changed)
+        self._writer = StatusWriter(context, self._brake.restated)
+        self._accounts = AwsAccountController(context, self._brake.handled)
         self._pod_identity = PodIdentityController(
             self._writer, self._pod_identity_decisions, context.pool, context.issuer, context.telemetry, self.suspect
         )
@@ -108,7 +121,6 @@ class Manager:
         """AWSAccounts of which only the counts are to be looked at."""
         self._inspect_at: dict[str, float] = {}
         """When an AWSAccount is to be looked at whole again, at the latest."""
-        self._now = asyncio.get_running_loop().time
         self._queue: WorkQueue[Key] = WorkQueue(
             self._work, _WORKERS, self._now, self._place, lambda place: queue_as(place.names)
         )
@@ -125,6 +137,8 @@ class Manager:
         if before is not None and self._roles.may_have_left(before):
             for former in before.roles - stored.roles:
                 self._roles.progress.left(former)
+        if self._begun:
+            self._roles.look_at(stored)
         # A former leader may have overwritten a status after a pause, since a patch of it names no version.
         if before is None or _differs(before, stored) or not self._writer.is_own(before, stored):
             is_requested = before is not None and before.requested_at != stored.requested_at
@@ -144,6 +158,7 @@ class Manager:
         self._roles.forget(stored)
         self._writer.forget(uid)
         roles = self._cache.drop_binding(ref)
+        self._brake.gone(stored, stored.roles if may_have_left else ())
         if may_have_left:
             for role in stored.roles:
                 self._roles.progress.left(role)
@@ -157,6 +172,7 @@ class Manager:
         before = self._cache.aws_accounts.get(stored.name)
         stored = self._cache.aws_accounts.with_own_status(stored.name, stored)
         self._cache.put_aws_account(stored)
+        self._note_account(stored.name)
         if before is None or _account_differs(before, stored):
             self._inspect_now(stored.name)
             if before is None:
@@ -177,6 +193,10 @@ class Manager:
         for other in self._cache.aws_accounts:  # one that was a duplicate may count now
             self._queue.add(AccountKey(other), 0.0)
         self.reconsider()
+
+    def list_emptied(self) -> None:
+        """A list of objects that was not empty came back empty; what it takes away follows."""
+        self._brake.list_emptied()
 
     def reconsider(self, refs: Iterable[BindingRef] | None = None) -> None:
         """Decide bindings again after something around them changed, and enqueue the roles of those that differ.
@@ -211,6 +231,18 @@ class Manager:
         """Return whether an AWSAccount is known not to be Ready; it is retried, and its roles run when it is."""
         stored = self._cache.aws_accounts.get(account.name)
         return stored is not None and stored.ready_status == "False"
+
+    def decided(self, decision: BindingDecision) -> None:
+        """Take note of a decision: what it revokes is counted."""
+        self._brake.decided(decision)
+
+    def cleared(self, role: RoleArn) -> None:
+        """Take note that nothing is left in a role that no binding accounts for."""
+        self._brake.cleared(role)
+
+    def pause(self, account_id: str) -> str:
+        """Return why nothing may be revoked in an AWS account now; empty when it may."""
+        return self._brake.pause(account_id)
 
     async def guard_account(self, account: AwsAccount) -> None:
         """Put our finalizer on an AWSAccount."""
@@ -261,6 +293,8 @@ class Manager:
             due += not in_step
         for name in self._cache.aws_accounts:
             self._queue.add(AccountKey(name), 0.0)
+            self._note_account(name)
+        self._brake.begin()
         return due
 
     @property
@@ -296,6 +330,9 @@ class Manager:
 
     async def _account(self, key: AccountKey) -> Next:
         now = self._now()
+        if (known := self._counting(key.name)) is not None:
+            paused = self._brake.condition(known.account_id)
+            await self._accounts.note(known.account_id, ConditionType.REVOCATION_PAUSED, paused)
         if key.name in self._recount:
             self._recount.discard(key.name)
             if now < self._inspect_at.get(key.name, now) and await self._accounts.recount(key.name):
@@ -330,7 +367,9 @@ class Manager:
             findings.drifted |= await self._pod_identity.survey(key.account_id)
         except AwsError as error:  # what the rest of the survey found is repaired all the same
             self._survey_failed(account, error)
-        await self._accounts.note(key.account_id, findings.condition)
+        await self._accounts.note(key.account_id, ConditionType.SURVEYED, findings.condition)
+        for role, names in findings.revoked.items():
+            self._brake.found(role, names)
         for role in findings.ours | findings.strays:
             self._roles.progress.found_statements(role)
         due = findings.drifted | findings.unseen | findings.strays
@@ -339,6 +378,26 @@ class Manager:
         self._context.telemetry.surveyed(key.account_id, findings.pages, len(due))
         self._delays.surveyed(key.account_id, findings.pages)
         return Next.SURVEY
+
+    def _counting(self, name: str) -> StoredAwsAccount | None:
+        """Return the AWSAccount of this name where it is the one that counts for its AWS account."""
+        stored = self._cache.aws_accounts.get(name)
+        first = self._cache.aws_account(stored.account_id) if stored is not None else None
+        return stored if first is not None and first.name == name else None
+
+    def _note_account(self, name: str) -> None:
+        if (stored := self._counting(name)) is not None:
+            self._brake.account_seen(stored)
+
+    def _pause_changed(self, account_id: str, before: bool, now: bool) -> None:
+        """A pause began, changed in its numbers, or ended: the AWSAccount shows it, and then its roles run."""
+        self._context.telemetry.revocation_paused(account_id, self._brake.held(account_id), is_new=before != now)
+        if before and not now:
+            self._enqueue_account_roles(account_id)
+        account = self._cache.aws_account(account_id)
+        if account is not None:
+            self._recount.add(account.name)
+            self._queue.add(AccountKey(account.name), _ACCOUNT_WINDOW)
 
     def _survey_failed(self, account: AwsAccount, error: AwsError) -> None:
         self._context.pool.refused(account, error)

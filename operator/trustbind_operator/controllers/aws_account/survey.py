@@ -20,6 +20,7 @@ from trustbind.errors import AccessDeniedError, AwsError, InvalidValueError, Not
 from trustbind.identity.arns import ProviderArn, RoleArn
 from trustbind.identity.subjects import Issuer
 from trustbind.policy.owned_statement import FederatedKey, WebIdentityKey, owner_prefix
+from trustbind.policy.plan import revoked_names
 from trustbind.policy.trust_document import TrustDocument
 from trustbind.reasons import TrustReason
 from trustbind.reconcile.decision import BindingDecision
@@ -48,6 +49,9 @@ class SurveyedRoles(Protocol):
     def lacks_provider(self, role: RoleArn) -> bool:
         """Return whether the last run of a role found that an OIDC provider is missing or incomplete."""
 
+    def pause(self, account_id: str) -> str:
+        """Return why nothing may be revoked in an AWS account now; empty when it may."""
+
 
 @dataclass(slots=True)
 class Findings:
@@ -58,6 +62,7 @@ class Findings:
         unseen: roles that this survey cannot tell about, so that each has to be read alone.
         ours: roles with statements of ours that bindings name.
         strays: roles with statements of ours that no binding names, and that have to go.
+        revoked: by role, whom its run will not trust any more; while revocation is paused, of no role.
         pages: calls of ListRoles.
         condition: what the AWSAccount has to show; None: nothing.
     """
@@ -66,6 +71,7 @@ class Findings:
     unseen: set[RoleArn] = field(default_factory=set)
     ours: set[RoleArn] = field(default_factory=set)
     strays: set[RoleArn] = field(default_factory=set)
+    revoked: dict[RoleArn, frozenset[str]] = field(default_factory=dict)
     pages: int = 0
     condition: Condition | None = None
 
@@ -141,7 +147,7 @@ class Survey:
                 listed.add(role)
                 if is_ours and role in decisions:
                     findings.ours.add(role)
-                if not self._is_in_order(entered, account, role, decisions.get(role, ()), raw):
+                if not self._is_in_order(entered, account, role, decisions.get(role, ()), raw, findings):
                     (findings.drifted if role in decisions else findings.strays).add(role)
         self._listed[account.account_id] = account.role_path_prefix
         outside = {role for role in decisions if not role.path.startswith(account.role_path_prefix)}
@@ -166,6 +172,7 @@ class Survey:
         role: RoleArn,
         decisions: tuple[BindingDecision, ...],
         raw: ListedRole,
+        findings: Findings,
     ) -> bool:
         """Return whether a listed trust policy is as it is wanted; the same text for the same wish is not decoded."""
         by_trust = tuple(d for d in decisions if not d.stored.is_pod_identity)
@@ -177,8 +184,14 @@ class Survey:
         except InvalidValueError:
             return False  # the role's own run says what is wrong with it
         # Consent is looked at with the tags; here it counts as given, so that nothing of that is found twice.
-        work = RoleWork(role, self._issuer, account, by_trust, has_pod_identity=len(by_trust) < len(decisions))
+        paused = self._wanted.pause(account.account_id)
+        has_pod_identity = len(by_trust) < len(decisions)
+        work = RoleWork(role, self._issuer, account, by_trust, has_pod_identity, paused=paused)
         planned = plan_role(work, Facts(entered.facts), RoleObservation(document, tags=_consenting(by_trust)))
+        if paused and planned.trust.is_empty:
+            return True  # until the pause ends, which lets every role run
+        if names := revoked_names(planned.trust):
+            findings.revoked[role] = names
         if not planned.trust.is_empty or planned.trust.pending:
             return False
         refused = {refusal.binding for refusal in planned.trust.refusals}

@@ -60,6 +60,15 @@ class Neighbours(Protocol):
     def is_held_up(self, account: AwsAccount) -> bool:
         """Return whether an AWSAccount is known not to be Ready; it is retried, and its roles run when it is."""
 
+    def decided(self, decision: BindingDecision) -> None:
+        """Take note of a decision: what it revokes is counted."""
+
+    def cleared(self, role: RoleArn) -> None:
+        """Take note that nothing is left in a role that no binding accounts for."""
+
+    def pause(self, account_id: str) -> str:
+        """Return why nothing may be revoked in an AWS account now; empty when it may."""
+
 
 class RoleController:
     """See the module. One instance serves all roles; no two runs of one role overlap.
@@ -99,6 +108,7 @@ class RoleController:
         decided = self._decided.get(stored.ref, {})
         for role in stored.roles:  # of a chain, one role may have run since the change and the other not
             (decision,) = decide(self._context.cache.snapshot_of(stored, role, self.progress.rollouts))
+            self._neighbours.decided(decision)
             if decision.key != decided.get(role):
                 return True
         return False
@@ -120,6 +130,12 @@ class RoleController:
             or bool(stored.statement_id)
             or (stored.guarded and not all(map(self._neighbours.is_surveyed, stored.roles)))
         )
+
+    def look_at(self, stored: StoredBinding) -> None:
+        """Decide one binding for what it revokes alone."""
+        for role in sorted(stored.roles)[:1]:  # a binding is granted in all its roles or in none
+            (decision,) = decide(self._context.cache.snapshot_of(stored, role, self.progress.rollouts))
+            self._neighbours.decided(decision)
 
     def is_missing(self, role: RoleArn) -> bool:
         """Return whether the last run of a role found that there is none."""
@@ -161,10 +177,16 @@ class RoleController:
         cleared = Next.NEVER
         if has_associations:
             self._pod_identity.claim(role, by_association)
-            cleared = await self._pod_identity.clear(role, account, by_trust, by_association, guard)
+            if not self._neighbours.pause(role.account_id):  # else nothing is deleted
+                cleared = await self._pod_identity.clear(role, account, by_trust, by_association, guard)
         due, seen = await self._trust(role, account, by_trust, by_association, guard)
         if has_associations:
-            due = sooner(due, await self._pod_identity.run(role, account, by_association, seen, guard))
+            due = sooner(
+                due,
+                await self._pod_identity.run(
+                    role, account, by_association, seen, guard, self._neighbours.pause(role.account_id)
+                ),
+            )
         return sooner(cleared, due)
 
     async def _claimed(self, role: RoleArn) -> list[BindingDecision] | None:
@@ -217,7 +239,13 @@ class RoleController:
             await self._finish(role, of_unknown_account(role, decisions, context.issuer))
             return Next.RESYNC if decisions else Next.NEVER, Seen(None)
         work = RoleWork(
-            role, context.issuer, account, tuple(decisions), bool(by_association), self.progress.was_source(role)
+            role,
+            context.issuer,
+            account,
+            tuple(decisions),
+            bool(by_association),
+            self.progress.was_source(role),
+            self._neighbours.pause(role.account_id),
         )
         if not self._concerns_aws(work, by_association):
             self._missing.discard(role)
@@ -235,6 +263,7 @@ class RoleController:
             reason, message = role_failure(role, error)
             if reason is TrustReason.ROLE_NOT_FOUND:
                 self.progress.cleared(left)
+                self._neighbours.cleared(role)
             else:
                 self.progress.give_back(left)
             return await self._failed(work, decisions, error), Seen(None, reason=reason, message=message)
@@ -243,6 +272,7 @@ class RoleController:
         self._note_providers(role, planned)
         if stopped is None:
             self.progress.cleared(left)
+            self._neighbours.cleared(role)
         else:
             self.progress.give_back(left)
         outcome = str(stopped.reason) if stopped else ("written" if result.written else "unchanged")
@@ -329,6 +359,7 @@ class RoleController:
         decisions = list(self._decide(role))
         for decision in decisions:
             self._decided.setdefault(decision.stored.ref, {})[role] = decision.key
+            self._neighbours.decided(decision)
             if decision.claims or decision.cluster is not None:
                 self._claimants.add(decision.stored.uid)
         return decisions
@@ -344,6 +375,7 @@ class RoleController:
             lambda: cache.aws_account(role.account_id) == account,
             lambda: cache.revision,
             context.leads_until,
+            lambda: not self._neighbours.pause(role.account_id),
         )
 
 
