@@ -38,6 +38,9 @@ class SessionSource(Protocol):
     async def assume(self, manager: ManagerRole, limiter: CallLimiter) -> AccountApi:
         """Return access as a manager role."""
 
+    async def own_caller(self, limiter: CallLimiter) -> str:
+        """Return the ARN of the caller's own identity."""
+
     def forget(self, manager: ManagerRole) -> None:
         """Drop a cached session."""
 
@@ -85,6 +88,7 @@ class AccountPool:
         sessions: see `SessionSource`.
         clock: monotonic seconds.
         make_limiter: returns the limiter of an AWS account.
+        learned: called with the ARN of the caller's own identity, before an AWS account is given out.
     """
 
     def __init__(
@@ -92,10 +96,12 @@ class AccountPool:
         sessions: SessionSource,
         clock: Callable[[], float],
         make_limiter: Callable[[str], CallLimiter] = lambda account_id: CallLimiter(name=f"aws-{account_id}"),
+        learned: Callable[[str], None] = lambda _arn: None,
     ) -> None:
         self._sessions = sessions
         self._clock = clock
         self._make_limiter = make_limiter
+        self._learned = learned
         self._limiters: dict[str, CallLimiter] = {}
         self._known: dict[str, _Known] = {}
 
@@ -171,4 +177,6 @@ class AccountPool:
                 "spec.managerRoleArn",
                 operation="sts:GetCallerIdentity",
             )
+        own = arn if account.manager_role is None else await self._sessions.own_caller(self._limiters[account_id])
+        self._learned(own)
         return arn

@@ -68,6 +68,7 @@ class AwsSessions:
         self._own: boto3.Session | None = None
         self._direct: AccountClient | None = None
         self._sts: Any = None
+        self._own_caller = ""
         self._assumed: dict[ManagerRole, _Assumed] = {}
         self._making: dict[ManagerRole | None, asyncio.Lock] = {}
 
@@ -110,14 +111,39 @@ class AwsSessions:
         """Drop a cached session: its credentials were refused."""
         self._assumed.pop(manager, None)
 
-    async def _assume(self, manager: ManagerRole, limiter: CallLimiter) -> Any:
-        arguments = {"ExternalId": manager.external_id} if manager.external_id else {}
+    async def own_caller(self, limiter: CallLimiter) -> str:
+        """Return the ARN of the caller's own identity; asked once.
 
+        Args:
+            limiter: of the AWS account that is entered.
+
+        Raises:
+            AwsError: see `translated`.
+        """
+        if not self._own_caller:
+            sts = await self._own_sts(limiter)
+
+            def send() -> str:
+                with translated("sts:GetCallerIdentity"):
+                    return str(sts.get_caller_identity()["Arn"])
+
+            async def ask() -> str:
+                async with limiter.slot(0):
+                    return await limiter.in_thread(send)
+
+            self._own_caller = await retrying(ask, self._settings.reads)
+        return self._own_caller
+
+    async def _own_sts(self, limiter: CallLimiter) -> Any:
         async with self._lock(None):  # the session is not thread-safe; the client that it makes is
             if self._sts is None:
                 async with limiter.slot(0):
                     self._sts = await limiter.in_thread(self._make_sts)
-        sts = self._sts
+        return self._sts
+
+    async def _assume(self, manager: ManagerRole, limiter: CallLimiter) -> Any:
+        arguments = {"ExternalId": manager.external_id} if manager.external_id else {}
+        sts = await self._own_sts(limiter)
 
         def send() -> Any:
             with translated(f"sts:AssumeRole on {manager.role}"):

@@ -91,6 +91,13 @@ class TrustReason(StrEnum):
     # Who may bind what
     NOT_GRANTED = "NotGranted"
     """No RoleGrant covers the binding. Remedy: a cluster administrator creates or widens a RoleGrant."""
+    PROTECTED_ROLE = "ProtectedRole"
+    """The role is an AWSAccount's manager role, the operator's own, or carries the tag trustbind.dev/protected, so no
+    binding may name it, whatever its grants say. Remedy: bind another role."""
+    TOO_MANY = "TooManyBindings"
+    """The namespace has more RoleBindings, or they name more service accounts, than its grants allow; the older ones
+    stay as they are. Remedy: delete bindings that are not needed, or let a cluster administrator raise maxBindings or
+    maxSubjects of the RoleGrant."""
     NO_CONSENT = "NoRoleConsent"
     """The account asks for the role's consent, and the role does not carry the tag. Remedy: tag the role with
     trustbind.dev/namespaces and the namespace in its value."""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
@@ -129,7 +129,11 @@ class _Process:
         cache = ClusterCache(await self._issuer(api))
         telemetry = Telemetry(self._metrics, self._log)
         writer = KubernetesWriter(api, self._log)
-        pool = self._pool(telemetry)
+
+        def learned(arn: str) -> None:
+            router.own_caller(arn)  # which is made below, before the first call
+
+        pool = self._pool(telemetry, learned)
         context = Context(
             cache,
             writer,
@@ -194,7 +198,7 @@ class _Process:
         except InvalidValueError as error:
             raise StartError(f"the cluster's issuer cannot be used: {error.problem}") from None
 
-    def _pool(self, telemetry: Telemetry) -> AccountPool:
+    def _pool(self, telemetry: Telemetry, learned: Callable[[str], None]) -> AccountPool:
         settings = self._settings.aws
         cluster = self._settings.identity.cluster
         who = f"trustbind-operator.{cluster}" if cluster else "trustbind-operator"
@@ -203,6 +207,7 @@ class _Process:
             sessions,
             asyncio.get_running_loop().time,
             lambda account_id: CallLimiter(settings.calls_per_second, settings.burst, f"aws-{account_id}"),
+            learned,
         )
 
     async def _follow_metadata(

@@ -55,6 +55,18 @@ def scene() -> Scene:
     return Scene()
 
 
+def test_own_identity_is_known_before_anything_is_written(scene: Scene) -> None:
+    """It is told at each new entry: of a manager role, the identity behind it."""
+    learned: list[str] = []
+    scene.pool = AccountPool(scene.sessions, lambda: scene.seconds, learned=learned.append)
+    scene.enter()
+    scene.enter()
+    assert learned == [scene.sessions.caller_arn]
+    scene.sessions.own = scene.account
+    entered = scene.enter(AwsAccount("direct", ACCOUNT))
+    assert learned[1:] == [entered.caller_arn]
+
+
 def test_entering(scene: Scene) -> None:
     """The manager role is assumed with the external id; the caller is asked for once in each session."""
     mine = replace(PROD, external_id="blue")

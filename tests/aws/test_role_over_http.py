@@ -71,6 +71,7 @@ def test_first_run_and_quiet_run(aws: LocalAws) -> None:
     assert [call.operation for call in aws.calls()] == [
         "AssumeRole",
         "GetCallerIdentity",
+        "GetCallerIdentity",  # of the identity that assumes
         "GetAccountSummary",
         "GetOpenIDConnectProvider",
         READ,
@@ -79,8 +80,11 @@ def test_first_run_and_quiet_run(aws: LocalAws) -> None:
         WRITE,
         READ,
     ]
-    assert {call.account for call in aws.calls() if call.operation != "AssumeRole"} == {TARGET}
-    assert {call.account for call in aws.calls(operation="AssumeRole")} == {OPERATOR}
+    named = {call.operation for call in aws.calls()}
+    by_account = {name: {call.account for call in aws.calls(operation=name)} for name in named}
+    assert by_account.pop("AssumeRole") == {OPERATOR}
+    assert by_account.pop("GetCallerIdentity") == {OPERATOR, TARGET}
+    assert set().union(*by_account.values()) == {TARGET}
     assert done.written == 1
     assert stored().meaning() == wanted(OPS, owned("app", role=ROLE))
     aws.reset_calls()

@@ -163,6 +163,10 @@ def test_defaults_of_a_grant(api_server: ApiServer, namespace: str) -> None:
     assert stored["spec"] == MINIMAL["RoleGrant"] | {
         "serviceAccountNames": ["*"],
         "methods": ["WebIdentity", "AssumeRole"],
+        "audiences": ["sts.amazonaws.com"],
+        "allowRetain": False,
+        "maxBindings": 500,
+        "maxSubjects": 2000,
     }
 
 

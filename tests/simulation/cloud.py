@@ -626,6 +626,10 @@ class Sessions:
         """Return access as the operator's own identity; no AWSAccount of a world asks for it."""
         raise NotImplementedError
 
+    async def own_caller(self, limiter: CallLimiter) -> str:  # noqa: ARG002 - no call is counted
+        """Return the ARN of the operator's own identity."""
+        return "arn:aws:sts::999900001111:assumed-role/trustbind-operator/pod"
+
     async def assume(self, manager: ManagerRole, limiter: CallLimiter) -> Access:
         """Return access as a manager role."""
         world = self._operator.world

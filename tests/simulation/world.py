@@ -315,6 +315,8 @@ class World:
             "roleArns": roles or ["arn:aws:iam::*:role/r0"],
             "serviceAccountNames": ["*"] if rng.random() < 0.6 else rng.sample(NAMES, 3),
             "methods": ["WebIdentity", "AssumeRole", "PodIdentity"],
+            "audiences": ["sts.amazonaws.com", "other.example.com"],
+            "allowRetain": True,
         }
         if rng.random() < 0.7:
             subjects = ["repo:org/*"] if rng.random() < 0.7 else ["repo:org/a:*"]

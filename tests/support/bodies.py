@@ -71,8 +71,13 @@ def account_body(
 
 
 def grant_body(name: str = "all", version: str = "1", **spec: Any) -> dict[str, Any]:
-    """Return a RoleGrant as the API server has it: by default over everything."""
-    spec = {"namespaces": {"selector": {}}, "roleArns": ["arn:aws:iam::*:role/*"]} | spec
+    """Return a RoleGrant as the API server has it: by default over everything, and for the audiences of the tests."""
+    spec = {
+        "namespaces": {"selector": {}},
+        "roleArns": ["arn:aws:iam::*:role/*"],
+        "audiences": ["sts.amazonaws.com", "granted", "new", "one", "other", "other.example.com", "three", "two"],
+        "allowRetain": True,
+    } | spec
     return {
         "apiVersion": _API_VERSION,
         "kind": "RoleGrant",

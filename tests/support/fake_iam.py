@@ -386,6 +386,7 @@ class FakeSessions:
         self.assumed: list[ManagerRole] = []
         self.forgotten: list[ManagerRole] = []
         self.own: FakeAccount | None = None
+        self.caller_arn = "arn:aws:sts::999900001111:assumed-role/trustbind-operator/pod"
 
     async def direct(self, limiter: CallLimiter) -> FakeAccount:
         """Return access as the caller's own identity."""
@@ -393,6 +394,10 @@ class FakeSessions:
         assert self.own is not None
         self.own.limiter = limiter
         return self.own
+
+    async def own_caller(self, limiter: CallLimiter) -> str:  # noqa: ARG002 - no call is counted
+        """Return the ARN of the caller's own identity."""
+        return self.caller_arn
 
     async def assume(self, manager: ManagerRole, limiter: CallLimiter) -> FakeAccount:
         """Return access as a manager role."""

@@ -27,7 +27,7 @@ from support.virtual_time import VirtualLoop
 from trustbind.api.aws_account import AwsAccount
 from trustbind.api.role_binding import BindingRef
 from trustbind.backoff import Backoff
-from trustbind.identity.arns import RoleArn
+from trustbind.identity.arns import RoleArn, RoleName
 from trustbind.policy.trust_document import TrustDocument
 from trustbind.reconcile.stored_aws_account import StoredAwsAccount
 from trustbind.reconcile.stored_binding import StoredBinding, ready_condition
@@ -69,7 +69,7 @@ class World:
         self.aws.roles[ROLE] = TrustDocument((OPS,))
         self.sessions = FakeSessions(self.aws)
         self.telemetry = FakeTelemetry()
-        self.pool = AccountPool(self.sessions, self.seconds, lambda _: CallLimiter(100_000.0, 100_000))
+        self.pool = AccountPool(self.sessions, self.seconds, lambda _: CallLimiter(100_000.0, 100_000), self.learned)
         self.context = Context(
             cache=self.cache,
             writer=self.cluster,
@@ -86,6 +86,10 @@ class World:
             now=lambda: self.today,
         )
         self.has_grants(grant_body())
+
+    def learned(self, arn: str) -> None:
+        """Keep the operator's own identity, as AWS tells it."""
+        self.cache.put_own_role(RoleName.of_caller(arn))
 
     def seconds(self) -> float:
         """Return the seconds of the event loop's virtual clock; the machine has run for some time before."""

@@ -206,6 +206,8 @@ class Team:
         wanted = {
             "namespaces": {"names": [self.namespace]},
             "roleArns": [f"arn:aws:iam::{account.id}:role/*" for account in accounts] or ["arn:aws:iam::*:role/*"],
+            "audiences": ["sts.amazonaws.com", "vault.example.com"],
+            "allowRetain": True,
         }
         return self.world.apply(API_VERSION, "RoleGrant", self.namespace, spec=wanted | spec)
 

@@ -11,10 +11,18 @@ from typing import Final
 from trustbind.api.aws_account import AwsAccount
 from trustbind.api.role_binding import RoleBinding
 from trustbind.api.strict import API_VERSION
-from trustbind.identity.arns import RoleArn
+from trustbind.identity.arns import RoleArn, RoleName
 from trustbind.identity.subjects import Subject
 
-__all__ = ["NO_SUBJECTS", "duplicate_account", "may_conflict", "profile_conflict", "rival_conflict", "unknown_account"]
+__all__ = [
+    "NO_SUBJECTS",
+    "duplicate_account",
+    "manager_role",
+    "may_conflict",
+    "profile_conflict",
+    "rival_conflict",
+    "unknown_account",
+]
 
 NO_SUBJECTS: Final = "spec.serviceAccountSelector matches no service account yet"
 
@@ -98,3 +106,10 @@ def unknown_account(role: RoleArn) -> str:
 def duplicate_account(older: AwsAccount) -> str:
     """Return the sentence about an AWSAccount whose account ``older`` describes already."""
     return f"AWSAccount {older.name} is older and has the same accountId; remove one of the two"
+
+
+def manager_role(role: RoleArn, account: AwsAccount | None) -> str:
+    """Return why no binding may name a role that is an AWSAccount's manager role; empty when it is not."""
+    if account is None or account.manager_role is None or RoleName.of(account.manager_role) != RoleName.of(role):
+        return ""
+    return f"{role} is the manager role of AWSAccount {account.name}, so no binding may name it"

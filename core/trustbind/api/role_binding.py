@@ -245,7 +245,7 @@ class RoleBinding:
             session_duration_seconds=session.duration_seconds,
             token_expiration_seconds=spec.token.expiration_seconds if spec.token else None,
             region="" if spec.region is None else region_of(spec.region, field="spec.region"),
-            conditions=_conditions(spec.conditions, Method(spec.method)),
+            conditions=_conditions(spec.conditions, Method(spec.method), _source(spec.source)),
             federated=federated_of(spec.federated_subjects, field="spec.federatedSubjects"),
             profile=spec.profile,
             wait_until_ready=spec.wait_until_ready,
@@ -374,7 +374,7 @@ def _source(raw: _Source | None) -> Source | None:
     return Source(_role(raw.role_arn, "spec.source.roleArn"), raw.manage_permission, raw.trusted_as == "AccountRoot")
 
 
-def _conditions(raw: list[_Condition] | None, method: Method) -> tuple[ExtraCondition, ...]:
+def _conditions(raw: list[_Condition] | None, method: Method, source: Source | None) -> tuple[ExtraCondition, ...]:
     result: list[ExtraCondition] = []
     for index, condition in enumerate(raw or ()):
         field = f"spec.conditions[{index}]"
@@ -386,6 +386,11 @@ def _conditions(raw: list[_Condition] | None, method: Method) -> tuple[ExtraCond
             )
         if method.has_source_role and condition.key.lower() == "sts:externalid":
             raise InvalidValueError("use spec.externalId instead", field=f"{field}.key")
+        if source is not None and source.via_root and condition.key.lower() == "aws:principalarn":
+            raise InvalidValueError(
+                "is not possible with trustedAs AccountRoot: the statement names the source role by it",
+                field=f"{field}.key",
+            )
         if any(c.operator == condition.operator and c.key.lower() == condition.key.lower() for c in result):
             raise InvalidValueError(
                 f"{condition.operator} on {condition.key} stands twice; IAM can hold it once, with several values",

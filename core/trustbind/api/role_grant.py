@@ -1,8 +1,9 @@
 """`RoleGrant` objects, and the one question they answer: may this binding have what it asks for?
 
-Default deny. One grant has to cover all of a binding: its namespace, every account it names, its target role, with
-method AssumeRole its source role, and every subject of another issuer. Two grants that cover a half each do not add up,
-since whoever wrote them did not think of the combination.
+Default deny. One grant has to cover all of a binding: its namespace, every service account that it names, its target
+role, with method AssumeRole its source role, its audience, every subject of another issuer, and a deletion policy that
+leaves trust behind. Two grants that cover a half each do not add up, since their authors did not think of the
+combination.
 """
 
 from __future__ import annotations
@@ -16,20 +17,36 @@ from msgspec import Meta
 
 from trustbind.api.federated_subjects import FederatedSubjects, RawFederatedSubjects, federated_of, uncovered
 from trustbind.api.label_selector import LabelSelector, RawSelector, selector_of
-from trustbind.api.role_binding import MAX_SESSION_SECONDS, MIN_SESSION_SECONDS, Method, RoleBinding
+from trustbind.api.role_binding import MAX_SESSION_SECONDS, MIN_SESSION_SECONDS, DeletionPolicy, Method, RoleBinding
 from trustbind.api.strict import Metadata, Strict, converted
 from trustbind.errors import InvalidValueError
 from trustbind.evaluation.wildcards import glob_matches
+from trustbind.identity.subjects import DEFAULT_AUDIENCE, audience_of
 
-__all__ = ["CONSENT_TAG", "KIND", "Authorization", "RoleGrant", "arn_matches", "authorize", "consents"]
+__all__ = ["CONSENT_TAG", "KIND", "PROTECTED_TAG", "Authorization", "RoleGrant", "arn_matches", "authorize", "consents"]
 
 KIND: Final = "RoleGrant"
 
 CONSENT_TAG: Final = "trustbind.dev/namespaces"
 """Tag of a role whose value lists the namespaces that may bind it, separated by spaces."""
 
+PROTECTED_TAG: Final = "trustbind.dev/protected"
+"""Tag of a role that no binding may name, whatever its value."""
+
 DEFAULT_SESSION_SECONDS: Final = 3600
 """What STS gives when no duration is asked for (STS API reference, AssumeRoleWithWebIdentity, DurationSeconds)."""
+
+
+DEFAULT_MAX_BINDINGS: Final = 500
+"""RoleBindings of one namespace. Far more than a team writes, and few enough to decide about at once."""
+
+DEFAULT_MAX_SUBJECTS: Final = 2000
+"""Service accounts that the RoleBindings of one namespace name or select, each counted for each binding. Trust policies
+have room for some hundreds, so a team needs many roles to get there."""
+
+
+MAX_COUNT: Final = 100_000
+"""A larger ``maxBindings`` or ``maxSubjects`` is a typing error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +62,10 @@ class RoleGrant:
         methods: allowed methods.
         federated: subjects of other issuers that may be let in; none unless named.
         max_session_seconds: None: no bound of the grant's.
+        audiences: allowed audiences of the cluster's tokens.
+        allow_retain: whether a binding may leave its trust when it is deleted.
+        max_bindings: RoleBindings of one namespace.
+        max_subjects: service accounts that the RoleBindings of one namespace name or select.
     """
 
     name: str
@@ -55,6 +76,10 @@ class RoleGrant:
     methods: tuple[Method, ...]
     federated: tuple[FederatedSubjects, ...] = ()
     max_session_seconds: int | None = None
+    audiences: tuple[str, ...] = (DEFAULT_AUDIENCE,)
+    allow_retain: bool = False
+    max_bindings: int = DEFAULT_MAX_BINDINGS
+    max_subjects: int = DEFAULT_MAX_SUBJECTS
 
     @classmethod
     def parse(cls, manifest: Mapping[str, Any]) -> RoleGrant:
@@ -81,6 +106,7 @@ class RoleGrant:
             ("serviceAccountNames", spec.service_account_names),
             ("roleArns", spec.role_arns),
             ("methods", spec.methods),
+            ("audiences", spec.audiences),
         ):
             if len(set(listed)) != len(listed):
                 raise InvalidValueError("an entry stands twice", field=f"spec.{field}")
@@ -93,6 +119,10 @@ class RoleGrant:
             methods=tuple(Method(m) for m in spec.methods),
             federated=federated_of(spec.federated_subjects, field="spec.federatedSubjects"),
             max_session_seconds=spec.max_session_duration_seconds,
+            audiences=tuple(audience_of(a, field=f"spec.audiences[{n}]") for n, a in enumerate(spec.audiences)),
+            allow_retain=spec.allow_retain,
+            max_bindings=spec.max_bindings,
+            max_subjects=spec.max_subjects,
         )
 
     def uncovered(self, binding: RoleBinding, accounts: Iterable[str], labels: Mapping[str, str]) -> str:
@@ -103,8 +133,7 @@ class RoleGrant:
             accounts: names of the accounts that it is for; with a selector, those that it selects now.
             labels: the namespace's labels.
         """
-        in_namespace = binding.ref.namespace in self.namespaces
-        if not in_namespace and (self.selector is None or not self.selector.matches(labels)):
+        if not self.covers_namespace(binding.ref.namespace, labels):
             return f"the namespace {binding.ref.namespace}"
         roles = [("role", binding.role)]
         if binding.source is not None:
@@ -122,7 +151,24 @@ class RoleGrant:
         seconds = binding.session_duration_seconds or DEFAULT_SESSION_SECONDS
         if self.max_session_seconds is not None and seconds > self.max_session_seconds:
             return f"a session of {seconds} seconds (it allows {self.max_session_seconds})"
-        return ""
+        return self._uncovered_audience(binding) or self._uncovered_end(binding)
+
+    def covers_namespace(self, namespace: str, labels: Mapping[str, str]) -> bool:
+        """Return whether the grant is for bindings of this namespace."""
+        return namespace in self.namespaces or (self.selector is not None and self.selector.matches(labels))
+
+    def _uncovered_audience(self, binding: RoleBinding) -> str:
+        """Return what a binding with another audience lacks; a new audience takes a place of the OIDC provider."""
+        has_tokens = binding.method.needs_oidc_provider and (binding.service_account_names or binding.selector)
+        if not has_tokens or binding.audience in self.audiences:
+            return ""
+        line = ", ".join((*self.audiences, binding.audience))
+        return f"the audience {binding.audience} (its spec would need audiences: [{line}])"
+
+    def _uncovered_end(self, binding: RoleBinding) -> str:
+        if self.allow_retain or binding.deletion_policy is not DeletionPolicy.RETAIN:
+            return ""
+        return f"deletionPolicy {binding.deletion_policy} (its spec would need allowRetain: true)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +178,14 @@ class Authorization:
     Attributes:
         grant: name of the grant that covers the binding; empty when none does.
         message: one sentence for the condition.
+        max_bindings: RoleBindings that the namespace may have: the largest among the grants that cover the binding.
+        max_subjects: service accounts that the RoleBindings of the namespace may name or select, likewise.
     """
 
     grant: str
     message: str
+    max_bindings: int = 0
+    max_subjects: int = 0
 
     @property
     def is_granted(self) -> bool:
@@ -156,11 +206,16 @@ def authorize(
     """
     names = tuple(accounts)
     lacking: list[tuple[bool, str, str]] = []
-    for grant in sorted(grants, key=lambda g: g.name):
-        uncovered = grant.uncovered(binding, names, labels)
-        if not uncovered:
-            return Authorization(grant.name, f"granted by RoleGrant {grant.name}")
-        lacking.append((uncovered.startswith("the namespace"), grant.name, uncovered))
+    covering: list[RoleGrant] = []
+    for grant in grants:
+        if uncovered := grant.uncovered(binding, names, labels):
+            lacking.append((uncovered.startswith("the namespace"), grant.name, uncovered))
+        else:
+            covering.append(grant)
+    if covering:
+        name = min(grant.name for grant in covering)
+        most = max(grant.max_bindings for grant in covering), max(grant.max_subjects for grant in covering)
+        return Authorization(name, f"granted by RoleGrant {name}", *most)
     wanted = f"{binding.role} for namespace {binding.ref.namespace}"
     if not lacking:
         return Authorization("", f"no RoleGrant exists; ask a cluster administrator for one that covers {wanted}")
@@ -202,6 +257,12 @@ class _Spec(Strict, frozen=True):
     )
     federated_subjects: Annotated[list[RawFederatedSubjects], Meta(max_length=20)] | None = None
     max_session_duration_seconds: Annotated[int, Meta(ge=MIN_SESSION_SECONDS, le=MAX_SESSION_SECONDS)] | None = None
+    audiences: Annotated[list[str], Meta(min_length=1, max_length=20)] = msgspec.field(
+        default_factory=lambda: [DEFAULT_AUDIENCE]
+    )
+    allow_retain: bool = False
+    max_bindings: Annotated[int, Meta(ge=1, le=MAX_COUNT)] = DEFAULT_MAX_BINDINGS
+    max_subjects: Annotated[int, Meta(ge=1, le=MAX_COUNT)] = DEFAULT_MAX_SUBJECTS
 
 
 class _Manifest(msgspec.Struct, frozen=True, rename="camel"):

@@ -9,7 +9,7 @@ from typing import Final
 
 from trustbind.errors import InvalidValueError
 
-__all__ = ["PARTITIONS", "ProviderArn", "RoleArn", "account_of"]
+__all__ = ["PARTITIONS", "ProviderArn", "RoleArn", "RoleName", "account_of"]
 
 PARTITIONS: Final = (
     "aws",
@@ -26,7 +26,11 @@ PARTITIONS: Final = (
 _PARTITION = re.compile(r"aws(?:-[a-z0-9]+){0,4}", re.ASCII)
 _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
 _ROLE_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)  # IAM API reference, CreateRole, RoleName
-_ROLE_PATH = re.compile(r"/|/[!-~]{1,510}/")  # IAM API reference, CreateRole, Path: at most 512 characters
+# IAM API reference, CreateRole, Path: at most 512 printable characters. IAM takes wildcards and "$" there, too. In a
+# policy they would stand for other roles, so no role with one of them can be bound.
+_ROLE_PATH = re.compile(r"/|/[!#%-)+->@-~]{1,510}/")
+
+_ASSUMED = re.compile(r"arn:aws[a-z0-9-]*:sts::([0-9]{12}):assumed-role/([^/]+)/.*", re.ASCII)
 
 _ARN_PARTS: Final = 6  # arn:partition:service:region:account:resource
 _SHOWN: Final = 120
@@ -86,12 +90,39 @@ class RoleArn:
             )
         if not _ROLE_PATH.fullmatch(path):
             raise InvalidValueError(
-                f"{_quoted(text)} has a path that IAM does not allow (at most 512 printable characters)"
+                f"{_quoted(text)} has a path that cannot be bound: at most 512 printable characters, without '*', '?', "
+                "'$' and '\"'"
             )
         return cls(partition, account, path, name)
 
     def __str__(self) -> str:
         return f"arn:{self.partition}:iam::{self.account_id}:role{self.path}{self.name}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RoleName:
+    """An IAM role by AWS account and name, without its path: names are unique in an AWS account, whatever their path.
+
+    IAM tells no two names apart by letter case (IAM User Guide, "IAM and AWS STS quotas"), so neither does this.
+
+    Attributes:
+        account_id: 12 digits.
+        name: in lower case.
+    """
+
+    account_id: str
+    name: str
+
+    @classmethod
+    def of(cls, role: RoleArn) -> RoleName:
+        """Return the name of a role."""
+        return cls(role.account_id, role.name.lower())
+
+    @classmethod
+    def of_caller(cls, arn: str) -> RoleName | None:
+        """Return the role of a caller whose ARN ``sts:GetCallerIdentity`` gave; None for a user or the root."""
+        match = _ASSUMED.fullmatch(arn)
+        return cls(match[1], match[2].lower()) if match is not None else None
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -158,33 +158,18 @@ def build(issuer: Issuer, role: RoleArn, key: StatementKey, subjects: Iterable[N
     """
     check_conditions(issuer, key)
     names = sorted({str(s) for s in subjects})
-    base: dict[str, dict[str, Any]]
-    action = "sts:AssumeRoleWithWebIdentity"
-    if isinstance(key, WebIdentityKey):
-        if not names:
-            raise InvalidValueError("a statement without a subject would let every account of the cluster in")
-        base = {"StringEquals": {issuer.audience_key: key.audience, issuer.subject_key: names}}
-    elif isinstance(key, FederatedKey):
+    if isinstance(key, FederatedKey):
         check_issuer(issuer, key.issuer)
-        if not names:
-            raise InvalidValueError(f"a statement without a subject would let everybody of {key.issuer} in")
-        base = {
-            "StringEquals": {key.issuer.audience_key: key.audience},
-            "StringLike": {key.issuer.subject_key: names},
-        }
-    else:
-        action = "sts:AssumeRole"
-        stated = {"sts:ExternalId": key.external_id} if key.external_id else {}
-        if key.via_root:
-            stated["aws:PrincipalArn"] = str(key.source)
-        base = {"StringEquals": stated} if stated else {}
+    if not isinstance(key, ChainKey) and not names:
+        whose = key.issuer if isinstance(key, FederatedKey) else issuer
+        raise InvalidValueError(f"a statement without a subject would trust every subject of {whose}")
     statement: dict[str, Any] = {
         "Sid": sid_of(issuer, key),
         "Effect": "Allow",
         "Principal": principal_of(issuer, role, key),
-        "Action": action,
+        "Action": "sts:AssumeRole" if isinstance(key, ChainKey) else "sts:AssumeRoleWithWebIdentity",
     }
-    if condition := _with_conditions(base, key.conditions):
+    if condition := _with_conditions(_base(issuer, key, names), key.conditions):
         statement["Condition"] = condition
     return statement
 
@@ -217,18 +202,17 @@ def check_issuer(issuer: Issuer, other: Issuer) -> None:
 
 
 def check_conditions(issuer: Issuer, key: StatementKey) -> None:
-    """Check that no further condition is about what the statement states itself.
+    """Check that no further condition is about what the statement states itself, in any letter case.
+
+    IAM compares condition keys without regard to case (IAM User Guide, "IAM JSON policy elements: Condition").
 
     Raises:
-        InvalidValueError: one is about the audience or the subject; in a chain, about the external id.
+        InvalidValueError: one is about the audience or the subject; in a chain, about the external id or the source
+            role.
     """
-    if isinstance(key, ChainKey):
-        stated = {"sts:externalid"} if key.external_id else set()
-    else:
-        whose = key.issuer if isinstance(key, FederatedKey) else issuer
-        stated = {whose.audience_key.lower(), whose.subject_key.lower()}
+    stated = {name.casefold() for block in _base(issuer, key, []).values() for name in block}
     for condition in sorted(key.conditions):
-        if condition.key.lower() in stated:
+        if condition.key.casefold() in stated:
             raise InvalidValueError(
                 f"a further condition on {condition.key} is not possible: the statement states it itself"
             )
@@ -284,6 +268,23 @@ def placeholder(issuer: Issuer, role: RoleArn) -> dict[str, Any]:
         "Principal": {"Federated": str(issuer.provider_for(role))},
         "Action": "sts:AssumeRoleWithWebIdentity",
     }
+
+
+def _base(issuer: Issuer, key: StatementKey, names: list[str]) -> dict[str, dict[str, Any]]:
+    """Return the conditions that the statement with this key always has, as operator, key and value."""
+    match key:
+        case WebIdentityKey():
+            return {"StringEquals": {issuer.audience_key: key.audience, issuer.subject_key: names}}
+        case FederatedKey():
+            return {
+                "StringEquals": {key.issuer.audience_key: key.audience},
+                "StringLike": {key.issuer.subject_key: names},
+            }
+        case ChainKey():
+            stated = {"sts:ExternalId": key.external_id} if key.external_id else {}
+            if key.via_root:
+                stated["aws:PrincipalArn"] = str(key.source)
+            return {"StringEquals": stated} if stated else {}
 
 
 def _with_conditions(base: Mapping[str, dict[str, Any]], extra: tuple[ExtraCondition, ...]) -> dict[str, Any]:

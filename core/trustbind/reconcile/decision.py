@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from trustbind.api.aws_account import AwsAccount, EksCluster
-from trustbind.api.conflicts import NO_SUBJECTS, rival_conflict, unknown_account
+from trustbind.api.conflicts import NO_SUBJECTS, manager_role, rival_conflict, unknown_account
 from trustbind.api.role_binding import DeletionPolicy, RoleBinding
-from trustbind.api.role_grant import CONSENT_TAG, Authorization, authorize, consents
-from trustbind.identity.arns import RoleArn
+from trustbind.api.role_grant import CONSENT_TAG, PROTECTED_TAG, Authorization, authorize, consents
+from trustbind.identity.arns import RoleArn, RoleName
 from trustbind.identity.subjects import Issuer, Subject
 from trustbind.policy.claim import Claim, claims_on
 from trustbind.policy.owned_statement import is_owned, sid_of, subjects_of
@@ -123,7 +123,11 @@ def decide_binding(snapshot: BindingSnapshot, around: Surroundings, role: RoleAr
         return BindingDecision(
             stored, authorized=False, reason=TrustReason.NOT_GRANTED, message=answer.message, subjects=subjects
         )
-    refused = _refused(binding, subjects, around)
+    if protected := _protected(binding, around):
+        return BindingDecision(
+            stored, authorized=False, reason=TrustReason.PROTECTED_ROLE, message=protected, subjects=subjects
+        )
+    refused = _too_many(snapshot, answer) or _refused(binding, subjects, around)
     if refused is not None:
         reason, message = refused
         return BindingDecision(stored, authorized=True, reason=reason, message=message, subjects=subjects)
@@ -146,14 +150,14 @@ def decide_binding(snapshot: BindingSnapshot, around: Surroundings, role: RoleAr
 def with_consent(
     decisions: Iterable[BindingDecision], account: AwsAccount, tags: Mapping[str, str]
 ) -> list[BindingDecision]:
-    """Return the decisions after the role's consent was asked for, where the AWSAccount requires it.
+    """Return the decisions after the role's tags were asked: it may be protected, and its consent may be required.
 
     Args:
         decisions: as `decide` gave them.
         account: the role's AWSAccount.
         tags: the role's tags.
     """
-    if not account.require_role_consent:
+    if not account.require_role_consent and PROTECTED_TAG not in tags:
         return list(decisions)
     return [_consented(decision, account, tags) for decision in decisions]
 
@@ -163,6 +167,8 @@ def consent_refusal(
 ) -> tuple[TrustReason, str] | None:
     """Return why a role itself refuses a binding, whatever else is decided about it; None when it does not."""
     namespace = stored.ref.namespace
+    if PROTECTED_TAG in tags:
+        return TrustReason.PROTECTED_ROLE, f"the role carries the tag {PROTECTED_TAG}, so no binding may name it"
     if not account.require_role_consent or consents(tags, namespace):
         return None
     return (
@@ -225,6 +231,44 @@ def _refused(
             return TrustReason.ACCOUNT_UNKNOWN, unknown_account(needed)
     if not subjects and not binding.federated:
         return TrustReason.NO_SUBJECTS, NO_SUBJECTS
+    return None
+
+
+def _protected(binding: RoleBinding, around: Surroundings) -> str:
+    """Return why no binding may name one of this binding's roles; empty when it may.
+
+    A pod with a manager role could edit every trust policy of an AWS account, and one with the operator's could assume
+    every manager role.
+    """
+    for role in (binding.role, *((binding.source.role,) if binding.source else ())):
+        if RoleName.of(role) == around.own_role:
+            return f"{role} is the role that the operator runs as, so no binding may name it"
+        # A manager role is one of the AWS account that it manages.
+        if problem := manager_role(role, around.aws_accounts.get(role.account_id)):
+            return problem
+    return ""
+
+
+def _too_many(snapshot: BindingSnapshot, answer: Authorization) -> tuple[TrustReason, str] | None:
+    """Return why a namespace may have no more; None when it may.
+
+    A binding that was applied keeps what it has. Others come before it only when a grant allows less than before.
+    """
+    if snapshot.stored.was_applied:
+        return None
+    rank, namespace = snapshot.rank, snapshot.stored.ref.namespace
+    subjects = rank.subjects + len(snapshot.subjects)
+    for count, most, what, line in (
+        (rank.bindings + 1, answer.max_bindings, "RoleBindings", "maxBindings"),
+        (subjects, answer.max_subjects, "service accounts in its RoleBindings", "maxSubjects"),
+    ):
+        if most and count > most:
+            message = (
+                f"with it namespace {namespace} would have {count} {what}, and its RoleGrants allow {most}; delete "
+                f"some that are not needed, or ask a cluster administrator for a larger {line} in RoleGrant "
+                f"{answer.grant}"
+            )
+            return TrustReason.TOO_MANY, message
     return None
 
 

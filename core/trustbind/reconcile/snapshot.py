@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from trustbind.api.aws_account import AwsAccount
 from trustbind.api.role_binding import RoleBinding
 from trustbind.api.role_grant import RoleGrant
-from trustbind.identity.arns import RoleArn
+from trustbind.identity.arns import RoleArn, RoleName
 from trustbind.identity.subjects import Issuer, Subject
 from trustbind.reconcile.rollout import NOT_STARTED, Rollout
 from trustbind.reconcile.stored_binding import StoredBinding
 
-__all__ = ["BindingSnapshot", "Resolved", "RoleSnapshot", "Surroundings"]
+__all__ = ["BindingSnapshot", "Rank", "Resolved", "RoleSnapshot", "Surroundings"]
 
 Labels = Mapping[str, str]
 
@@ -31,6 +31,19 @@ class Resolved:
 
 
 @dataclass(frozen=True, slots=True)
+class Rank:
+    """What the older live bindings of a namespace come to.
+
+    Attributes:
+        bindings: their number.
+        subjects: the service accounts that they name or select, each counted for each binding.
+    """
+
+    bindings: int = 0
+    subjects: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class BindingSnapshot:
     """One binding and what decides about it.
 
@@ -40,6 +53,7 @@ class BindingSnapshot:
         rivals: the older live bindings of its namespace that may claim its profile for one of its service accounts.
         namespace_labels: of its namespace.
         rollout: how far a chain has come; see `Rollout`.
+        rank: what older live bindings of its namespace there are; see `Rank`.
     """
 
     stored: StoredBinding
@@ -47,6 +61,7 @@ class BindingSnapshot:
     rivals: tuple[Resolved, ...] = ()
     namespace_labels: Labels = field(default_factory=dict)
     rollout: Rollout = NOT_STARTED
+    rank: Rank = Rank()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +72,18 @@ class Surroundings:
         issuer: the cluster's.
         grants: all RoleGrants; None: all is granted (``apply`` without grants in its files: its user decides).
         aws_accounts: account id to the AWSAccount that counts.
+        own_role: the role that the operator runs as; None: it runs as none, or has asked for nothing yet.
     """
 
     issuer: Issuer
     grants: tuple[RoleGrant, ...] | None
     aws_accounts: Mapping[str, AwsAccount]
+    own_role: RoleName | None = None
+
+    @property
+    def most_bindings(self) -> int:
+        """How many bindings a namespace may have by any grant."""
+        return max((grant.max_bindings for grant in self.grants or ()), default=0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,12 @@ class StoredBinding:
         return str(self.status.get("statementId", ""))
 
     @property
+    def was_applied(self) -> bool:
+        """Whether the stored status says that AWS has something of it, of this generation or of an earlier one."""
+        ready = ready_condition(self.status) or {}
+        return ready.get("status") == "True" or bool(self.statement_id)
+
+    @property
     def is_ready(self) -> bool:
         """Whether the stored status says that the present spec is Ready."""
         ready = ready_condition(self.status) or {}

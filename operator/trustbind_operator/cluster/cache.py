@@ -16,8 +16,9 @@ from trustbind.api.conflicts import may_conflict
 from trustbind.api.role_binding import BindingRef, RoleBinding
 from trustbind.api.role_grant import RoleGrant
 from trustbind.errors import InvalidValueError
-from trustbind.identity.arns import RoleArn
+from trustbind.identity.arns import RoleArn, RoleName
 from trustbind.identity.subjects import Issuer, Subject
+from trustbind.reconcile.ranks import Ranks
 from trustbind.reconcile.rollout import Rollout
 from trustbind.reconcile.snapshot import BindingSnapshot, Resolved, RoleSnapshot, Surroundings
 from trustbind.reconcile.stored_aws_account import StoredAwsAccount
@@ -143,6 +144,7 @@ class ClusterCache:
     readiness: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Number of bindings by status and reason of their Ready condition."""
     _surroundings: Surroundings | None = None
+    _own_role: RoleName | None = None
     _by_role: dict[RoleArn, set[BindingRef]] = field(default_factory=dict)
     _by_account: dict[str, set[BindingRef]] = field(default_factory=dict)
     _by_namespace: dict[str, set[BindingRef]] = field(default_factory=dict)
@@ -152,6 +154,11 @@ class ClusterCache:
     _account_revisions: dict[str, int] = field(default_factory=dict)
     """By namespace, grows with every change of a service account."""
     _resolved: dict[BindingRef, tuple[tuple[object, ...], tuple[Subject, ...]]] = field(default_factory=dict)
+    _ranks: Ranks = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Begin with nothing."""
+        self._ranks = Ranks(lambda ref: len(self.subjects(self.bindings[ref])))
 
     # --- bindings -------------------------------------------------------------------------------------------------
 
@@ -223,6 +230,14 @@ class ClusterCache:
         if self.aws_accounts.drop(name) is not None:
             self._changed_around()
 
+    def put_own_role(self, role: RoleName | None) -> bool:
+        """Keep the role that the operator runs as; return whether it is another one than before."""
+        if role == self._own_role:
+            return False
+        self._own_role = role
+        self._changed_around()
+        return True
+
     def put_grant(self, stored: StoredGrant) -> None:
         """Keep a RoleGrant."""
         self.grants[stored.name] = stored
@@ -243,6 +258,7 @@ class ClusterCache:
         else:
             names[name] = labels
         self._account_revisions[namespace] = self._account_revisions.get(namespace, 0) + 1
+        self._ranks.changed(namespace)
         self.revision += 1
         return True
 
@@ -268,7 +284,7 @@ class ClusterCache:
                 if stored.account is not None:  # one that cannot be parsed says so in its own condition
                     accounts.setdefault(stored.account.account_id, stored.account)
             grants = sorted((g.grant for g in self.grants.values() if g.grant is not None), key=lambda g: g.name)
-            self._surroundings = Surroundings(self.issuer, tuple(grants), accounts)
+            self._surroundings = Surroundings(self.issuer, tuple(grants), accounts, self._own_role)
         return self._surroundings
 
     def aws_account(self, account_id: str) -> AwsAccount | None:
@@ -307,6 +323,7 @@ class ClusterCache:
             ),
             self.namespaces.get(stored.ref.namespace, _NO_LABELS),
             rollout,
+            self._ranks.of(stored, self.around.most_bindings),
         )
 
     def subjects(self, stored: StoredBinding) -> tuple[Subject, ...]:
@@ -334,6 +351,7 @@ class ClusterCache:
         self._by_namespace.setdefault(stored.ref.namespace, set()).add(stored.ref)
         for claim in _claims(stored.binding):
             self._by_claim.setdefault(claim, set()).add(stored.ref)
+        self._ranks.add(stored)
         self._tally(stored, 1)
 
     def _unlink(self, stored: StoredBinding) -> None:
@@ -343,6 +361,7 @@ class ClusterCache:
         _discard(self._by_namespace, stored.ref.namespace, stored.ref)
         for claim in _claims(stored.binding):
             _discard(self._by_claim, claim, stored.ref)
+        self._ranks.remove(stored)
         self._tally(stored, -1)
 
     def _tally(self, stored: StoredBinding, by: int) -> None:

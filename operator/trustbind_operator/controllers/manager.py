@@ -17,6 +17,7 @@ from trustbind.api.role_binding import BindingRef
 from trustbind.backoff import Backoff
 from trustbind.errors import AwsError
 from trustbind.identity.arns import RoleArn
+from trustbind.reasons import TrustReason
 from trustbind.reconcile.decision import BindingDecision, decide
 from trustbind.reconcile.failure_reasons import account_failure
 from trustbind.reconcile.revocation import RevocationLimit
@@ -144,6 +145,8 @@ class Manager:
             is_requested = before is not None and before.requested_at != stored.requested_at
             self.enqueue_all(roles, 0.0 if is_requested else self._pace.window)
             self._recount_accounts_of(stored)
+        if before is not None and stored.deleting and not before.deleting:
+            self._room_made(stored.ref.namespace)
 
     def binding_gone(self, ref: BindingRef, uid: str) -> None:
         """A RoleBinding is gone; its role runs, unless we released the binding.
@@ -164,6 +167,7 @@ class Manager:
                 self._roles.progress.left(role)
         self.enqueue_all(roles - stored.roles if was_released else roles, self._pace.window)
         self._recount_accounts_of(stored)
+        self._room_made(ref.namespace)
 
     def account_seen(self, stored: StoredAwsAccount) -> None:
         """An AWSAccount was created or changed."""
@@ -402,6 +406,11 @@ class Manager:
     def _survey_failed(self, account: AwsAccount, error: AwsError) -> None:
         self._context.pool.refused(account, error)
         self._context.telemetry.account(account.account_id, "SurveyFailed", account_failure(error)[1])
+
+    def _room_made(self, namespace: str) -> None:
+        """Decide again about bindings of a namespace that had too many."""
+        if self._cache.readiness["False", TrustReason.TOO_MANY]:
+            self.reconsider(stored.ref for stored in self._cache.in_namespace(namespace))
 
     def _inspect_now(self, name: str) -> None:
         self._recount.discard(name)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from trustbind.api.role_binding import BindingRef
+from trustbind.identity.arns import RoleName
 from trustbind.reconcile.stored_aws_account import StoredAwsAccount
 from trustbind.reconcile.stored_binding import StoredBinding
 from trustbind_operator.cluster.cache import ClusterCache, Labels, StoredGrant
@@ -99,6 +100,11 @@ class EventRouter:
             return
         self._cache.drop_grant(name)
         if known.grant is not None:  # one that could not be parsed granted nothing
+            self._reconsider_soon(None)
+
+    def own_caller(self, arn: str) -> None:
+        """AWS takes us for this identity: no binding may name its role."""
+        if self._cache.put_own_role(RoleName.of_caller(arn)):
             self._reconsider_soon(None)
 
     def service_account(self, namespace: str, name: str, labels: Labels | None) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trustbind.api.federated_subjects import FederatedSubjects
-from trustbind.api.role_binding import BindingRef, Method, RoleBinding, Source
+from trustbind.api.role_binding import BindingRef, DeletionPolicy, Method, RoleBinding, Source
 from trustbind.api.role_grant import RoleGrant, arn_matches, authorize, consents
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer
@@ -135,6 +135,21 @@ def test_granted() -> None:
         ({}, CHAINED, f"the source role {BASE}"),
         ({"roleArns": [str(BASE)]}, CHAINED, f"the role {TARGET}"),
         ({"roleArns": [str(BASE), str(TARGET)], "methods": ["WebIdentity"]}, CHAINED, "the method AssumeRole"),
+        (
+            {},
+            binding(audience="vault"),
+            "the audience vault (its spec would need audiences: [sts.amazonaws.com, vault])",
+        ),
+        (
+            {"audiences": ["a", "b"]},
+            binding(),
+            "the audience sts.amazonaws.com (its spec would need audiences: [a, b, sts.amazonaws.com])",
+        ),
+        (
+            {},
+            binding(deletion_policy=DeletionPolicy.RETAIN),
+            "deletionPolicy Retain (its spec would need allowRetain: true)",
+        ),
     ],
 )
 def test_one_thing_lacking(spec: dict[str, Any], wanted: RoleBinding, lacks: str) -> None:
@@ -145,6 +160,45 @@ def test_one_thing_lacking(spec: dict[str, Any], wanted: RoleBinding, lacks: str
     assert answer.message == (
         f"no RoleGrant covers {TARGET} for namespace team-a; the nearest, near, does not cover {lacks}"
     )
+
+
+def test_audience_and_deletion_policy() -> None:
+    """Another audience, and trust that outlives its binding, are granted where the grant says so."""
+    assert authorize(binding(audience="vault"), ["reader"], {}, [grant(audiences=["vault"])]).is_granted
+    retained = binding(deletion_policy=DeletionPolicy.RETAIN)
+    assert authorize(retained, ["reader"], {}, [grant(allowRetain=True)]).is_granted
+
+
+@pytest.mark.parametrize(
+    "asks",
+    [
+        binding(method=Method.POD_IDENTITY, audience="vault"),
+        binding(
+            audience="vault",
+            service_account_names=(),
+            federated=(FederatedSubjects(Issuer.parse("https://ci.example.com"), "x", ("a",)),),
+        ),
+    ],
+)
+def test_an_audience_without_effect(asks: RoleBinding) -> None:
+    """Where no token of the cluster is asked for, the audience means nothing, and needs no grant."""
+    wide = grant(
+        methods=["WebIdentity", "PodIdentity"],
+        federatedSubjects=[{"issuer": "https://ci.example.com", "audience": "x", "subjects": ["a"]}],
+    )
+    assert authorize(asks, [], {}, [wide]).is_granted
+
+
+def test_the_largest_bounds_count() -> None:
+    """Of the grants that cover a binding, the largest maxBindings and maxSubjects count, each by itself."""
+    grants = [
+        grant("a", maxBindings=3, maxSubjects=50),
+        grant("b", maxBindings=5, maxSubjects=10),
+        grant("c", maxBindings=9, namespaces={"names": ["x"]}),
+    ]
+    answer = authorize(binding(), ["reader"], {}, grants)
+    assert (answer.grant, answer.max_bindings, answer.max_subjects) == ("a", 5, 50)
+    assert authorize(binding(), ["reader"], {}, [grant()]).max_bindings == 500
 
 
 def test_a_namespace_that_no_grant_covers() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from trustbind.identity.subjects import Issuer, Subject
 from trustbind.policy.owned_statement import (
     ChainKey,
     FederatedKey,
+    StatementKey,
     WebIdentityKey,
     build,
     disowned,
@@ -144,6 +146,52 @@ def test_a_condition_cannot_replace_our_own(key: str, operator: str) -> None:
         build(ISSUER, ROLE, WebIdentityKey("x", (ExtraCondition(operator, key, ("*",)),)), [READER])
     with pytest.raises(InvalidValueError, match="states it itself"):
         build(ISSUER, ROLE, ChainKey(SOURCE, "ab", (ExtraCondition(operator, "sts:externalid", ("*",)),)))
+
+
+KEYS = (
+    WebIdentityKey("x"),
+    FederatedKey(GITHUB, "x"),
+    ChainKey(SOURCE),
+    ChainKey(SOURCE, "ab"),
+    ChainKey(SOURCE, via_root=True),
+    ChainKey(SOURCE, "ab", via_root=True),
+)
+STATED = (ISSUER.audience_key, ISSUER.subject_key, GITHUB.audience_key, GITHUB.subject_key, "sts:ExternalId")
+
+
+def _letters(name: str) -> st.SearchStrategy[str]:
+    """Return the name in any letter case."""
+    return st.tuples(*(st.sampled_from([c.lower(), c.upper()]) for c in name)).map("".join)
+
+
+@given(
+    key=st.sampled_from(KEYS),
+    conditions=st.lists(
+        st.builds(
+            ExtraCondition,
+            st.sampled_from(["StringEquals", "StringLike", "ArnLike", "StringEqualsIfExists", "Null"]),
+            st.sampled_from([*STATED, "aws:PrincipalArn", "aws:SourceIp"]).flatmap(_letters),
+            st.lists(st.sampled_from(["*", "x", "true"]), min_size=1, max_size=2, unique=True).map(tuple),
+        ),
+        max_size=4,
+    ).map(tuple),
+)
+def test_no_condition_changes_what_a_statement_says_itself(
+    key: StatementKey, conditions: tuple[ExtraCondition, ...]
+) -> None:
+    """Whatever the conditions, each of the statement's own stands unchanged, and is the only one on its key."""
+    subjects = () if isinstance(key, ChainKey) else ["system:serviceaccount:a:b"]
+    base = build(ISSUER, ROLE, key, subjects).get("Condition", {})
+    try:
+        built = build(ISSUER, ROLE, replace(key, conditions=conditions), subjects)
+    except InvalidValueError:
+        assert {c.key.lower() for c in conditions} & {k.lower() for block in base.values() for k in block}
+        return
+    for operator, block in base.items():
+        for name, value in block.items():
+            assert built["Condition"][operator][name] == value
+            said = [(o, k) for o, b in built["Condition"].items() for k in b if k.lower() == name.lower()]
+            assert said == [(operator, name)]
 
 
 def test_sid_is_the_same_after_every_restart() -> None:

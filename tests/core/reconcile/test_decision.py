@@ -259,3 +259,47 @@ def test_key_tells_decisions_apart() -> None:
     assert decided(world, binding_body(metadata=DELETED)).key != before.key
     _ungranted(world)
     assert decided(world).key != before.key
+
+
+@pytest.mark.parametrize(
+    ("spec", "caller", "whose"),
+    [
+        ({"roleArn": "arn:aws:iam::444455556666:role/ops/Manager"}, "", "the manager role of AWSAccount prod"),
+        (CHAIN | {"source": {"roleArn": "arn:aws:iam::444455556666:role/manager"}}, "", "the manager role"),
+        ({}, "arn:aws:sts::444455556666:assumed-role/APP/pod", "the role that the operator runs as"),
+        (
+            CHAIN | {"source": {"roleArn": "arn:aws:iam::444455556666:role/x/app"}, "roleArn": str(OTHER_ROLE)},
+            "arn:aws:sts::444455556666:assumed-role/app/pod",
+            "the role that the operator runs as",
+        ),
+    ],
+)
+def test_protected_roles(spec: dict[str, Any], caller: str, whose: str) -> None:
+    """Manager roles and the operator's own are bound by nobody, whatever path and letter case they are written with."""
+    world = World()
+    world.has_account(account_body(managerRoleArn="arn:aws:iam::444455556666:role/manager"))
+    world.has_account(account_body("source", accountId="111122223333", managerRoleArn=None))
+    world.learned(caller)
+    decision = decided(world, binding_body(**spec))
+    assert (decision.authorized, decision.reason, decision.claims) == (False, TrustReason.PROTECTED_ROLE, ())
+    assert whose in decision.message
+
+
+@pytest.mark.parametrize(
+    "caller", ["arn:aws:iam::444455556666:user/app", "arn:aws:sts::111122223333:assumed-role/app/pod", "broken"]
+)
+def test_callers_that_are_another_role(caller: str) -> None:
+    """A user, or a role of that name in another AWS account, protects nothing."""
+    world = ready_world()
+    world.learned(caller)
+    assert decided(world).reason is None
+
+
+@pytest.mark.parametrize("value", ["", "false", "yes"])
+def test_protected_by_its_tag(value: str) -> None:
+    """A role with the tag is bound by nobody, also where its consent is not required."""
+    world = ready_world()
+    account = world.cache.aws_account(ACCOUNT)
+    assert account is not None
+    (decision,) = with_consent([decided(world)], account, {"trustbind.dev/protected": value})
+    assert (decision.authorized, decision.reason, decision.claims) == (False, TrustReason.PROTECTED_ROLE, ())

@@ -274,3 +274,41 @@ def test_aws_error_that_nobody_knows(scene: ManagerScenario) -> None:
 
     assert scene.telemetry.crashes == []
     assert scene.telemetry.failures[0][1] == "AwsFailed"
+
+
+def test_more_bindings_than_a_namespace_may_have(scene: ManagerScenario) -> None:
+    """The newcomer waits, and other namespaces do not; it is applied once an older one goes, or the grant says more."""
+    scene.pace = RARE
+    scene.has_account()
+    scene.has_grants(grant_body(maxBindings=2))
+    for number in range(2):
+        scene.has_binding(binding_body(f"b{number}", created=f"2026-01-01T00:00:0{number}Z", profile=f"p{number}"))
+    scene.start()
+    scene.create(binding_body("c", created="2026-01-01T00:01:00Z", profile="c"), 5.0)
+    scene.create(binding_body("c", "team-b", created="2026-01-01T00:01:00Z"), 5.0)
+
+    assert scene.ready("c")[:2] == ("False", "TooManyBindings")
+    assert "maxBindings in RoleGrant all" in scene.ready("c")[2]
+    assert [scene.ready(name)[0] for name in ("b0", "b1")] == ["True", "True"]
+    assert scene.ready("c", "team-b")[0] == "True"
+
+    scene.remove("RoleBinding", "team-a/b0", 10.0)
+    assert scene.ready("c")[0] == "True"
+    scene.set_grants(grant_body(maxBindings=1), seconds=10.0)
+    assert [scene.ready(name)[0] for name in ("b1", "c")] == ["True", "True"]  # they keep what they have
+
+
+def test_more_service_accounts_than_a_namespace_may_bind(scene: ManagerScenario) -> None:
+    """Those of all its bindings count."""
+    scene.pace = RARE
+    scene.has_account()
+    scene.has_grants(grant_body(maxSubjects=3))
+    scene.has_binding(binding_body("b", serviceAccountNames=["x", "y"], profile="b"))
+    scene.start()
+    scene.create(binding_body("c", created="2026-02-01T00:00:00Z", serviceAccountNames=["x", "y"], profile="c"), 5.0)
+
+    assert scene.ready("b")[0] == "True"
+    assert scene.ready("c")[:2] == ("False", "TooManyBindings")
+    assert "4 service accounts in its RoleBindings, and its RoleGrants allow 3" in scene.ready("c")[2]
+    scene.set_grants(grant_body(maxSubjects=4), seconds=10.0)
+    assert scene.ready("c")[0] == "True"

@@ -12,15 +12,16 @@ from typing import Any, Final
 
 from trustbind.api import aws_account, role_binding, role_grant
 from trustbind.api.aws_account import AwsAccount
-from trustbind.api.conflicts import NO_SUBJECTS, duplicate_account, profile_conflict, unknown_account
+from trustbind.api.conflicts import NO_SUBJECTS, duplicate_account, manager_role, profile_conflict, unknown_account
 from trustbind.api.federated_subjects import FederatedSubjects, too_wide
 from trustbind.api.label_selector import LabelSelector
 from trustbind.api.role_binding import DEFAULT_PROFILE, Injection, RoleBinding
 from trustbind.api.role_grant import RoleGrant, authorize
 from trustbind.api.strict import API_VERSION
 from trustbind.errors import InvalidValueError
-from trustbind.identity.subjects import DEFAULT_AUDIENCE, Issuer
-from trustbind.policy.owned_statement import FederatedKey, WebIdentityKey, check_conditions, check_issuer
+from trustbind.identity.subjects import DEFAULT_AUDIENCE, Issuer, Subject
+from trustbind.policy.claim import claims_on
+from trustbind.policy.owned_statement import check_conditions, check_issuer
 
 __all__ = ["KINDS", "MAX_WARNING", "OTHER_KIND", "Knowledge", "Request", "Verdict", "validate"]
 
@@ -187,10 +188,11 @@ def _check_statements(binding: RoleBinding, issuer: Issuer) -> None:
             check_issuer(issuer, entry.issuer)
         except InvalidValueError as error:
             raise error.within("spec.federatedSubjects") from None
+    named = (Subject(binding.ref.namespace, "any"),)
+    roles = (binding.role, *((binding.source.role,) if binding.source else ()))
     try:
-        check_conditions(issuer, WebIdentityKey(binding.audience, binding.conditions))
-        for entry in binding.federated:
-            check_conditions(issuer, FederatedKey(entry.issuer, entry.audience, binding.conditions))
+        for claim in (claim for role in roles for claim in claims_on(role, binding, named)):
+            check_conditions(issuer, claim.key)
     except InvalidValueError as error:
         raise error.within("spec.conditions") from None
 
@@ -207,14 +209,17 @@ def _ungranted(binding: RoleBinding, names: Iterable[str], knowledge: Knowledge)
 
 
 def _undescribed(binding: RoleBinding, knowledge: Knowledge) -> Iterator[str]:
-    """Say which of the binding's accounts no AWSAccount describes, and what to write."""
+    """Say which of the binding's AWS accounts no AWSAccount describes, and which roles are not to be bound."""
     if knowledge.aws_accounts is None:
         return
     described = {account.account_id for account in knowledge.aws_accounts}
+    counting = {a.account_id: a for a in sorted(knowledge.aws_accounts, key=lambda a: a.age_key, reverse=True)}
     roles = [("spec.roleArn", binding.role)]
     if binding.source is not None:
         roles.append(("spec.source.roleArn", binding.source.role))
     for place, role in roles:
+        if problem := manager_role(role, counting.get(role.account_id)):
+            yield f"{place}: {problem}"
         if role.account_id not in described:
             described.add(role.account_id)
             yield f"{place}: {unknown_account(role)}"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from support.bodies import ROLE, account_body, binding_body, grant_body
+from support.bodies import ACCOUNT, ROLE, account_body, binding_body, grant_body
 from support.scenario_role import RoleScenario
 from trustbind.identity.arns import RoleArn
 from trustbind.policy.trust_document import TrustDocument
@@ -245,3 +245,14 @@ def test_audience_of_what_is_not_granted(scene: RoleScenario) -> None:
     scene.has_binding(binding_body("other", "team-b", audience="granted"))
     scene.run()
     assert scene.aws.provider == {"sts.amazonaws.com", "granted"}
+
+
+def test_own_role_is_learned_at_the_entry(scene: RoleScenario) -> None:
+    """AWS says who the operator is when an AWS account is entered, after the decision: nothing is written for it."""
+    scene.sessions.caller_arn = f"arn:aws:sts::{ACCOUNT}:assumed-role/{ROLE.name}/pod"
+    scene.has_binding()
+    scene.run()
+    assert scene.aws.calls["UpdateAssumeRolePolicy"] == 0
+    scene.run()
+    assert scene.ready()[:2] == ("False", "ProtectedRole")
+    assert scene.aws.calls["UpdateAssumeRolePolicy"] == 0
