@@ -111,25 +111,24 @@ class AccountPool:
         Raises:
             AwsError: it cannot be entered; for some seconds after a failure the same one, without asking AWS.
         """
+        known = self._of(account)
         with shared_queue():
-            return await self._enter(account, self._of(account))
-
-    async def _enter(self, account: AwsAccount, known: _Known) -> Entered:
-        async with known.entering:
-            if known.failure is not None and self._clock() - known.failure[0] < REMEMBER_FAILURE_SECONDS:
-                raise known.failure[1].with_traceback(None)  # each raise of one exception would add to its traceback
-            try:
-                api = await self._session(account)
-                if known.entered is None or known.entered.api is not api:
-                    caller_arn = await self._checked_caller(account, api)
-                    facts = known.entered.facts if known.entered is not None else AccountFacts()
-                    known.entered = Entered(api, caller_arn, facts)
-            except AwsError as error:
-                known.failure = (self._clock(), error)
-                self.refused(account, error)
-                raise
-            known.failure = None
-            return known.entered
+            async with known.entering:
+                if known.failure is not None and self._clock() - known.failure[0] < REMEMBER_FAILURE_SECONDS:
+                    # Each raise of one exception would add to its traceback.
+                    raise known.failure[1].with_traceback(None)
+                try:
+                    api = await self._session(account)
+                    if known.entered is None or known.entered.api is not api:
+                        caller_arn = await self._checked_caller(account, api)
+                        facts = known.entered.facts if known.entered is not None else AccountFacts()
+                        known.entered = Entered(api, caller_arn, facts)
+                except AwsError as error:
+                    known.failure = (self._clock(), error)
+                    self.refused(account, error)
+                    raise
+                known.failure = None
+                return known.entered
 
     def forget(self, account: AwsAccount) -> None:
         """Forget all that is known of the AWS account, a remembered failure included."""

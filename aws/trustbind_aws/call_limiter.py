@@ -184,17 +184,15 @@ class CallLimiter:
     def _pay(self, waiter: _Waiter) -> bool:
         """Serve a waiter when its calls are earned; else return False, and `_serve` is called when they are."""
         loop = asyncio.get_running_loop()
-        missing = waiter.calls - self._earned(loop.time(), waiter.calls)
+        now = loop.time()
+        earned = 0.0 if self._seen is None else max(0.0, now - self._seen) * self._per_second
+        # A slot of more calls than the burst saves them up.
+        self._tokens = min(max(self._burst, float(waiter.calls)), self._tokens + earned)
+        self._seen = now
+        missing = waiter.calls - self._tokens
         if missing > _ROUNDING:
             self._timer = loop.call_later(missing / self._per_second, self._serve)
             return False
         self._tokens -= waiter.calls
         waiter.turn.set_result(None)
         return True
-
-    def _earned(self, now: float, calls: int) -> float:
-        """Return the calls that may be sent now; a slot of more calls than the burst saves them up."""
-        earned = 0.0 if self._seen is None else max(0.0, now - self._seen) * self._per_second
-        self._tokens = min(max(self._burst, float(calls)), self._tokens + earned)
-        self._seen = now
-        return self._tokens

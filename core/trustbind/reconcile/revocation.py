@@ -104,10 +104,10 @@ def standing(stored: StoredBinding) -> frozenset[Pair]:
 def wanted(decision: BindingDecision) -> frozenset[Pair]:
     """Return what a binding is to have; of one that leaves its trust when it is deleted, what it leaves.
 
-    What a role itself refuses is not counted: consent is taken away in AWS, role by role, and of a chain only one
+    What a role itself refuses by its tags is not counted: that is done in AWS, role by role, and of a chain only one
     role's decision may know it.
     """
-    is_refused = decision.reason not in {None, TrustReason.NO_CONSENT}
+    is_refused = decision.reason not in {None, TrustReason.NO_CONSENT, TrustReason.PROTECTED_ROLE}
     if is_refused or (decision.stored.deleting and not decision.retains):
         return frozenset()
     return _pairs(decision.stored, decision.subjects)

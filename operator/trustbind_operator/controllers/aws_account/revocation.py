@@ -60,6 +60,9 @@ class _Book:
     is_allowing: bool = False
 
 
+_NO_BOOK: Final = _Book()
+
+
 @dataclass(frozen=True, slots=True)
 class _Entry:
     """What one binding, or what is left in one role, has and is to have."""
@@ -147,12 +150,11 @@ class RevocationBrake:
 
     def pause(self, account_id: str) -> str:
         """Return why nothing may be revoked in an AWS account now; empty when it may."""
-        book = self._books.get(account_id)
-        if book is None or not book.is_paused:
-            return ""
-        return (
+        book = self._books.get(account_id, _NO_BOOK)
+        text = (
             f"revocation is paused in AWS account {account_id}; see AWSAccount {book.name}, condition RevocationPaused"
         )
+        return text if book.is_paused else ""
 
     def condition(self, account_id: str) -> Condition | None:
         """Return the condition of the AWSAccount; None while nothing is paused."""
@@ -166,13 +168,12 @@ class RevocationBrake:
 
     def handled(self, account_id: str) -> str:
         """Return the value of the annotation that was seen last, which allows nothing any more."""
-        book = self._books.get(account_id)
-        return book.handled if book is not None else ""
+        return self._books.get(account_id, _NO_BOOK).handled
 
     def held(self, account_id: str) -> int:
         """Return how many subjects a pause keeps from being revoked."""
-        book = self._books.get(account_id)
-        return len(book.going) if book is not None and book.is_paused else 0
+        book = self._books.get(account_id, _NO_BOOK)
+        return len(book.going) if book.is_paused else 0
 
     def _revocations(self, book: _Book) -> Revocations:
         now = self._clock()
