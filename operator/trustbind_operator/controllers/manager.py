@@ -397,7 +397,7 @@ class Manager:
         """A pause began, changed in its numbers, or ended: the AWSAccount shows it, and then its roles run."""
         self._context.telemetry.revocation_paused(account_id, self._brake.held(account_id), is_new=before != now)
         if before and not now:
-            self._enqueue_account_roles(account_id)
+            self.enqueue_all(self._brake.take_roles(account_id), self._pace.window)
         account = self._cache.aws_account(account_id)
         if account is not None:
             self._recount.add(account.name)

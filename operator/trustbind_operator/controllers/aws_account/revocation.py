@@ -41,6 +41,7 @@ class _Book:
         standing: how many bindings, or roles with leftovers, account for each subject that stands.
         wanted: how many bindings are to have it.
         going: what stands and nobody is to have.
+        roles: those of `going`, of a pause from its beginning on: they run when it ends.
         allowed: of these, what an administrator allowed.
         gone: when subjects were revoked that nobody had allowed, oldest first.
         handled: the last value of the annotation that was seen.
@@ -52,6 +53,7 @@ class _Book:
     standing: Counter[Pair] = field(default_factory=Counter)
     wanted: Counter[Pair] = field(default_factory=Counter)
     going: set[Pair] = field(default_factory=set)
+    roles: set[RoleArn] = field(default_factory=set)
     allowed: set[Pair] = field(default_factory=set)
     gone: deque[float] = field(default_factory=deque)
     handled: str = ""
@@ -166,6 +168,12 @@ class RevocationBrake:
             ConditionType.REVOCATION_PAUSED, status=True, reason=TrustReason.MASS_REVOCATION, message=message
         )
 
+    def take_roles(self, account_id: str) -> set[RoleArn]:
+        """Return the roles that have to run after a pause, once."""
+        book = self._books.get(account_id, _NO_BOOK)
+        roles, book.roles = book.roles, {role for role, _ in book.going}
+        return roles
+
     def handled(self, account_id: str) -> str:
         """Return the value of the annotation that was seen last, which allows nothing any more."""
         return self._books.get(account_id, _NO_BOOK).handled
@@ -209,6 +217,7 @@ class RevocationBrake:
         """Bring the books about one subject up to date."""
         if pair in book.standing and pair not in book.wanted:
             book.going.add(pair)
+            book.roles.add(pair[0])
         elif pair in book.going:
             book.going.discard(pair)
             if pair in book.allowed:
@@ -230,6 +239,8 @@ class RevocationBrake:
             book.is_paused,
             is_paused(self._revocations(book), self._limit, before=book.is_paused),
         )
+        if not book.going and not before:
+            book.roles.clear()
         if before or book.is_paused:
             self._changed(account_id, before, book.is_paused)
 

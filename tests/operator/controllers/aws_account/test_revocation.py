@@ -120,6 +120,21 @@ def test_bindings_that_are_deleted_at_once(scene: ManagerScenario) -> None:
     assert paused(scene) == ""
 
 
+def test_end_of_a_pause_reads_the_roles_alone_that_waited(scene: ManagerScenario) -> None:
+    """Not every role of the AWS account."""
+    begin(scene)
+    for number in range(30):
+        scene.remove("RoleBinding", name(number))
+    scene.wait(20.0)
+    scene.aws.forget_calls()
+    allow(scene, "now")
+
+    assert trusted(scene) == 70
+    assert {subject for operation, subject in scene.aws.log if operation == "GetRole"} == {
+        str(role(number)) for number in range(30)
+    }
+
+
 def test_allowance_is_for_what_waits_now(scene: ManagerScenario) -> None:
     """What is to go later is counted again, and the old value of the annotation allows nothing."""
     begin(scene)
