@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from trustbind.api.aws_account import AwsAccount
 from trustbind.errors import AccountMismatchError, AwsError
 from trustbind.reconcile.observation import AccountFacts
-from trustbind_aws.call_limiter import CallLimiter
+from trustbind_aws.call_limiter import CallLimiter, shared_queue
 from trustbind_aws.client import AccountApi
 from trustbind_aws.sessions import ManagerRole
 
@@ -67,7 +67,8 @@ class Entered:
         Raises:
             AwsError: it cannot be read.
         """
-        limit = await self.api.trust_policy_limit()
+        with shared_queue():
+            limit = await self.api.trust_policy_limit()
         self.facts = replace(self.facts, limit=limit)
         return limit
 
@@ -111,21 +112,23 @@ class AccountPool:
             AwsError: it cannot be entered; for some seconds after a failure the same one, without asking AWS.
         """
         known = self._of(account)
-        async with known.entering:
-            if known.failure is not None and self._clock() - known.failure[0] < REMEMBER_FAILURE_SECONDS:
-                raise known.failure[1].with_traceback(None)  # each raise of one exception would add to its traceback
-            try:
-                api = await self._session(account)
-                if known.entered is None or known.entered.api is not api:
-                    caller_arn = await self._checked_caller(account, api)
-                    facts = known.entered.facts if known.entered is not None else AccountFacts()
-                    known.entered = Entered(api, caller_arn, facts)
-            except AwsError as error:
-                known.failure = (self._clock(), error)
-                self.refused(account, error)
-                raise
-            known.failure = None
-            return known.entered
+        with shared_queue():
+            async with known.entering:
+                if known.failure is not None and self._clock() - known.failure[0] < REMEMBER_FAILURE_SECONDS:
+                    # Each raise of one exception would add to its traceback.
+                    raise known.failure[1].with_traceback(None)
+                try:
+                    api = await self._session(account)
+                    if known.entered is None or known.entered.api is not api:
+                        caller_arn = await self._checked_caller(account, api)
+                        facts = known.entered.facts if known.entered is not None else AccountFacts()
+                        known.entered = Entered(api, caller_arn, facts)
+                except AwsError as error:
+                    known.failure = (self._clock(), error)
+                    self.refused(account, error)
+                    raise
+                known.failure = None
+                return known.entered
 
     def forget(self, account: AwsAccount) -> None:
         """Forget all that is known of the AWS account, a remembered failure included."""

@@ -1,23 +1,54 @@
 """How many calls go into one AWS account: a budget of calls a second, and a few threads.
 
-IAM's own limits cannot be raised, and others in the AWS account need them, too. Everything here runs on the event loop;
-a thread gets values only.
+IAM's own limits cannot be raised, and others in the AWS account need them, too. Both are handed out by namespace, one
+namespace after the other, so that no namespace's calls wait for all of another's. Everything here runs on the event
+loop; a thread gets values only.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-__all__ = ["CallLimiter", "Slot"]
+from trustbind.round_robin import RoundRobin
+
+__all__ = ["CallLimiter", "Slot", "queue_as", "shared_queue"]
 
 T = TypeVar("T")
 
 THREADS: Final = 8
 """Calls of one AWS account at once; the budget of calls is the tighter bound."""
+
+_SHARED: Final = ("",)
+"""The queue of calls that are made for every namespace; it has its turns beside those of namespaces."""
+
+_queues: ContextVar[Collection[str]] = ContextVar("queues", default=_SHARED)
+
+_ROUNDING: Final = 1e-9
+
+
+def queue_as(namespaces: Collection[str]) -> None:
+    """Let the calls of this task, and of the tasks that it starts, wait in the queues of ``namespaces``.
+
+    The first turn of any of them serves a call. So what several namespaces need does not wait for the busiest of them.
+    """
+    _queues.set(namespaces)
+
+
+@contextmanager
+def shared_queue() -> Iterator[None]:
+    """Let calls wait in a queue of their own: others wait for their answer, whatever namespace needs it first."""
+    before = _queues.set(_SHARED)
+    try:
+        yield
+    finally:
+        _queues.reset(before)
 
 
 class Slot:
@@ -36,8 +67,21 @@ class Slot:
         return self._left >= 0
 
 
+@dataclass(slots=True)
+class _Waiter:
+    calls: int
+    turn: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    @property
+    def is_waiting(self) -> bool:
+        return not self.turn.done()
+
+
 class CallLimiter:
     """See the module. One for each AWS account.
+
+    A slot is served when a thread is free and its calls are earned, so nothing that waits holds a thread. The order is
+    round robin over the namespaces that wait, and first come, first served within one. Each step takes constant time.
 
     Args:
         per_second: calls in the long run.
@@ -53,7 +97,12 @@ class CallLimiter:
         self._burst = float(burst)
         self._name = name
         self._threads = threads
-        self._free = asyncio.Semaphore(threads)
+        self._free = threads
+        self._waiting: RoundRobin[_Waiter] = RoundRobin(lambda waiter: waiter.is_waiting)
+        """By namespace, those that wait for a slot."""
+        self._further: deque[_Waiter] = deque()
+        """Holders of a slot that wait for further calls; they come first, since they hold a thread."""
+        self._timer: asyncio.TimerHandle | None = None
         self._tokens = self._burst
         self._seen: float | None = None
         self._pool: ThreadPoolExecutor | None = None
@@ -61,9 +110,12 @@ class CallLimiter:
     @asynccontextmanager
     async def slot(self, calls: int) -> AsyncIterator[Slot]:
         """Wait for a thread and for ``calls`` calls of the budget; nothing in the slot waits for either again."""
-        async with self._free:
-            await self._take(calls)
+        await self._turn(_Waiter(calls), _queues.get())
+        try:
             yield Slot(calls)
+        finally:
+            self._free += 1
+            self._serve()
 
     @asynccontextmanager
     async def call(self, slot: Slot | None) -> AsyncIterator[None]:
@@ -73,7 +125,7 @@ class CallLimiter:
                 yield
             return
         if not slot.spend():
-            await self._take(1)
+            await self._turn(_Waiter(1), None)
         yield
 
     async def in_thread(self, work: Callable[[], T]) -> T:
@@ -94,11 +146,53 @@ class CallLimiter:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
 
-    async def _take(self, calls: int) -> None:
-        now = asyncio.get_running_loop().time()
-        earned = 0.0 if self._seen is None else (now - self._seen) * self._per_second
-        self._tokens = min(self._burst, self._tokens + earned)
+    async def _turn(self, waiter: _Waiter, namespaces: Collection[str] | None) -> None:
+        """Wait until a waiter is served; of no namespace, it has a thread already."""
+        if namespaces is None:
+            self._further.append(waiter)
+        for namespace in namespaces or ():
+            self._waiting.add(namespace, waiter)
+        self._serve()
+        try:
+            await waiter.turn
+        except asyncio.CancelledError:
+            if not waiter.turn.cancelled():  # it was served at the same time
+                self._tokens += waiter.calls
+                self._free += namespaces is not None
+            self._serve()
+            raise
+
+    def _serve(self) -> None:
+        """Serve those that wait, as far as threads and budget go; be called again once the next call is earned."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._further and not self._further[0].is_waiting:
+            self._further.popleft()
+        while True:
+            if self._further:
+                if not self._pay(self._further[0]):
+                    return
+                self._further.popleft()
+                continue
+            following = self._waiting.first() if self._free > 0 else None
+            if following is None or not self._pay(following[1]):
+                return
+            self._waiting.take()
+            self._free -= 1
+
+    def _pay(self, waiter: _Waiter) -> bool:
+        """Serve a waiter when its calls are earned; else return False, and `_serve` is called when they are."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        earned = 0.0 if self._seen is None else max(0.0, now - self._seen) * self._per_second
+        # A slot of more calls than the burst saves them up.
+        self._tokens = min(max(self._burst, float(waiter.calls)), self._tokens + earned)
         self._seen = now
-        self._tokens -= calls
-        if self._tokens < 0:
-            await asyncio.sleep(-self._tokens / self._per_second)
+        missing = waiter.calls - self._tokens
+        if missing > _ROUNDING:
+            self._timer = loop.call_later(missing / self._per_second, self._serve)
+            return False
+        self._tokens -= waiter.calls
+        waiter.turn.set_result(None)
+        return True

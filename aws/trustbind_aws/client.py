@@ -25,7 +25,7 @@ from trustbind.identity.subjects import Issuer
 from trustbind.policy.plan import DEFAULT_LIMIT
 from trustbind.policy.trust_document import TrustDocument
 from trustbind.reconcile.observation import RoleObservation
-from trustbind_aws.call_limiter import CallLimiter, Slot
+from trustbind_aws.call_limiter import CallLimiter, Slot, shared_queue
 from trustbind_aws.calls import Call, Calls, CallSettings
 from trustbind_aws.permits import WritePermit, boottime
 
@@ -300,14 +300,15 @@ class AccountClient:
 
     async def client(self, service: str, region: str) -> Any:
         """Return a boto3 client of this identity for another service, made once for each region."""
-        async with self._making:  # boto3's sessions are not thread-safe
-            made = self._clients.get((service, region))
-            if made is None:
-                async with self.limiter.slot(0):
-                    made = await self.limiter.in_thread(
-                        lambda: self._session.client(service, region_name=region, config=self._boto)
-                    )
-                self._clients[service, region] = made
+        with shared_queue():
+            async with self._making:  # boto3's sessions are not thread-safe
+                made = self._clients.get((service, region))
+                if made is None:
+                    async with self.limiter.slot(0):
+                        made = await self.limiter.in_thread(
+                            lambda: self._session.client(service, region_name=region, config=self._boto)
+                        )
+                    self._clients[service, region] = made
         return made
 
     async def read(self, call: Call) -> Any:

@@ -77,6 +77,13 @@ class TrustReason(StrEnum):
     deleted, and kept while bindings need it for revoking their trust. Remedy: wait; for an AWSAccount, delete the
     bindings that the message counts."""
 
+    MASS_REVOCATION = "MassRevocation"
+    """An AWSAccount: so much is to be revoked at once that nothing is revoked in this AWS account. Remedy: restore what
+    was deleted, or allow it: change the annotation trustbind.dev/revocation-allowed-at of the AWSAccount."""
+    REVOCATION_PAUSED = "RevocationPaused"
+    """A RoleBinding: its trust is to be revoked, and stays for now, since revocation is paused in the AWS account.
+    Remedy: see the condition RevocationPaused of the AWSAccount."""
+
     # The binding itself
     INVALID_SPEC = "InvalidSpec"
     """The binding asks for something that cannot be written. Remedy: correct the field that the message names."""

@@ -143,7 +143,7 @@ class _Process:
             settings.write_pace(),
             lambda: datetime.now(UTC),
         )
-        manager = Manager(context, pace=settings.manager_pace())
+        manager = Manager(context, pace=settings.manager_pace(), limit=settings.revocation_limit())
         annotator = Annotator(api, self._keys, self._log) if settings.bind_annotated.enabled else None
         unbound = annotator.unbound if annotator is not None else lambda _: None
         router = EventRouter(cache, manager, self._unreadable, unbound)
@@ -223,11 +223,16 @@ class _Process:
         keys = set() if annotator is None else set(annotator.annotations)
         if self._settings.pods.find_missed:
             keys |= {self._keys.role_arn, INJECT}
-        service_accounts = Feed(account_changed, tuple(sorted(keys)))
+        service_accounts = Feed(account_changed, tuple(sorted(keys)), router.list_emptied)
         watchers = [
             self._watcher(api, SERVICE_ACCOUNTS, service_accounts),
             self._watcher(
-                api, NAMESPACES, Feed(lambda key, seen: router.namespace(key[1], seen.labels if seen else None))
+                api,
+                NAMESPACES,
+                Feed(
+                    lambda key, seen: router.namespace(key[1], seen.labels if seen else None),
+                    emptied=router.list_emptied,
+                ),
             ),
         ]
         for watcher in watchers:

@@ -72,6 +72,12 @@ class Metrics:
             ("account",),
             registry=self.registry,
         )
+        self.paused_revocations: Final = Gauge(
+            "trustbind_operator_paused_revocations",
+            "Subjects that are to be revoked and stay, since revocation is paused in their AWS account.",
+            ("account",),
+            registry=self.registry,
+        )
         self._bindings = _Bindings()
         self.registry.register(self._bindings)
         Info("trustbind_operator_build", "The running version.", registry=self.registry).info({"version": __version__})
@@ -145,6 +151,14 @@ class Telemetry:
         self._metrics.surveys.labels(account_id).inc()
         log = self._log.info if reconciled else self._log.debug
         log("AWS account surveyed", aws_account=account_id, pages=pages, reconciled=reconciled)
+
+    def revocation_paused(self, account_id: str, held: int, *, is_new: bool) -> None:
+        """Revocation is paused in an AWS account, and so many subjects stay; 0: it goes on."""
+        self._metrics.paused_revocations.labels(account_id).set(held)
+        if is_new and held:
+            self._log.warning("revocation paused", aws_account=account_id, subjects=held)
+        elif is_new:
+            self._log.info("revocation goes on", aws_account=account_id)
 
     def called(self, account_id: str, operation: str, code: str) -> None:
         """One call of AWS ended."""

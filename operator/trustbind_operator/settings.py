@@ -15,6 +15,7 @@ from trustbind.api.annotations import DEFAULT_PREFIX
 from trustbind.backoff import Backoff
 from trustbind.errors import InvalidValueError
 from trustbind.identity.subjects import Issuer
+from trustbind.reconcile.revocation import RevocationLimit
 from trustbind_aws.calls import CallSettings
 from trustbind_aws.resources.trust_policy import WritePace
 from trustbind_operator.controllers.manager import Pace as ManagerPace
@@ -131,6 +132,19 @@ class Pace(Section):
     """The longest time between two tries. Default 300."""
 
 
+class Revocation(Section):
+    """The brake on mass revocation: a pruned folder or a deleted definition must not take a fleet's trust at once."""
+
+    max_share: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Share of an AWS account's subjects (service accounts and source roles, each once for each role that trusts it)
+    that may be revoked within windowSeconds. Beyond it nothing is revoked there until the objects are back or an
+    administrator changes the AWSAccount's annotation trustbind.dev/revocation-allowed-at. Ten subjects may always be
+    revoked. Default 0.2: more than everyday changes take. 1: no brake, but for empty lists."""
+    window_seconds: Annotated[float, Field(ge=1, le=86400)] = 60.0
+    """Seconds of the sliding window in which revocations are counted together. Default 60: what one command or one run
+    of a GitOps tool deletes comes within it, and deletions one by one do not."""
+
+
 class BindAnnotated(Section):
     """Bindings made of service accounts' annotations."""
 
@@ -184,6 +198,7 @@ class Settings(ProcessSettings):
     lease: Lease = Lease()
     aws: Aws = Aws()
     pace: Pace = Pace()
+    revocation: Revocation = Revocation()
     bind_annotated: BindAnnotated = BindAnnotated()
     pods: Pods = Pods()
     kubernetes: Kubernetes = Kubernetes()
@@ -211,6 +226,10 @@ class Settings(ProcessSettings):
             survey=pace.survey_seconds,
             retry=Backoff(pace.retry_seconds, pace.max_retry_seconds),
         )
+
+    def revocation_limit(self) -> RevocationLimit:
+        """Return how much may be revoked at once."""
+        return RevocationLimit(self.revocation.max_share, self.revocation.window_seconds)
 
     def write_pace(self) -> WritePace:
         """Return how trust policies are written."""

@@ -11,7 +11,7 @@ import pytest
 
 from support.virtual_time import run_virtually
 from trustbind.errors import ThrottledError
-from trustbind_aws.call_limiter import THREADS, CallLimiter
+from trustbind_aws.call_limiter import THREADS, CallLimiter, queue_as, shared_queue
 
 
 def now() -> float:
@@ -127,6 +127,122 @@ def test_cancelled_waiter_gives_its_thread_back() -> None:
 
     (sent,) = run_virtually(steps())
     assert sent <= 2
+
+
+async def order(limiter: CallLimiter, waiting: list[tuple[str, int]]) -> list[str]:
+    """Let calls wait for one thread, as (namespace, how many); return the namespaces in the order of service."""
+    served: list[str] = []
+
+    async def take(namespace: str) -> None:
+        queue_as((namespace,))
+        async with limiter.slot(1):
+            served.append(namespace)
+
+    async with limiter.slot(0):
+        tasks = [asyncio.create_task(take(namespace)) for namespace, count in waiting for _ in range(count)]
+        await asyncio.sleep(0)
+    await asyncio.gather(*tasks)
+    return served
+
+
+def test_namespaces_take_turns() -> None:
+    """A namespace with a thousand calls delays another one's by one turn each, for threads and for the budget."""
+    for limiter in (CallLimiter(1000, 1000, threads=1), CallLimiter(1, 1, threads=1)):
+        served = run_virtually(order(limiter, [("team-a", 1000), ("team-b", 3), ("team-c", 1)]))
+        assert served[:6] == ["team-a", "team-b", "team-c", "team-a", "team-b", "team-a"]
+        assert served[6:] == ["team-b", *["team-a"] * 997]
+
+
+def test_slot_of_several_calls_is_not_overtaken_for_ever() -> None:
+    """While it saves up for its calls, cheaper slots of other namespaces wait."""
+
+    async def take(limiter: CallLimiter, namespace: str, calls: int) -> float:
+        queue_as((namespace,))
+        async with limiter.slot(calls):
+            return now()
+
+    async def steps() -> list[float]:
+        limiter = CallLimiter(1, 1)
+        taken = [("a", 1), ("b", 3), ("c", 1), ("c", 1), ("a", 1)]
+        return list(await asyncio.gather(*(take(limiter, namespace, calls) for namespace, calls in taken)))
+
+    assert played(steps) == [0, 3, 4, 6, 5]
+
+
+def test_call_of_several_namespaces_waits_for_the_first_turn_of_any() -> None:
+    """So a namespace with many calls that also needs a role does not delay it for the others; it is served once."""
+
+    async def steps() -> list[str]:
+        limiter = CallLimiter(1, 1, threads=1)
+        served: list[str] = []
+
+        async def take(*namespaces: str) -> None:
+            queue_as(namespaces)
+            async with limiter.slot(1):
+                served.append(" ".join(namespaces))
+
+        async with limiter.slot(0):
+            tasks = [asyncio.create_task(take("busy")) for _ in range(100)]
+            tasks.append(asyncio.create_task(take("busy", "quiet")))
+            await asyncio.sleep(0)
+        await asyncio.gather(*tasks)
+        return served
+
+    served = run_virtually(steps())
+    assert served[:3] == ["busy", "busy quiet", "busy"]
+    assert len(served) == 101
+
+
+def test_what_all_wait_for_has_a_queue_of_its_own() -> None:
+    """Whoever enters an AWS account first is followed by others, who do not wait for its namespace's turn."""
+
+    async def steps() -> list[str]:
+        limiter = CallLimiter(1, 1, threads=1)
+        served: list[str] = []
+
+        async def take(namespace: str) -> None:
+            queue_as((namespace,))
+            async with limiter.slot(1):
+                served.append(namespace)
+
+        async def enter() -> None:
+            queue_as(("team-a",))
+            with shared_queue():
+                async with limiter.slot(1):
+                    served.append("enter")
+            async with limiter.slot(1):
+                served.append("team-a")
+
+        async with limiter.slot(0):
+            tasks = [asyncio.create_task(take("team-a")) for _ in range(10)]
+            await asyncio.sleep(0)
+            tasks.append(asyncio.create_task(enter()))
+            await asyncio.sleep(0)
+        await asyncio.gather(*tasks)
+        return served
+
+    assert run_virtually(steps()) == ["team-a", "enter", *["team-a"] * 10]
+
+
+def test_cancelled_waiters_leave_nothing() -> None:
+    """Neither a thread nor calls of the budget are lost, and the others' turns come."""
+
+    async def steps() -> list[float]:
+        limiter = CallLimiter(1, 1, threads=1)
+        await call(limiter)
+        tasks = [asyncio.create_task(call(limiter)) for _ in range(4)]
+        await asyncio.sleep(0.5)
+        for task in tasks[:3]:
+            task.cancel()
+        await asyncio.wait(tasks)
+        served_and_cancelled = asyncio.create_task(call(limiter))
+        await asyncio.sleep(0)
+        await asyncio.sleep(1)
+        served_and_cancelled.cancel()
+        await asyncio.wait([served_and_cancelled])
+        return [tasks[3].result(), await call(limiter)]
+
+    assert played(steps) == [1, 3]
 
 
 def test_threads_of_one_account_do_not_hold_up_another() -> None:

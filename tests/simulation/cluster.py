@@ -173,6 +173,13 @@ class Cluster:
             body["spec"] = dict(spec)
         self._store(key, {**body, "metadata": metadata})
 
+    def annotate(self, key: Key, name: str, value: str) -> None:
+        """Set an annotation."""
+        item = self.items.get(key)
+        if item is not None:
+            annotations = {**(item.metadata.get("annotations") or {}), name: value}
+            self._store(key, {**item.body, "metadata": {**item.metadata, "annotations": annotations}})
+
     def delete(self, key: Key) -> None:
         """Request the deletion of an object; without finalizers it is gone."""
         item = self.items.get(key)

@@ -46,6 +46,9 @@ __all__ = ["Operator"]
 
 _START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _LEASE: Final = Lease(name="lease", namespace="system")
+_RUN_SECONDS: Final = 20.0
+"""A run of a role that was planned during a pause may write so long after its end."""
+
 _FIRST_RELIST_SECONDS: Final = 30.0
 _RELIST_SECONDS: Final = 60.0
 """More often than the operator's own, so that a world in which a watch loses events is over sooner."""
@@ -76,6 +79,12 @@ class Operator:
         self._watches = False
         """Whether the watch of our own kinds has begun."""
         self.running: asyncio.Task[None] | None = None
+        self.pauses: dict[str, float] = {}
+        """By AWS account id, until when revocation was paused there, or may be so in a plan that was made before."""
+
+    def is_paused(self, account_id: str) -> bool:
+        """Return whether revocation is paused in an AWS account, or was so when a run began that is under way."""
+        return self.world.now() < self.pauses.get(account_id, -math.inf)
 
     def clock(self) -> float:
         """Return the seconds of its own clock."""
@@ -272,6 +281,14 @@ class _QuietTelemetry(Telemetry):
         del pages
         if reconciled:
             self._operator.world.schedule.add(self._operator.name, f"survey of {account_id}: {reconciled} roles")
+
+    def revocation_paused(self, account_id: str, held: int, *, is_new: bool) -> None:
+        """Revocation is paused in an AWS account."""
+        operator = self._operator
+        operator.pauses[account_id] = math.inf if held else operator.world.now() + _RUN_SECONDS
+        if is_new:
+            self._operator.world.schedule.count("pauses of revocation, begun and ended")
+            self._operator.world.schedule.add(self._operator.name, f"{account_id}: {held} revocations wait")
 
     def called(self, account_id: str, operation: str, code: str) -> None:
         """A call of AWS ended."""

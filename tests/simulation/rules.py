@@ -315,6 +315,10 @@ class Rules:
         if "" in names and sid in cover.claimed and before is not None and same_meaning(statement, before):
             return  # of a chain that is being revoked, the far end
         allowed = cover.subjects.get(sid, set()) | (cover.retained.get(sid, set()) & there)
+        if operator.is_paused(role.account_id):  # who is to go stays, and nobody comes
+            if before is not None and same_meaning(statement, before):
+                return
+            allowed |= there
         if extra := names - allowed:
             self._fail("I2 only what is granted", operator, role, f"{sid} admits {sorted(extra)}")
         key = cover.keys[sid]

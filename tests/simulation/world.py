@@ -16,6 +16,7 @@ from simulation.processes import SimulationLoop
 from simulation.rules import Rules
 from simulation.schedule import BrokenRuleError, Schedule
 from simulation.settled import problems
+from trustbind.api.labels import REVOCATION_ALLOWED_AT
 from trustbind.api.role_grant import CONSENT_TAG
 from trustbind.backoff import Backoff
 from trustbind.errors import AwsError
@@ -168,12 +169,20 @@ class World:
         found: list[str] = []
         for wait in (12.0,) if self.is_calm else (100.0, 60.0, 60.0):
             for _ in range(10):
+                self._allow_revocation()
                 await self._sleep(wait / 10)
             found = problems(self)
             if not found:
                 self.schedule.count(f"settled after {wait:.0f} s more")
                 return
         self.schedule.fail("all is as wanted in the end", "; ".join(found))
+
+    def _allow_revocation(self) -> None:
+        """Do what an administrator does where revocation is paused."""
+        for cluster in self.clusters:
+            for item in cluster.of_kind(ACCOUNT):
+                if any(c["type"] == "RevocationPaused" for c in item.status.get("conditions") or ()):
+                    cluster.annotate(item.key, REVOCATION_ALLOWED_AT, f"{self.now():.0f}")
 
     def _end(self) -> None:
         """Let every task end, so that nothing of this world goes on in the next one."""

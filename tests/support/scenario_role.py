@@ -27,12 +27,16 @@ class FakeNeighbours:
         enqueued: roles, in order.
         suspected: names of AWSAccounts, in order.
         guarded: names of AWSAccounts, in order.
+        surveys: whether surveys list every role.
+        paused: why nothing may be revoked.
     """
 
     def __init__(self) -> None:
         self.enqueued: list[RoleArn] = []
         self.suspected: list[str] = []
         self.guarded: list[str] = []
+        self.surveys = False
+        self.paused = ""
 
     def enqueue(self, role: RoleArn) -> None:
         """Record it."""
@@ -45,6 +49,27 @@ class FakeNeighbours:
     async def guard_account(self, account: AwsAccount) -> None:
         """Record it."""
         self.guarded.append(account.name)
+
+    def is_surveyed(self, role: RoleArn) -> bool:
+        """Return what the scene says."""
+        del role
+        return self.surveys
+
+    def is_held_up(self, account: AwsAccount) -> bool:
+        """Return False: no scene's AWSAccount is known not to be Ready."""
+        del account
+        return False
+
+    def decided(self, decision: BindingDecision) -> None:
+        """Count nothing."""
+
+    def cleared(self, role: RoleArn) -> None:
+        """Count nothing."""
+
+    def pause(self, account_id: str) -> str:
+        """Return what the scene says."""
+        del account_id
+        return self.paused
 
 
 class RoleScenario(World):

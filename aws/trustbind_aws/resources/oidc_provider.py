@@ -14,6 +14,7 @@ from trustbind.identity.subjects import Issuer
 from trustbind.reconcile.observation import Facts
 from trustbind.reconcile.role_plan import EnsureProvider, RoleWork, provider_problem, unread_providers
 from trustbind_aws.account_pool import Entered
+from trustbind_aws.call_limiter import shared_queue
 from trustbind_aws.permits import DecisionChangedError, NotLeadingError, WriteGuard, WritePermit
 
 __all__ = ["apply", "ensure", "observe", "refresh"]
@@ -97,17 +98,18 @@ async def _write(
     deadline: Callable[[], float],
 ) -> None:
     """Create the provider or add client ids to it, where it was seen to lack them."""
-    async with entered.provider_lock:  # who waited finds what the other run has made
-        if entered.facts.providers.get(provider) is None:
-            wanted = frozenset(audiences)
-            created = await entered.api.create_provider(issuer, wanted, WritePermit(deadline()))
-            present = wanted if created else await entered.api.provider_audiences(provider)
-            entered.facts = entered.facts.with_provider(provider, present)
-        for audience in audiences:
-            if not entered.facts.lists(provider, audience):
-                await entered.api.add_audience(provider, audience, WritePermit(deadline()))
-                known = entered.facts.providers.get(provider) or frozenset()
-                entered.facts = entered.facts.with_provider(provider, known | {audience})
+    with shared_queue():
+        async with entered.provider_lock:  # who waited finds what the other run has made
+            if entered.facts.providers.get(provider) is None:
+                wanted = frozenset(audiences)
+                created = await entered.api.create_provider(issuer, wanted, WritePermit(deadline()))
+                present = wanted if created else await entered.api.provider_audiences(provider)
+                entered.facts = entered.facts.with_provider(provider, present)
+            for audience in audiences:
+                if not entered.facts.lists(provider, audience):
+                    await entered.api.add_audience(provider, audience, WritePermit(deadline()))
+                    known = entered.facts.providers.get(provider) or frozenset()
+                    entered.facts = entered.facts.with_provider(provider, known | {audience})
 
 
 async def _read(entered: Entered, provider: ProviderArn, facts: Facts) -> Facts:

@@ -18,6 +18,7 @@ __all__ = [
     "PREFIX",
     "RECONCILE_REQUESTED_AT",
     "REQUIRE",
+    "REVOCATION_ALLOWED_AT",
     "WAITING_LABEL",
 ]
 
@@ -55,6 +56,12 @@ RECONCILE_REQUESTED_AT: Final = "trustbind.dev/reconcile-requested-at"
 """Annotation of a RoleBinding or an AWSAccount: a change of its value asks for a reconcile now.
 
 The value is any text; by convention the time of the request in RFC 3339.
+"""
+
+REVOCATION_ALLOWED_AT: Final = "trustbind.dev/revocation-allowed-at"
+"""Annotation of an AWSAccount: a change of its value allows what the brake on mass revocation holds back there now.
+
+The value is any text; by convention the time in RFC 3339.
 """
 
 BINDING_FINALIZER: Final = "trustbind.dev/trust"

@@ -18,6 +18,7 @@ from trustbind.identity.subjects import Issuer
 from trustbind.policy.claim import Claim
 from trustbind.policy.fitting import LeftOut, OwnedStatements, fit
 from trustbind.policy.owned_statement import (
+    ChainKey,
     FederatedKey,
     Named,
     StatementKey,
@@ -43,6 +44,8 @@ __all__ = [
     "Plan",
     "Refusal",
     "plan",
+    "plan_without_revocation",
+    "revoked_names",
     "standing_claims",
     "withheld",
 ]
@@ -64,6 +67,7 @@ class Desired:
         claims: of live bindings.
         retained: of bindings that go and leave their trust; it becomes a statement that nobody owns.
         former: of bindings that get nothing now; what they may have left is ours by its Sid and its principal.
+        keeps_all: whether whoever is trusted stays so: only additions are planned.
     """
 
     role: RoleArn
@@ -71,6 +75,7 @@ class Desired:
     claims: tuple[Claim, ...] = ()
     retained: tuple[Claim, ...] = ()
     former: tuple[Claim, ...] = ()
+    keeps_all: bool = False
 
 
 class ChangeKind(StrEnum):
@@ -163,6 +168,8 @@ def plan(current: TrustDocument, desired: Desired, limit: int = DEFAULT_LIMIT) -
     """
     valid, refusals = _valid_claims(desired, desired.claims)
     desired = replace(desired, claims=tuple(valid))
+    if desired.keeps_all:
+        desired = replace(desired, claims=(*desired.claims, *_kept_claims(current, desired)))
     desired = replace(desired, retained=tuple(_standing(current, desired)))
     desired, unretained = _retainable(current, desired, limit)
     refusals += unretained
@@ -181,6 +188,33 @@ def plan(current: TrustDocument, desired: Desired, limit: int = DEFAULT_LIMIT) -
     if changes and (block := _block(current, desired)):
         return withheld(planned, desired, block)
     return planned
+
+
+def plan_without_revocation(current: TrustDocument, desired: Desired, limit: int, refusal: Refusal) -> Plan:
+    """Return the plan in which whoever is trusted stays so.
+
+    Args:
+        current: see `plan`.
+        desired: see `plan`.
+        limit: see `plan`.
+        refusal: says why; it is in the plan where something would have been revoked, and stops nothing else.
+    """
+    whole = plan(current, desired, limit)
+    if not revoked_names(whole):
+        return whole
+    kept = plan(current, replace(desired, keeps_all=True), limit)
+    applied = {ref: sid for ref, sid in kept.applied.items() if ref != _KEPT}
+    pending = frozenset(change.sid for change in whole.changes if change.before is not None)
+    refusals = (*(r for r in kept.refusals if r.binding != _KEPT), refusal)
+    return replace(kept, applied=applied, refusals=refusals, pending=kept.pending | pending)
+
+
+def revoked_names(planned: Plan) -> frozenset[str]:
+    """Return whom the role does not trust any more by our statements once the plan is carried out.
+
+    Subjects of tokens, patterns of them, and source roles. Who moves from one statement to another is none of them.
+    """
+    return _trusted(planned.current, planned.changes) - _trusted(planned.document, planned.changes)
 
 
 def withheld(planned: Plan, desired: Desired, refusal: Refusal) -> Plan:
@@ -205,6 +239,38 @@ def standing_claims(current: TrustDocument, issuer: Issuer, claims: Iterable[Cla
     """
     there = OwnedStatements((s for s in current.statements if is_owned(s, issuer)), issuer)
     return _standing_in(there, claims)
+
+
+def _trusted(document: TrustDocument, changes: Iterable[Change]) -> frozenset[str]:
+    """Return whom those statements of a document trust that changes are about."""
+    concerned = {change.sid for change in changes}
+    names: set[str] = set()
+    for statement in document.statements:
+        if statement.get("Sid") in concerned and statement.get("Effect") == "Allow":
+            names |= _names(statement)
+    return frozenset(names)
+
+
+def _names(statement: Statement) -> set[str]:
+    """Return the subjects of a statement; of one without any, its principals."""
+    names: set[str] = set()
+    blocks = [block for block in (statement.get("Condition") or {}).values() if isinstance(block, Mapping)]
+    for wanted in (":sub", "aws:PrincipalArn"):
+        for value in (v for block in blocks for k, v in block.items() if str(k).endswith(wanted)):
+            names.update(map(str, value if isinstance(value, list) else [value]))
+        if names:
+            return names
+    principal = statement.get("Principal")
+    for value in principal.values() if isinstance(principal, Mapping) else [principal]:
+        names.update(map(str, value if isinstance(value, list) else [value]))
+    return names
+
+
+def _kept_claims(current: TrustDocument, desired: Desired) -> list[Claim]:
+    """Return claims for all subjects that stand in statements that are wanted; other statements stay as they are."""
+    there = _owned(current, desired)
+    keys = dict.fromkeys(claim.key for claim in desired.claims if not isinstance(claim.key, ChainKey))
+    return [Claim(_KEPT, key, tuple(sorted(names)), (False, "", _KEPT)) for key in keys if (names := there.names(key))]
 
 
 def _applied(desired: Desired, partly: Collection[BindingRef]) -> dict[BindingRef, str]:
@@ -295,8 +361,14 @@ def _ownership(desired: Desired) -> Callable[[Statement], bool]:
     the conditions of a chain's statement may have been edited, and it is repaired, or removed.
     """
     principals: dict[Any, Statement] = {}
+    kept: set[str] = set()
+    if desired.keeps_all:
+        kept.add(placeholder_sid(desired.issuer))
+        kept.update(sid_of(desired.issuer, claim.key) for claim in desired.claims)
 
     def owns(statement: Statement) -> bool:
+        if desired.keeps_all and statement.get("Sid") not in kept:
+            return False
         if is_owned(statement, desired.issuer):
             return True
         if not has_owner_sid(statement, desired.issuer):
@@ -434,6 +506,9 @@ def _numbered(number: int, statement: Statement) -> str:
     sid = statement.get("Sid")
     return f"statement {number}" + (f" (Sid {sid!r})" if sid else "")
 
+
+_KEPT: Final = BindingRef("", "")
+"""The binding of claims that only keep what stands."""
 
 _CHECKS: Final[tuple[Check, ...]] = (_stale_principal,)
 """What is asked about the whole document before a write, in this order; the first refusal counts."""

@@ -17,7 +17,7 @@ from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer, Subject
 from trustbind.policy.pod_identity_association import Association, AssociationPlan, plan_associations
 from trustbind.reconcile.decision import BindingDecision
-from trustbind.reconcile.stored_binding import SHOWN_SUBJECTS
+from trustbind.reconcile.stored_binding import SHOWN_SUBJECTS, StoredBinding
 
 __all__ = [
     "AssociationWork",
@@ -28,6 +28,7 @@ __all__ = [
     "may_have_more",
     "named_subjects",
     "plan_namespace",
+    "shown_subjects",
 ]
 
 
@@ -104,6 +105,7 @@ def association_work(
     known: Collection[Subject],
     *,
     creates: bool = True,
+    deletes: bool = True,
 ) -> AssociationWork:
     """Return what a run is to reach.
 
@@ -115,6 +117,7 @@ def association_work(
         decisions: for the role's bindings by EKS Pod Identity, oldest first.
         known: service accounts that have, or may have, an association of ours with the role.
         creates: False leaves what is wanted as it is, and only deletes the rest.
+        deletes: False leaves what is not wanted as it is.
     """
     wanted: dict[Subject, BindingRef] = {}
     retained: set[Subject] = set()
@@ -128,6 +131,8 @@ def association_work(
         if decision.stored.guarded:
             named.update(named_subjects(decision))
     concerned = {*known, *named, *wanted} if creates else {*known, *named} - wanted.keys()
+    if not deletes:
+        concerned = concerned & wanted.keys()
     groups: defaultdict[str, set[Subject]] = defaultdict(set)
     for subject in concerned:
         groups[subject.namespace].add(subject)
@@ -171,16 +176,21 @@ def may_have_more(decision: BindingDecision) -> bool:
 
 
 def named_subjects(decision: BindingDecision) -> tuple[Subject, ...]:
-    """Return the service accounts that a binding names, and those of its namespace that its status lists, sorted.
+    """Return the service accounts that a binding names, and those of its namespace that its status lists, sorted."""
+    return tuple(sorted({*decision.subjects, *shown_subjects(decision.stored)}))
+
+
+def shown_subjects(stored: StoredBinding) -> frozenset[Subject]:
+    """Return the service accounts that a binding's status lists.
 
     A status is untrusted input, so subjects of other namespaces are ignored.
     """
-    named = set(decision.subjects)
-    for text in decision.stored.status.get("subjects") or ():
+    shown: set[Subject] = set()
+    for text in stored.status.get("subjects") or ():
         try:
             subject = Subject.parse(str(text))
         except InvalidValueError:
             continue
-        if subject.namespace == decision.stored.ref.namespace:
-            named.add(subject)
-    return tuple(sorted(named))
+        if subject.namespace == stored.ref.namespace:
+            shown.add(subject)
+    return frozenset(shown)

@@ -247,6 +247,8 @@ def _is_pending(decision: BindingDecision, planned: Plan, issuer: Issuer) -> boo
 
 def _may_hold_more(stored: StoredBinding, planned: Plan) -> bool:
     """Return whether the binding was changed, and what differs and cannot be written now may be what it gave up."""
+    if planned.blocked is not None and planned.blocked.reason is TrustReason.REVOCATION_PAUSED:
+        return False  # the AWSAccount says it; what the binding asks for now is applied
     return bool(planned.pending) and stored.status.get("observedGeneration") != stored.generation
 
 

@@ -16,7 +16,15 @@ from trustbind.identity.arns import ProviderArn, RoleArn
 from trustbind.identity.subjects import Issuer
 from trustbind.policy.claim import Claim, claims_on
 from trustbind.policy.owned_statement import ChainKey, FederatedKey, WebIdentityKey, build, sid_of
-from trustbind.policy.plan import DEFAULT_LIMIT, Plan, Refusal, plan, standing_claims, withheld
+from trustbind.policy.plan import (
+    DEFAULT_LIMIT,
+    Plan,
+    Refusal,
+    plan,
+    plan_without_revocation,
+    standing_claims,
+    withheld,
+)
 from trustbind.policy.trust_document import Statement, TrustDocument, same_meaning
 from trustbind.reasons import TrustReason
 from trustbind.reconcile.decision import BindingDecision, desired_of, with_consent
@@ -49,6 +57,7 @@ class RoleWork:
         decisions: for its bindings that have statements in trust policies, oldest first.
         has_pod_identity: whether it has bindings by EKS Pod Identity besides.
         was_source: whether it may have been the source of a chain that does not name it any more.
+        paused: why nothing may be revoked in its AWS account now; empty when it may.
     """
 
     role: RoleArn
@@ -57,6 +66,7 @@ class RoleWork:
     decisions: tuple[BindingDecision, ...]
     has_pod_identity: bool = False
     was_source: bool = False
+    paused: str = ""
 
     @property
     def may_write(self) -> bool:
@@ -171,7 +181,11 @@ def plan_role(work: RoleWork, facts: Facts, seen: RoleObservation) -> RolePlan:
     desired = desired_of(role, issuer, (d for d in going_on if d.stored.ref not in waiting))
     desired = replace(desired, claims=(*desired.claims, *kept), former=(*desired.former, *edited))
     limit = work.aws_account.trust_policy_limit or facts.account.limit or DEFAULT_LIMIT
-    trust = plan(document, desired, limit)
+    if work.paused:
+        refusal = Refusal(None, TrustReason.REVOCATION_PAUSED, work.paused)
+        trust = plan_without_revocation(document, desired, limit, refusal)
+    else:
+        trust = plan(document, desired, limit)
     if not work.may_write and not trust.is_empty:
         trust = withheld(trust, desired, _observed(work, trust))
     partly = {d.stored.ref for d in paused}
@@ -443,7 +457,7 @@ def _steps(
         steps.append(WidenSourcePolicy(targets or ()))
     if not trust.is_empty:
         steps.append(WriteTrustPolicy())
-    elif targets is not None and not steps and there != wanted and trust.blocked is None:
+    elif targets is not None and not steps and there != wanted and trust.blocked is None and not work.paused:
         steps.append(NarrowSourcePolicy(targets))
     return tuple(steps)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trustbind.api.aws_account import AwsAccount
-from trustbind.api.labels import ACCOUNT_FINALIZER, RECONCILE_REQUESTED_AT
+from trustbind.api.labels import ACCOUNT_FINALIZER, RECONCILE_REQUESTED_AT, REVOCATION_ALLOWED_AT
 from trustbind.errors import InvalidValueError
 from trustbind.reconcile.stored_binding import ready_condition
 
@@ -30,6 +30,7 @@ class StoredAwsAccount:
         deleting: whether its deletion was requested.
         finalizers: all of them.
         requested_at: value of the annotation that asks for a reconcile now.
+        revocation_allowed_at: value of the annotation that allows what the brake on mass revocation holds back.
         status: as it is stored.
     """
 
@@ -44,6 +45,7 @@ class StoredAwsAccount:
     deleting: bool
     finalizers: tuple[str, ...]
     requested_at: str
+    revocation_allowed_at: str
     status: Mapping[str, Any]
 
     @classmethod
@@ -67,6 +69,7 @@ class StoredAwsAccount:
             deleting=bool(metadata.get("deletionTimestamp")),
             finalizers=tuple(metadata.get("finalizers") or ()),
             requested_at=str((metadata.get("annotations") or {}).get(RECONCILE_REQUESTED_AT, "")),
+            revocation_allowed_at=str((metadata.get("annotations") or {}).get(REVOCATION_ALLOWED_AT, "")),
             status=body.get("status") or {},
         )
 

@@ -231,6 +231,10 @@ class ClusterCache:
         """Return every role that a binding names, sorted."""
         return sorted(self._by_role)
 
+    def namespaces_of(self, role: RoleArn) -> frozenset[str]:
+        """Return the namespaces of the bindings that name the role."""
+        return frozenset(ref.namespace for ref in self._by_role.get(role, ()))
+
     def has_role(self, role: RoleArn) -> bool:
         """Return whether a binding names the role."""
         return role in self._by_role

@@ -40,6 +40,11 @@ class ConditionType(StrEnum):
     TRUST_APPLIED = "TrustApplied"
     NEAR_LIMIT = "NearLimit"
     SURVEYED = "Surveyed"
+    REVOCATION_PAUSED = "RevocationPaused"
+
+
+_ABNORMAL: Final = frozenset({ConditionType.NEAR_LIMIT, ConditionType.REVOCATION_PAUSED})
+"""Types whose condition is there, and True, in the abnormal case alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,7 @@ class Transition:
     @property
     def is_warning(self) -> bool:
         """Whether somebody should look."""
-        return (self.status == "False") != (self.type == ConditionType.NEAR_LIMIT)
+        return (self.status == "False") != (self.type in _ABNORMAL)
 
 
 def binding_status(
@@ -150,7 +155,7 @@ def transitions(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Tra
     ready = next((t for t in changed if t.type == ConditionType.READY), None)
     if ready is None:
         return changed
-    return [ready, *(t for t in changed if t.type == ConditionType.NEAR_LIMIT)]
+    return [ready, *(t for t in changed if t.type in _ABNORMAL)]
 
 
 def _binding_conditions(outcome: BindingOutcome) -> list[Condition]:

@@ -55,10 +55,17 @@ class Feed:
     Args:
         changed: told of each object that came, changed or (None) went.
         keys: of the annotations that are kept.
+        emptied: called before a complete list without any object takes away all that are known.
     """
 
-    def __init__(self, changed: Callable[[Key, Seen | None], None], keys: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        changed: Callable[[Key, Seen | None], None],
+        keys: tuple[str, ...] = (),
+        emptied: Callable[[], None] = lambda: None,
+    ) -> None:
         self._changed = changed
+        self._emptied = emptied
         self._keys = keys
         self._held: dict[Key, Seen] = {}
 
@@ -70,6 +77,8 @@ class Feed:
 
     def replace(self, items: Mapping[Key, Seen | None]) -> None:
         """Take in a complete list."""
+        if self._held and not items:
+            self._emptied()
         for key in [key for key in self._held if key not in items]:
             self.drop(key)
         for key, item in items.items():

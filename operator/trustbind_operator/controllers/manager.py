@@ -20,16 +20,20 @@ from trustbind.identity.arns import RoleArn
 from trustbind.reasons import TrustReason
 from trustbind.reconcile.decision import BindingDecision, decide
 from trustbind.reconcile.failure_reasons import account_failure
+from trustbind.reconcile.revocation import RevocationLimit
 from trustbind.reconcile.stored_aws_account import StoredAwsAccount
 from trustbind.reconcile.stored_binding import StoredBinding
+from trustbind_aws.call_limiter import queue_as
+from trustbind_operator.cluster.conditions import ConditionType
 from trustbind_operator.controllers.aws_account.controller import AwsAccountController
+from trustbind_operator.controllers.aws_account.revocation import RevocationBrake
 from trustbind_operator.controllers.aws_account.survey import Survey
 from trustbind_operator.controllers.binding.status_writer import StatusWriter
 from trustbind_operator.controllers.context import Context, Next
 from trustbind_operator.controllers.decision_queue import DecisionQueue
 from trustbind_operator.controllers.pod_identity.controller import PodIdentityController
 from trustbind_operator.controllers.role.controller import RoleController
-from trustbind_operator.controllers.workqueue import WorkQueue
+from trustbind_operator.controllers.workqueue import Place, WorkQueue
 
 __all__ = ["Manager", "Pace"]
 
@@ -67,8 +71,11 @@ class SurveyKey:
 
 Key = RoleArn | AccountKey | SurveyKey
 
-_WORKERS: Final = 4096
-"""Tasks at once; they are cheap, and what they wait for has bounds of its own (threads of an AWS account)."""
+_WORKERS: Final = 1024
+"""Tasks at once for each AWS account; they are cheap, and what they wait for has bounds of its own (threads)."""
+
+_LEFT: Final = ("no namespace",)
+"""The queue of roles that no binding names any more; no namespace has a name with a space."""
 
 _ACCOUNT_WINDOW: Final = 1.0
 """Seconds for which an AWSAccount's counts may lag behind."""
@@ -83,17 +90,27 @@ class Manager:
     Args:
         context: the collaborators.
         pace: see `Pace`.
+        limit: see `RevocationLimit`.
         jitter: gives 0 to 1.
     """
 
-    def __init__(self, context: Context, *, pace: Pace, jitter: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self,
+        context: Context,
+        *,
+        pace: Pace,
+        limit: RevocationLimit = RevocationLimit(),  # noqa: B008 - a frozen value
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
         self._context = context
         self._cache = context.cache
         self._pace = pace
         self._jitter = jitter
         self._delays = _Delays(pace, jitter)
-        self._writer = StatusWriter(context)
-        self._accounts = AwsAccountController(context)
+        self._now = asyncio.get_running_loop().time
+        self._brake = RevocationBrake(limit, self._now, self._pause_changed)
+        self._writer = StatusWriter(context, self._brake.restated)
+        self._accounts = AwsAccountController(context, self._brake.handled)
         self._pod_identity = PodIdentityController(
             self._writer, self._pod_identity_decisions, context.pool, context.issuer, context.telemetry, self.suspect
         )
@@ -107,8 +124,9 @@ class Manager:
         """AWSAccounts of which only the counts are to be looked at."""
         self._inspect_at: dict[str, float] = {}
         """When an AWSAccount is to be looked at whole again, at the latest."""
-        self._now = asyncio.get_running_loop().time
-        self._queue: WorkQueue[Key] = WorkQueue(self._work, _WORKERS, self._now)
+        self._queue: WorkQueue[Key] = WorkQueue(
+            self._work, _WORKERS, self._now, self._place, lambda place: queue_as(place.names)
+        )
 
     # --- events -----------------------------------------------------------------------------------------------------
 
@@ -119,8 +137,11 @@ class Manager:
         before = self._cache.bindings.get(stored.ref)
         stored = self._cache.bindings.with_own_status(stored.ref, stored)
         roles = self._cache.put_binding(stored)
-        for former in before.roles - stored.roles if before is not None else ():
-            self._roles.progress.left(former)
+        if before is not None and self._roles.may_have_left(before):
+            for former in before.roles - stored.roles:
+                self._roles.progress.left(former)
+        if self._begun:
+            self._roles.look_at(stored)
         # A former leader may have overwritten a status after a pause, since a patch of it names no version.
         if before is None or _differs(before, stored) or not self._writer.is_own(before, stored):
             is_requested = before is not None and before.requested_at != stored.requested_at
@@ -140,10 +161,12 @@ class Manager:
         was_released = self._writer.was_released(uid)
         if stored is None or stored.uid != uid:
             return
+        may_have_left = not was_released and self._roles.may_have_left(stored)
         self._roles.forget(stored)
         self._writer.forget(uid)
         roles = self._cache.drop_binding(ref)
-        if not was_released:
+        self._brake.gone(stored, stored.roles if may_have_left else ())
+        if may_have_left:
             for role in stored.roles:
                 self._roles.progress.left(role)
         self.enqueue_all(roles - stored.roles if was_released else roles, self._pace.window)
@@ -158,6 +181,7 @@ class Manager:
         before = self._cache.aws_accounts.get(stored.name)
         stored = self._cache.aws_accounts.with_own_status(stored.name, stored)
         self._cache.put_aws_account(stored)
+        self._note_account(stored.name)
         if before is None or _account_differs(before, stored):
             self._inspect_now(stored.name)
             if before is None:
@@ -178,6 +202,10 @@ class Manager:
         for other in self._cache.aws_accounts:  # one that was a duplicate may count now
             self._queue.add(AccountKey(other), 0.0)
         self.reconsider()
+
+    def list_emptied(self) -> None:
+        """A list of objects that was not empty came back empty; what it takes away follows."""
+        self._brake.list_emptied()
 
     def reconsider(self, namespaces: Iterable[str] | None = None) -> None:
         """Decide bindings again after something around them changed, and enqueue the roles of those that differ.
@@ -214,6 +242,23 @@ class Manager:
         if stored is not None and stored.ready_status == "True":
             self._inspect_now(account.name)
 
+    def is_held_up(self, account: AwsAccount) -> bool:
+        """Return whether an AWSAccount is known not to be Ready; it is retried, and its roles run when it is."""
+        stored = self._cache.aws_accounts.get(account.name)
+        return stored is not None and stored.ready_status == "False"
+
+    def decided(self, decision: BindingDecision) -> None:
+        """Take note of a decision: what it revokes is counted."""
+        self._brake.decided(decision)
+
+    def cleared(self, role: RoleArn) -> None:
+        """Take note that nothing is left in a role that no binding accounts for."""
+        self._brake.cleared(role)
+
+    def pause(self, account_id: str) -> str:
+        """Return why nothing may be revoked in an AWS account now; empty when it may."""
+        return self._brake.pause(account_id)
+
     async def guard_account(self, account: AwsAccount) -> None:
         """Put our finalizer on an AWSAccount."""
         await self._accounts.guard(account)
@@ -225,6 +270,18 @@ class Manager:
     def decisions_for(self, role: RoleArn) -> tuple[BindingDecision, ...]:
         """Return the decisions for a role's bindings."""
         return decide(self._cache.snapshot(role, self._roles.progress.rollouts))
+
+    def is_missing(self, role: RoleArn) -> bool:
+        """Return whether the last run of a role found that there is none."""
+        return self._roles.is_missing(role)
+
+    def lacks_provider(self, role: RoleArn) -> bool:
+        """Return whether the last run of a role found that an OIDC provider is missing or incomplete."""
+        return self._roles.lacks_provider(role)
+
+    def is_surveyed(self, role: RoleArn) -> bool:
+        """Return whether surveys list a role, once it exists."""
+        return self._survey.lists(role)
 
     def _pod_identity_decisions(self, account_id: str) -> tuple[AwsAccount | None, Iterable[BindingDecision]]:
         """Return an AWSAccount, and the decisions for its bindings by EKS Pod Identity."""
@@ -251,6 +308,8 @@ class Manager:
             due += not in_step
         for name in self._cache.aws_accounts:
             self._queue.add(AccountKey(name), 0.0)
+            self._note_account(name)
+        self._brake.begin()
         return due
 
     @property
@@ -265,6 +324,12 @@ class Manager:
             await self._queue.run()
         finally:
             deciding.cancel()
+
+    def _place(self, key: Key) -> Place:
+        """Return the place of a key: roles wait by AWS account and namespace, everything else for nobody."""
+        if isinstance(key, AccountKey | SurveyKey):
+            return Place(key)
+        return Place(key.account_id, self._cache.namespaces_of(key) or _LEFT)
 
     async def _work(self, key: Key) -> None:
         try:
@@ -284,6 +349,9 @@ class Manager:
 
     async def _account(self, key: AccountKey) -> Next:
         now = self._now()
+        if (known := self._counting(key.name)) is not None:
+            paused = self._brake.condition(known.account_id)
+            await self._accounts.note(known.account_id, ConditionType.REVOCATION_PAUSED, paused)
         if key.name in self._recount:
             self._recount.discard(key.name)
             if now < self._inspect_at.get(key.name, now) and await self._accounts.recount(key.name):
@@ -318,7 +386,9 @@ class Manager:
             findings.drifted |= await self._pod_identity.survey(key.account_id)
         except AwsError as error:  # what the rest of the survey found is repaired all the same
             self._survey_failed(account, error)
-        await self._accounts.note(key.account_id, findings.condition)
+        await self._accounts.note(key.account_id, ConditionType.SURVEYED, findings.condition)
+        for role, names in findings.revoked.items():
+            self._brake.found(role, names)
         for role in findings.ours | findings.strays:
             self._roles.progress.found_statements(role)
         due = findings.drifted | findings.unseen | findings.strays
@@ -327,6 +397,26 @@ class Manager:
         self._context.telemetry.surveyed(key.account_id, findings.pages, len(due))
         self._delays.surveyed(key.account_id, findings.pages)
         return Next.SURVEY
+
+    def _counting(self, name: str) -> StoredAwsAccount | None:
+        """Return the AWSAccount of this name where it is the one that counts for its AWS account."""
+        stored = self._cache.aws_accounts.get(name)
+        first = self._cache.aws_account(stored.account_id) if stored is not None else None
+        return stored if first is not None and first.name == name else None
+
+    def _note_account(self, name: str) -> None:
+        if (stored := self._counting(name)) is not None:
+            self._brake.account_seen(stored)
+
+    def _pause_changed(self, account_id: str, before: bool, now: bool) -> None:
+        """A pause began, changed in its numbers, or ended: the AWSAccount shows it, and then its roles run."""
+        self._context.telemetry.revocation_paused(account_id, self._brake.held(account_id), is_new=before != now)
+        if before and not now:
+            self.enqueue_all(self._brake.take_roles(account_id), self._pace.window)
+        account = self._cache.aws_account(account_id)
+        if account is not None:
+            self._recount.add(account.name)
+            self._queue.add(AccountKey(account.name), _ACCOUNT_WINDOW)
 
     def _survey_failed(self, account: AwsAccount, error: AwsError) -> None:
         self._context.pool.refused(account, error)

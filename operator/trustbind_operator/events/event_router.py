@@ -137,6 +137,10 @@ class EventRouter:
         if self._cache.put_namespace(name, labels) and self._cache.refs_in(name):
             self._reconsider_soon(name)
 
+    def list_emptied(self) -> None:
+        """A list of objects that was not empty comes back empty; what it takes away follows."""
+        self._manager.list_emptied()
+
     def known(self) -> Known:
         """Return which objects are known, for `listed`."""
         cache = self._cache
@@ -154,6 +158,9 @@ class EventRouter:
         grants = {str(body["metadata"]["name"]): body for body in found["RoleGrant"]}
         accounts = {str(body["metadata"]["name"]): body for body in found["AWSAccount"]}
         bindings = {BindingRef(b["metadata"]["namespace"], b["metadata"]["name"]): b for b in found["RoleBinding"]}
+        pairs = ((before.grants, grants), (before.aws_accounts, accounts), (before.bindings, bindings))
+        if any(known and not listed for known, listed in pairs):
+            self.list_emptied()
         seen, gone = _missed(before.grants, now.grants, grants)
         for body in seen:
             self.grant_seen(body)

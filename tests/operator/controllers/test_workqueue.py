@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.virtual_time import run_virtually
-from trustbind_operator.controllers.workqueue import WorkQueue
+from trustbind_operator.controllers.workqueue import Place, WorkQueue
 
 
 class Runs:
@@ -326,3 +326,66 @@ def test_every_addition_is_followed_by_a_run(steps: list[tuple[str, float, float
     for key, when in added.items():
         assert max(began for began, k in log if k == key) >= when
     assert len(log) <= len(steps)
+
+
+def placed(key: str) -> Place:
+    """Return the place of a key such as ``1:blue+green/role``: a group, and the names of queues."""
+    group, _, rest = key.partition(":")
+    return Place(group, tuple(rest.partition("/")[0].split("+")))
+
+
+def run_placed(keys: list[str], workers: int = 1) -> list[tuple[float, str]]:
+    """Add keys at once, and return what ran when; each run takes a second."""
+    runs = Runs(1)
+
+    async def play() -> None:
+        queue = WorkQueue(runs.work, workers, asyncio.get_running_loop().time, placed)
+        task = asyncio.create_task(queue.run())
+        for key in keys:
+            queue.add(key, 0)
+        await asyncio.sleep(10_000)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    run_virtually(play())
+    assert runs.overlaps == 0
+    return runs.log
+
+
+def test_queues_of_a_group_take_turns() -> None:
+    """A thousand keys of one name delay another one's by one run."""
+    log = run_placed([*(f"1:blue/{n}" for n in range(1000)), "1:green/a", "1:green/b"])
+    assert [key for _, key in log[:5]] == ["1:blue/0", "1:green/a", "1:blue/1", "1:green/b", "1:blue/2"]
+    assert len(log) == 1002
+
+
+def test_groups_do_not_wait_for_each_other() -> None:
+    """Each has workers of its own."""
+    log = run_placed([*(f"1:blue/{n}" for n in range(100)), "2:blue/a"])
+    assert log[:2] == [(0, "1:blue/0"), (0, "2:blue/a")]
+
+
+def test_key_of_several_queues_runs_once() -> None:
+    """At the first turn of any of them."""
+    log = run_placed([*(f"1:blue/{n}" for n in range(10)), "1:blue+green/shared", "1:green/a"])
+    assert [key for _, key in log[:4]] == ["1:blue/0", "1:blue+green/shared", "1:blue/1", "1:green/a"]
+    assert len(log) == 12
+
+
+def test_worker_begins_with_its_place() -> None:
+    """In its own task, so that what it sets there is its own."""
+    begun: list[Place] = []
+
+    async def play() -> None:
+        async def work(key: str) -> None:
+            assert begun[-1] == placed(key)
+
+        queue = WorkQueue(work, 1, asyncio.get_running_loop().time, placed, begun.append)
+        task = asyncio.create_task(queue.run())
+        queue.add("1:blue/x", 0)
+        await asyncio.sleep(1)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    run_virtually(play())
+    assert len(begun) == 1

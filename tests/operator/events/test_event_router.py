@@ -27,6 +27,11 @@ class FakeManager:
         self.cache = ClusterCache(ISSUER)
         self.reconsidered: list[set[str] | None] = []
         self.told: list[tuple[Any, ...]] = []
+        self.emptied = 0
+
+    def list_emptied(self) -> None:
+        """Count it."""
+        self.emptied += 1
 
     def reconsider(self, namespaces: Iterable[str] | None = None) -> None:
         """Record whose bindings are decided again; None for all."""
@@ -203,6 +208,26 @@ def test_list_of_accounts_and_grants() -> None:
     ]
 
 
+@pytest.mark.parametrize("kind", ["RoleBinding", "AWSAccount", "RoleGrant"])
+def test_list_that_comes_back_empty(kind: str) -> None:
+    """The manager is called before the objects go, so that the brake on mass revocation knows it."""
+    order: list[str] = []
+
+    async def scene(router: EventRouter, manager: FakeManager) -> None:
+        manager.cache.put_aws_account(StoredAwsAccount.of(account_body()))
+        router.grant_seen(grant_body())
+        bodies = {"RoleBinding": [binding_body("named")], "AWSAccount": [account_body()], "RoleGrant": [grant_body()]}
+        router.listed(router.known(), bodies)
+        assert manager.emptied == 0
+        manager.told.clear()
+        manager.list_emptied = lambda: order.append(f"{len(manager.told)} {len(manager.cache.grants)}")  # type: ignore[method-assign] # a spy
+        router.listed(router.known(), {**bodies, kind: []})
+        router.listed(router.known(), {**bodies, kind: []})
+
+    play(scene)
+    assert order[:1] == ["0 1"]
+
+
 def test_same_version_is_no_news() -> None:
     """Every object is shown again after a restart of its watch."""
 
@@ -341,6 +366,17 @@ def test_feed_tells_of_changes_alone() -> None:
 
     assert changes.told == [("x", one), ("x", other), ("x", None)]
     assert len(changes.feed) == 0
+
+
+def test_feed_that_is_emptied() -> None:
+    """It says so before it takes away what it has, and not for a list that was empty before."""
+    told: list[str] = []
+    feed = Feed(lambda key, seen: told.append(f"{key[1]} {seen is not None}"), emptied=lambda: told.append("emptied"))
+    feed.replace({})
+    feed.replace({("n", "x"): Seen("u", {}, {})})
+    feed.replace({})
+    feed.replace({})
+    assert told == ["x True", "emptied", "x False"]
 
 
 def test_feed_takes_a_whole_list() -> None:

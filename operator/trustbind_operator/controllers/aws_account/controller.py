@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from trustbind.api.aws_account import AwsAccount, DriftPolicy
@@ -35,14 +35,16 @@ class AwsAccountController:
 
     Args:
         context: the collaborators.
+        handled: returns, for an account id, the annotation's value that allows no revocation any more.
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, handled: Callable[[str], str] = lambda _: "") -> None:
         self._context = context
+        self._handled = handled
         self._failures: dict[str, int] = {}
         self._guarding: dict[str, asyncio.Lock] = {}
-        self._notes: dict[str, Condition] = {}
-        """By AWS account id, what its survey has to say."""
+        self._notes: dict[str, dict[ConditionType, Condition]] = {}
+        """By AWS account id, conditions beside Ready: of its survey, and of the brake on mass revocation."""
 
     async def reconcile(self, name: str) -> tuple[Next, bool]:
         """Look at one AWSAccount.
@@ -99,21 +101,23 @@ class AwsAccountController:
             if changed is not None and account.name in cache.aws_accounts:
                 cache.put_aws_account(changed)
 
-    async def note(self, account_id: str, condition: Condition | None) -> None:
-        """Show a condition of the survey on the AWSAccount, or none."""
+    async def note(self, account_id: str, kind: ConditionType, condition: Condition | None) -> None:
+        """Show a condition of this type on the AWSAccount, or none."""
+        notes = self._notes.setdefault(account_id, {})
         if condition is None:
-            self._notes.pop(account_id, None)
+            notes.pop(kind, None)
         else:
-            self._notes[account_id] = condition
+            notes[kind] = condition
         account = self._context.cache.aws_account(account_id)
         stored = self._context.cache.aws_accounts.get(account.name) if account is not None else None
         if stored is None or not stored.status.get("conditions"):
             return  # its first look at the AWS account shows it
-        kept = [c for c in stored.status["conditions"] if c.get("type") != ConditionType.SURVEYED]
+        kept = [c for c in stored.status["conditions"] if c.get("type") != kind]
         noted = [] if condition is None else [condition]
         now = stamp(self._context.now())
-        surveyed = merged(stored.status["conditions"], noted, stored.generation, now)
-        await self._write(stored, {**stored.status, "conditions": [*kept, *surveyed]})
+        shown = merged(stored.status["conditions"], noted, stored.generation, now)
+        if [c for c in stored.status["conditions"] if c.get("type") == kind] != shown:
+            await self._write(stored, {**stored.status, "conditions": [*kept, *shown]})
 
     async def _inspect(self, stored: StoredAwsAccount, account: AwsAccount) -> tuple[Next, bool]:
         context = self._context
@@ -191,14 +195,20 @@ class AwsAccountController:
 
     async def _store(self, stored: StoredAwsAccount, ready: Condition, facts: Status) -> None:
         """Write the status where it differs."""
-        note = self._notes.get(stored.account_id)
-        wanted = [ready] if note is None else [ready, note]
+        notes = self._notes.get(stored.account_id, {})
+        wanted = [ready, *(notes[kind] for kind in sorted(notes))]
         now = stamp(self._context.now())
         conditions = merged(stored.status.get("conditions") or (), wanted, stored.generation, now)
-        await self._write(stored, {"observedGeneration": stored.generation, "conditions": conditions, **facts})
+        status = {"observedGeneration": stored.generation, "conditions": conditions, **facts}
+        if "revocationAllowedAt" in stored.status:
+            status["revocationAllowedAt"] = stored.status["revocationAllowedAt"]
+        await self._write(stored, status)
 
     async def _write(self, stored: StoredAwsAccount, status: Status) -> None:
         context = self._context
+        handled = self._handled(stored.account_id)
+        if handled and (ConditionType.REVOCATION_PAUSED in self._notes.get(stored.account_id, {})):
+            status = {**status, "revocationAllowedAt": handled}
         if status == stored.status:
             return
         version = await context.writer.patch_account_status(stored, status)

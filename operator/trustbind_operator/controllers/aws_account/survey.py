@@ -21,6 +21,7 @@ from trustbind.errors import AccessDeniedError, AwsError, InvalidValueError, Not
 from trustbind.identity.arns import ProviderArn, RoleArn
 from trustbind.identity.subjects import Issuer
 from trustbind.policy.owned_statement import FederatedKey, WebIdentityKey, owner_prefix
+from trustbind.policy.plan import revoked_names
 from trustbind.policy.trust_document import TrustDocument
 from trustbind.reasons import TrustReason
 from trustbind.reconcile.decision import BindingDecision
@@ -47,6 +48,15 @@ class SurveyedRoles(Protocol):
     def decisions_for(self, role: RoleArn) -> tuple[BindingDecision, ...]:
         """Return the decisions for a role's bindings."""
 
+    def is_missing(self, role: RoleArn) -> bool:
+        """Return whether the last run of a role found that there is none."""
+
+    def lacks_provider(self, role: RoleArn) -> bool:
+        """Return whether the last run of a role found that an OIDC provider is missing or incomplete."""
+
+    def pause(self, account_id: str) -> str:
+        """Return why nothing may be revoked in an AWS account now; empty when it may."""
+
 
 @dataclass(slots=True)
 class Findings:
@@ -57,6 +67,7 @@ class Findings:
         unseen: roles that this survey cannot tell about, so that each has to be read alone.
         ours: roles with statements of ours that bindings name.
         strays: roles with statements of ours that no binding names, and that have to go.
+        revoked: by role, whom its run will not trust any more; while revocation is paused, of no role.
         pages: calls of ListRoles.
         condition: what the AWSAccount has to show; None: nothing.
     """
@@ -65,6 +76,7 @@ class Findings:
     unseen: set[RoleArn] = field(default_factory=set)
     ours: set[RoleArn] = field(default_factory=set)
     strays: set[RoleArn] = field(default_factory=set)
+    revoked: dict[RoleArn, frozenset[str]] = field(default_factory=dict)
     pages: int = 0
     condition: Condition | None = None
 
@@ -85,8 +97,15 @@ class Survey:
         self._in_order: dict[RoleArn, bytes] = {}
         """Digest of each role's trust policy that was found as it is wanted, with what was wanted then."""
         self._absent: set[RoleArn] = set()
+        self._listed: dict[str, str] = {}
+        """By AWS account id, the path below which its last survey listed roles."""
         self._consents: dict[RoleArn, frozenset[tuple[str, str]]] = {}
         """Tags of roles whose consent is required, as they were seen."""
+
+    def lists(self, role: RoleArn) -> bool:
+        """Return whether surveys list the role once it exists, so that nothing else has to look for it."""
+        prefix = self._listed.get(role.account_id)
+        return prefix is not None and role.path.startswith(prefix)
 
     async def run(self, account: AwsAccount) -> Findings:
         """Survey one AWS account.
@@ -108,6 +127,8 @@ class Survey:
             if error.code not in NO_PERMISSION:
                 raise
             findings.condition = _denied(error)
+            if self._listed.pop(account.account_id, None) is not None:  # from now on they are looked for by their runs
+                findings.unseen.update(role for role in roles if self._wanted.is_missing(role))
         await self._source_policies(entered, decisions, findings)
         if account.require_role_consent:
             await self._tags(entered, decisions, findings)
@@ -135,13 +156,15 @@ class Survey:
                 listed.add(role)
                 if is_ours and role in decisions:
                     findings.ours.add(role)
-                if not self._is_in_order(entered, account, role, decisions.get(role, ()), raw):
+                if not self._is_in_order(entered, account, role, decisions.get(role, ()), raw, findings):
                     (findings.drifted if role in decisions else findings.strays).add(role)
+        self._listed[account.account_id] = account.role_path_prefix
         outside = {role for role in decisions if not role.path.startswith(account.role_path_prefix)}
-        findings.unseen |= outside
+        missing = {role for role in decisions if self._wanted.is_missing(role)}
+        findings.unseen |= outside - missing  # a run that finds no role is repeated ever less often
         absent = decisions.keys() - listed - outside
-        findings.drifted |= absent - self._absent
-        findings.drifted |= (self._absent & listed) & decisions.keys()
+        findings.drifted |= absent - self._absent - missing
+        findings.drifted |= ((self._absent | missing) & listed) & decisions.keys()
         self._absent = {r for r in self._absent if r.account_id != account.account_id} | absent
         self._in_order = {
             role: seen
@@ -158,10 +181,11 @@ class Survey:
         role: RoleArn,
         decisions: tuple[BindingDecision, ...],
         raw: ListedRole,
+        findings: Findings,
     ) -> bool:
         """Return whether a listed trust policy is as it is wanted; the same text for the same wish is not decoded."""
         by_trust = tuple(d for d in decisions if not d.stored.is_pod_identity)
-        digest = _digest(raw.policy, by_trust)
+        digest = _digest(raw.policy, by_trust, entered.facts.limit)
         if self._in_order.get(role) == digest:
             return True
         try:
@@ -169,8 +193,14 @@ class Survey:
         except InvalidValueError:
             return False  # the role's own run says what is wrong with it
         # Consent is looked at with the tags; here it counts as given, so that nothing of that is found twice.
-        work = RoleWork(role, self._issuer, account, by_trust, has_pod_identity=len(by_trust) < len(decisions))
+        paused = self._wanted.pause(account.account_id)
+        has_pod_identity = len(by_trust) < len(decisions)
+        work = RoleWork(role, self._issuer, account, by_trust, has_pod_identity, paused=paused)
         planned = plan_role(work, Facts(entered.facts), RoleObservation(document, tags=_consenting(by_trust)))
+        if paused and planned.trust.is_empty:
+            return True  # until the pause ends, which lets every role run
+        if names := revoked_names(planned.trust):
+            findings.revoked[role] = names
         if not planned.trust.is_empty or planned.trust.pending:
             return False
         refused = {refusal.binding for refusal in planned.trust.refusals}
@@ -188,6 +218,8 @@ class Survey:
                 if isinstance(key, WebIdentityKey | FederatedKey):
                     issuer = key.issuer if isinstance(key, FederatedKey) else self._issuer
                     users.setdefault(issuer.provider_for(role), {}).setdefault(key.audience, set()).add(role)
+        complete: set[RoleArn] = set()
+        lacking: set[RoleArn] = set()
         for provider, by_audience in sorted(users.items()):
             before = entered.facts
             try:
@@ -196,11 +228,14 @@ class Survey:
                 if error.code not in NO_PERMISSION:
                     raise
                 findings.unseen.update(*by_audience.values())  # their own runs say what is missing
+                lacking.update(*by_audience.values())
                 continue
             for audience, roles in by_audience.items():
                 was_listed = before.lists(provider, audience) or provider not in before.providers
                 if entered.facts.lists(provider, audience) != was_listed:
                     findings.drifted |= roles
+                (complete if entered.facts.lists(provider, audience) else lacking).update(roles)
+        findings.drifted.update(role for role in complete - lacking if self._wanted.lacks_provider(role))
 
     async def _source_policies(
         self, entered: Entered, decisions: dict[RoleArn, tuple[BindingDecision, ...]], findings: Findings
@@ -251,8 +286,8 @@ async def _turn(number: int) -> None:
         await asyncio.sleep(0)
 
 
-def _digest(policy: str, decisions: Iterable[BindingDecision]) -> bytes:
-    wanted = repr([(d.stored.uid, d.reason, d.claims, d.retains) for d in decisions])
+def _digest(policy: str, decisions: Iterable[BindingDecision], limit: int | None) -> bytes:
+    wanted = repr([limit, *((d.stored.uid, d.reason, d.claims, d.retains) for d in decisions)])
     return hashlib.blake2b(f"{policy}\n{wanted}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -22,10 +22,12 @@ class StatusWriter:
 
     Args:
         context: the collaborators.
+        stored: called with each binding whose status was stored, as it is then.
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, stored: Callable[[StoredBinding], None] = lambda _: None) -> None:
         self._context = context
+        self._stored = stored
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """By uid; the statuses of a binding are stored in the order in which its roles' runs ended."""
         self._sent: dict[str, Mapping[str, Any]] = {}
@@ -84,6 +86,7 @@ class StatusWriter:
         if version is None:
             return
         context.cache.restate(latest, status, version)
+        self._stored(latest.with_status(status))
         metadata = {"namespace": stored.ref.namespace, "name": stored.ref.name, "uid": stored.uid}
         for transition in transitions(latest.status, status):
             await context.writer.event("RoleBinding", metadata, transition)

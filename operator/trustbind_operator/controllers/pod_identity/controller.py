@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -168,6 +169,7 @@ class PodIdentityController:
         decisions: Collection[BindingDecision],
         seen: Seen,
         guard: WriteGuard,
+        paused: str = "",
     ) -> Next:
         """Bring the associations of one role in order, and report on its bindings.
 
@@ -177,6 +179,7 @@ class PodIdentityController:
             decisions: for its bindings by EKS Pod Identity, oldest first.
             seen: the role as its run found it.
             guard: asked right before each write.
+            paused: why nothing may be revoked now, so that no association is deleted; empty when it may.
 
         Raises:
             NotLeadingError: nothing may be written.
@@ -192,10 +195,14 @@ class PodIdentityController:
         is_readable = seen.document is not None
         if is_readable:
             decisions = with_consent(decisions, aws_account, seen.tags)
+        if paused:
+            decisions = await self._keep(role, decisions, paused)
         doubted = {d.stored.ref.namespace for d in decisions if may_have_more(d)}
         unseen = await self._inventory.look(aws_account, cluster, doubted)
         known = self._inventory.known(role)
-        work = association_work(role, self._issuer, aws_account, cluster, decisions, known, creates=is_readable)
+        work = association_work(
+            role, self._issuer, aws_account, cluster, decisions, known, creates=is_readable, deletes=not paused
+        )
         reports = await self._apply(work, unseen, guard)
         if decisions or work.namespaces:
             written = sum(report.result.written for report in reports.values())
@@ -206,12 +213,30 @@ class PodIdentityController:
         outcomes = [
             (d, association_outcome(d, work, seen, reports.get(d.stored.ref.namespace, nothing))) for d in decisions
         ]
+        if paused:  # what stands is told by the status alone, which has to outlive a restart
+            outcomes = [(d, replace(outcome, subjects=named_subjects(d))) for d, outcome in outcomes]
         await self._report(role, self._due(role, outcomes, seen, reports.values()))
         # Under Observe, what differs is no error: it differs until a user acts, and the bindings concerned say so.
-        in_order = (is_readable or not decisions) and all(report.result.error is None for report in reports.values())
+        is_absent = seen.document is None and seen.reason is TrustReason.ROLE_NOT_FOUND
+        in_order = all(report.result.error is None for report in reports.values())
+        if in_order and is_absent:  # its trust policy is looked for, and its associations wait for that
+            return Next.NEVER
+        in_order = in_order and (is_readable or not decisions)
         if not in_order or not all(is_settled(decision, outcome) for decision, outcome in outcomes):
             return Next.RETRY
         return Next.RESYNC if decisions or self._inventory.known(role) else Next.NEVER
+
+    async def _keep(self, role: RoleArn, decisions: Iterable[BindingDecision], paused: str) -> list[BindingDecision]:
+        """Report on the bindings whose associations stay although they are to go; return the other decisions."""
+        kept = [d for d in decisions if d.cluster is None and d.stored.guarded and not d.retains]
+        outcomes = []
+        for d in kept:
+            text = f"{d.message}; its associations stay: {paused}"
+            subjects = named_subjects(d)
+            reason = TrustReason.REVOCATION_PAUSED
+            outcomes.append((d, BindingOutcome(d.authorized, d.message, reason, text, subjects, may_linger=True)))
+        await self._report(role, outcomes)
+        return [d for d in decisions if d not in kept]
 
     async def survey(self, account_id: str) -> frozenset[RoleArn]:
         """Return the roles whose associations may differ from what is wanted; see `AssociationInventory.survey`.

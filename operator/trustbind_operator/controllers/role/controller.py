@@ -19,7 +19,7 @@ from trustbind.reconcile.association_outcome import Seen, is_left_in_step
 from trustbind.reconcile.decision import BindingDecision, decide
 from trustbind.reconcile.failure_reasons import BELIEVED_FAILURES, OF_THE_ACCOUNT, role_failure
 from trustbind.reconcile.outcome import BindingOutcome
-from trustbind.reconcile.role_plan import RoleWork
+from trustbind.reconcile.role_plan import RolePlan, RoleWork
 from trustbind.reconcile.stored_binding import StoredBinding, ready_condition
 from trustbind_aws.permits import DecisionChangedError, NotLeadingError
 from trustbind_aws.role_pipeline import reconcile_role
@@ -54,6 +54,21 @@ class Neighbours(Protocol):
     async def guard_account(self, account: AwsAccount) -> None:
         """Put our finalizer on an AWSAccount."""
 
+    def is_surveyed(self, role: RoleArn) -> bool:
+        """Return whether surveys list a role, once it exists, and find what of ours is left in it."""
+
+    def is_held_up(self, account: AwsAccount) -> bool:
+        """Return whether an AWSAccount is known not to be Ready; it is retried, and its roles run when it is."""
+
+    def decided(self, decision: BindingDecision) -> None:
+        """Take note of a decision: what it revokes is counted."""
+
+    def cleared(self, role: RoleArn) -> None:
+        """Take note that nothing is left in a role that no binding accounts for."""
+
+    def pause(self, account_id: str) -> str:
+        """Return why nothing may be revoked in an AWS account now; empty when it may."""
+
 
 class RoleController:
     """See the module. One instance serves all roles; no two runs of one role overlap.
@@ -78,6 +93,11 @@ class RoleController:
         self.progress = Progress(context.cache, context.issuer, neighbours.enqueue)
         self._drifted: set[RoleArn] = set()
         """Roles of which a survey knows that they are not as they are wanted."""
+        self._claimants: set[str] = set()
+        """uids of bindings for which this process may have written something in AWS."""
+        self._missing: set[RoleArn] = set()
+        self._lacking: set[RoleArn] = set()
+        """Roles for which an OIDC provider is missing or incomplete."""
 
     # --- what others ask --------------------------------------------------------------------------------------------
 
@@ -88,6 +108,7 @@ class RoleController:
         decided = self._decided.get(stored.ref, {})
         for role in stored.roles:  # of a chain, one role may have run since the change and the other not
             (decision,) = decide(self._context.cache.snapshot_of(stored, role, self.progress.rollouts))
+            self._neighbours.decided(decision)
             if decision.key != decided.get(role):
                 return True
         return False
@@ -95,7 +116,34 @@ class RoleController:
     def forget(self, stored: StoredBinding) -> None:
         """Forget a binding that is gone."""
         self._decided.pop(stored.ref, None)
+        self._claimants.discard(stored.uid)
         self.progress.forget(stored.uid)
+
+    def may_have_left(self, stored: StoredBinding) -> bool:
+        """Return whether something of a binding may stand in AWS, as far as this process and the object tell.
+
+        A user can put our finalizer on a binding, so a finalizer alone counts only where no survey would find what was
+        left. A status is written by us alone.
+        """
+        return (
+            stored.uid in self._claimants
+            or bool(stored.statement_id)
+            or (stored.guarded and not all(map(self._neighbours.is_surveyed, stored.roles)))
+        )
+
+    def look_at(self, stored: StoredBinding) -> None:
+        """Decide one binding for what it revokes alone."""
+        for role in sorted(stored.roles)[:1]:  # a binding is granted in all its roles or in none
+            (decision,) = decide(self._context.cache.snapshot_of(stored, role, self.progress.rollouts))
+            self._neighbours.decided(decision)
+
+    def is_missing(self, role: RoleArn) -> bool:
+        """Return whether the last run of a role found that there is none."""
+        return role in self._missing
+
+    def lacks_provider(self, role: RoleArn) -> bool:
+        """Return whether the last run of a role found that an OIDC provider is missing or incomplete."""
+        return role in self._lacking
 
     def drifted(self, roles: Iterable[RoleArn]) -> None:
         """Take note that roles are not as they are wanted, so that a failed run of theirs is not Ready."""
@@ -129,10 +177,16 @@ class RoleController:
         cleared = Next.NEVER
         if has_associations:
             self._pod_identity.claim(role, by_association)
-            cleared = await self._pod_identity.clear(role, account, by_trust, by_association, guard)
-        due, seen = await self._trust(role, account, by_trust, guard, has_pod_identity=bool(by_association))
+            if not self._neighbours.pause(role.account_id):  # else nothing is deleted
+                cleared = await self._pod_identity.clear(role, account, by_trust, by_association, guard)
+        due, seen = await self._trust(role, account, by_trust, by_association, guard)
         if has_associations:
-            due = sooner(due, await self._pod_identity.run(role, account, by_association, seen, guard))
+            due = sooner(
+                due,
+                await self._pod_identity.run(
+                    role, account, by_association, seen, guard, self._neighbours.pause(role.account_id)
+                ),
+            )
         return sooner(cleared, due)
 
     async def _claimed(self, role: RoleArn) -> list[BindingDecision] | None:
@@ -175,9 +229,8 @@ class RoleController:
         role: RoleArn,
         account: AwsAccount | None,
         decisions: list[BindingDecision],
+        by_association: list[BindingDecision],
         guard: DecisionGuard,
-        *,
-        has_pod_identity: bool,
     ) -> tuple[Next, Seen]:
         """Bring the role's trust policy in order; return when that is due again, and the role as it was read."""
         context = self._context
@@ -186,13 +239,20 @@ class RoleController:
             await self._finish(role, of_unknown_account(role, decisions, context.issuer))
             return Next.RESYNC if decisions else Next.NEVER, Seen(None)
         work = RoleWork(
-            role, context.issuer, account, tuple(decisions), has_pod_identity, self.progress.was_source(role)
+            role,
+            context.issuer,
+            account,
+            tuple(decisions),
+            bool(by_association),
+            self.progress.was_source(role),
+            self._neighbours.pause(role.account_id),
         )
-        if not self._concerns_aws(work):
+        if not self._concerns_aws(work, by_association):
+            self._missing.discard(role)
+            self._lacking.discard(role)
             await self._finish(role, of_decisions(role, decisions))
-            return Next.RESYNC if context.cache.has_role(role) else Next.NEVER, Seen(
-                None, reason=TrustReason.ROLE_NOT_FOUND
-            )
+            is_waiting = any(d.reason is None for d in decisions)  # else only an event can change anything
+            return Next.RESYNC if is_waiting else Next.NEVER, Seen(None, reason=TrustReason.ROLE_NOT_FOUND)
         left = self.progress.take_left(role)
         try:
             result = await reconcile_role(context.pool, work, guard, context.pace)
@@ -203,12 +263,16 @@ class RoleController:
             reason, message = role_failure(role, error)
             if reason is TrustReason.ROLE_NOT_FOUND:
                 self.progress.cleared(left)
+                self._neighbours.cleared(role)
             else:
                 self.progress.give_back(left)
             return await self._failed(work, decisions, error), Seen(None, reason=reason, message=message)
         planned, stopped = result.planned, result.stopped
+        self._missing.discard(role)
+        self._note_providers(role, planned)
         if stopped is None:
             self.progress.cleared(left)
+            self._neighbours.cleared(role)
         else:
             self.progress.give_back(left)
         outcome = str(stopped.reason) if stopped else ("written" if result.written else "unchanged")
@@ -221,16 +285,17 @@ class RoleController:
         self._drifted.discard(role)
         self._failures.pop(role, None)
         if planned.trust.refusals or planned.hindrances or result.problem is not None:
-            return Next.SURVEY, seen
+            is_seen = self._neighbours.is_surveyed(role) and not planned.unpermitted  # a list shows no inline policy
+            is_seen = is_seen and all(h.reason is TrustReason.PROVIDER_MISSING for h in planned.hindrances.values())
+            return Next.RESYNC if is_seen else Next.SURVEY, seen
         return Next.RESYNC if self._is_due_again(role) else Next.NEVER, seen
 
-    def _concerns_aws(self, work: RoleWork) -> bool:
+    def _concerns_aws(self, work: RoleWork, by_association: Iterable[BindingDecision]) -> bool:
         """Return whether the role has to be read: something is granted there, or may stand there."""
         return (
-            not work.decisions
-            or work.has_pod_identity
-            or self.progress.is_left(work.role)
-            or any(d.claims or d.stored.guarded or d.stored.statement_id for d in work.decisions)
+            self.progress.is_left(work.role)
+            or any(d.claims or self.may_have_left(d.stored) for d in work.decisions)
+            or any(d.cluster is not None or self.may_have_left(d.stored) for d in by_association)
             # The role refused a chain before; only its tags say whether it still does.
             or any(d.reason is None and d.rollout.at(work.role).refusal is not None for d in work.decisions)
         )
@@ -246,7 +311,22 @@ class RoleController:
             self._neighbours.suspect(work.aws_account)
         is_passing = role not in self._drifted and failures < BELIEVED_FAILURES
         await self._finish(role, of_failure(role, decisions, reason, message, is_passing=is_passing))
-        return Next.RETRY if self._is_due_again(role) else Next.NEVER
+        if not self._is_due_again(role):
+            return Next.NEVER
+        if reason is TrustReason.ROLE_NOT_FOUND:
+            self._missing.add(role)
+            return Next.NEVER if self._neighbours.is_surveyed(role) else Next.RETRY
+        is_found = reason in OF_THE_ACCOUNT and self._neighbours.is_held_up(work.aws_account)
+        if is_found or (reason is TrustReason.PROVIDER_MISSING and self._neighbours.is_surveyed(role)):
+            return Next.RESYNC
+        return Next.RETRY
+
+    def _note_providers(self, role: RoleArn, planned: RolePlan) -> None:
+        """Take note whether a run lacked an OIDC provider."""
+        if planned.lacking is not None or planned.hindrances:
+            self._lacking.add(role)
+        else:
+            self._lacking.discard(role)
 
     def _is_due_again(self, role: RoleArn) -> bool:
         """Return whether a role has to run again: a binding names it, or something of ours may be left there."""
@@ -279,6 +359,9 @@ class RoleController:
         decisions = list(self._decide(role))
         for decision in decisions:
             self._decided.setdefault(decision.stored.ref, {})[role] = decision.key
+            self._neighbours.decided(decision)
+            if decision.claims or decision.cluster is not None:
+                self._claimants.add(decision.stored.uid)
         return decisions
 
     def _decide(self, role: RoleArn) -> tuple[BindingDecision, ...]:
@@ -292,6 +375,7 @@ class RoleController:
             lambda: cache.aws_account(role.account_id) == account,
             lambda: cache.revision,
             context.leads_until,
+            lambda: not self._neighbours.pause(role.account_id),
         )
 
 

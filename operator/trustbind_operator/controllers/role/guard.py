@@ -25,6 +25,7 @@ class DecisionGuard:
         is_same_account: returns whether the AWSAccount is still as it was.
         revision: returns the cache's revision.
         leads_until: see `Context`.
+        may_revoke: returns whether anything may be revoked in the AWS account.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class DecisionGuard:
         is_same_account: Callable[[], bool],
         revision: Callable[[], int],
         leads_until: Callable[[], float],
+        may_revoke: Callable[[], bool],
     ) -> None:
         self._claims = {d.stored.uid: d for d in decisions}
         self._decide = decide
@@ -41,13 +43,17 @@ class DecisionGuard:
         self._revision = revision
         self._leads_until = leads_until
         self._checked = revision()
+        self._may_revoke = may_revoke
+        self._could_revoke = may_revoke()
 
     def deadline(self) -> float:
         """Return until when writes may be sent; see `WriteGuard`.
 
         Raises:
-            DecisionChangedError: a claim is not decided so any more, or the AWSAccount changed.
+            DecisionChangedError: a claim is not decided so any more, the AWSAccount changed, or revocation was paused.
         """
+        if self._could_revoke and not self._may_revoke():
+            raise DecisionChangedError("revocation was paused in the AWS account")
         revision = self._revision()
         if revision != self._checked:
             if not self._is_same_account():

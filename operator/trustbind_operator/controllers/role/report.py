@@ -9,6 +9,7 @@ from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer
 from trustbind.policy.owned_statement import owner_prefix
 from trustbind.reasons import TrustReason
+from trustbind.reconcile.association_plan import named_subjects
 from trustbind.reconcile.decision import BindingDecision, consent_refusal
 from trustbind.reconcile.failure_reasons import TRANSIENT
 from trustbind.reconcile.outcome import BindingOutcome, failed_outcome, has_failed, hindered, outcome_of, progress_of
@@ -56,6 +57,9 @@ def of_result(work: RoleWork, result: RoleResult) -> list[BindingReport]:
         if decision in planned.held:
             continue
         outcome = outcome_of(decision, planned.trust, result.problem, result.written, work.issuer)
+        if planned.trust.blocked is not None and planned.trust.blocked.reason is TrustReason.REVOCATION_PAUSED:
+            # What stands is told by the status alone, which has to outlive a restart.
+            outcome = replace(outcome, subjects=named_subjects(decision))
         if (hindrance := planned.hindrances.get(stored.ref)) is not None:
             outcome = hindered(outcome, hindrance)
         progress = progress_of(asked[stored.uid], decision, planned, result.problem, work.issuer)

@@ -132,3 +132,48 @@ def test_kept_one_goes_with_its_account(scene: PodIdentityScenario) -> None:
     scene.cache.drop_aws_account("prod")
     scene.run()
     assert not scene.exists()
+
+
+def test_nothing_is_deleted_while_revocation_is_paused(scene: PodIdentityScenario) -> None:
+    """Of what is refused, deleted or shrunk, every association stays and the status goes on to name it."""
+    scene.has_binding(pod_identity_body("gone", serviceAccountNames=["gone"]))
+    scene.has_binding(pod_identity_body("shrinks", serviceAccountNames=["stays", "goes"]))
+    scene.run()
+    there = {"team-a/gone", "team-a/stays", "team-a/goes"}
+    assert set(scene.eks.roles()) == there
+    scene.neighbours.paused = "revocation is paused"
+    scene.delete("gone")
+    scene.change("shrinks", serviceAccountNames=["stays"])
+    scene.has_binding(pod_identity_body("new", serviceAccountNames=["new"]))
+    scene.run()
+
+    assert set(scene.eks.roles()) == {*there, "team-a/new"}
+    assert scene.exists("gone")
+    assert scene.ready("gone")[:2] == ("False", "RevocationPaused")
+    assert "its associations stay: revocation is paused" in scene.ready("gone")[2]
+    assert scene.stored("shrinks")["subjects"] == [f"system:serviceaccount:team-a:{name}" for name in ("goes", "stays")]
+
+    scene.restart()
+    scene.run()
+    assert set(scene.eks.roles()) == {*there, "team-a/new"}
+    scene.neighbours.paused = ""
+    scene.run()
+    assert set(scene.eks.roles()) == {"team-a/stays", "team-a/new"}
+    assert scene.ready("new")[0] == scene.ready("shrinks")[0] == "True"
+
+
+def test_refused_while_revocation_is_paused(scene: PodIdentityScenario) -> None:
+    """The condition says both; after a restart the association still counts as standing."""
+    scene.has_binding(pod_identity_body())
+    scene.run()
+    scene.neighbours.paused = "revocation is paused"
+    scene.has_grants()
+    for _ in range(2):
+        scene.run()
+        assert scene.eks.roles() == {"team-a/app": str(ROLE)}
+        assert scene.ready()[:2] == ("False", "RevocationPaused")
+        scene.restart()
+    scene.neighbours.paused = ""
+    scene.run()
+    assert scene.eks.roles() == {}
+    assert scene.ready()[:2] == ("False", "NotGranted")

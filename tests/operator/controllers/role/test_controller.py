@@ -162,11 +162,11 @@ def test_what_is_not_wanted_any_more_is_revoked(
 
 
 def test_refused_from_the_start(scene: RoleScenario) -> None:
-    """A binding that gets nothing gets no finalizer, and the role's account none for it."""
+    """A binding that gets nothing gets no finalizer, and the role's account none for it; only an event changes that."""
     scene.has_grants()
     scene.has_binding()
 
-    assert scene.run() is Next.RESYNC
+    assert scene.run() is Next.NEVER
 
     assert scene.cluster.writes == [("patch_status", "team-a/b")]
     assert scene.neighbours.guarded == []
@@ -222,6 +222,7 @@ def test_nobody_left(scene: RoleScenario) -> None:
     """A role without bindings is cleaned once more, and then left alone."""
     scene.settled()
     scene.cache.drop_binding(scene.known().ref)
+    scene.controller.progress.left(ROLE)
 
     assert scene.run() is Next.NEVER
     assert scene.sids() == ["Ops"]

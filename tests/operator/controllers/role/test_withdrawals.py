@@ -227,7 +227,7 @@ def test_nothing_is_asked_for_what_is_not_granted(scene: RoleScenario) -> None:
     for number in range(100):
         role = f"arn:aws:iam::{ROLE.account_id}:role/absent-{number}"
         scene.has_binding(binding_body(f"b{number}", roleArn=role, serviceAccountNames=[f"a{number}"]))
-        assert scene.run(RoleArn.parse(role)) is Next.RESYNC
+        assert scene.run(RoleArn.parse(role)) is Next.NEVER
 
     assert scene.aws.calls.total() == 0
     assert scene.sessions.assumed == []
