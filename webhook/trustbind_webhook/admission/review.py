@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from trustbind.messages import one_line
 from trustbind.reasons import SkipReason
 from trustbind_webhook.injection.decision import Inject, Skip
 from trustbind_webhook.injection.json_patch import Operation
@@ -29,6 +30,9 @@ _MAX_WARNING: Final = 240
 
 class BadReviewError(ValueError):
     """The body is no AdmissionReview v1; ``str()`` of it is one sentence for the caller."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(one_line(problem))
 
 
 class _Resource(msgspec.Struct, frozen=True, gc=False):
@@ -272,4 +276,5 @@ def _unreadable(raw: msgspec.Raw) -> Skip:
 
 
 def _shortened(text: str) -> str:
-    return text if len(text) <= _MAX_WARNING else text[: _MAX_WARNING - 3] + "..."
+    line = one_line(text)
+    return line if len(line) <= _MAX_WARNING else line[: _MAX_WARNING - 3] + "..."

@@ -20,6 +20,7 @@ from trustbind.api.role_grant import RoleGrant, authorize
 from trustbind.api.strict import API_VERSION
 from trustbind.errors import InvalidValueError
 from trustbind.identity.subjects import DEFAULT_AUDIENCE, Issuer
+from trustbind.messages import one_line
 from trustbind.policy.owned_statement import FederatedKey, WebIdentityKey, check_conditions, check_issuer
 
 __all__ = ["KINDS", "MAX_WARNING", "OTHER_KIND", "Knowledge", "Request", "Verdict", "validate"]
@@ -308,7 +309,7 @@ def _at(value: Any, *path: str) -> Any:
 
 
 def _fitted(sentences: Iterable[str]) -> tuple[str, ...]:
-    """Return warnings that say the sentences: a long one becomes several, at its semicolons."""
+    """Return warnings that say the sentences, each a printable line: a long one becomes several, at its semicolons."""
     room = MAX_WARNING - len(_PREFIX)
     result: list[str] = []
     for sentence in sentences:
@@ -320,4 +321,5 @@ def _fitted(sentences: Iterable[str]) -> tuple[str, ...]:
                 result.append(line)
                 line = part
         result.append(line)
-    return tuple(_PREFIX + (line if len(line) <= room else f"{line[: room - 3]}...") for line in result)
+    lines = map(one_line, result)
+    return tuple(_PREFIX + (line if len(line) <= room else f"{line[: room - 3]}...") for line in lines)
