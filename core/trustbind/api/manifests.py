@@ -25,6 +25,9 @@ _MAX_NODES: Final = 1_000_000
 """Values in one document after its aliases are followed: far more than any manifest has, far fewer than it takes to
 fill the memory by aliases of aliases."""
 
+_MAX_DIGITS: Final = 1000
+"""Digits of a whole number, in any base: far more than a field has, and fewer than Python's limit for printing one."""
+
 _METADATA: Final = frozenset(
     {
         "annotations",
@@ -284,6 +287,8 @@ def _integer(node: yaml.Node, text: str) -> int | str:
     digits = text.replace("_", "")
     sign = -1 if digits.startswith("-") else 1
     digits = digits.lstrip("+-")
+    if len(digits) > _MAX_DIGITS:
+        raise _problem(node, f"{text[:40]!r}... has {len(digits)} digits, which no number of a manifest has")
     try:
         if digits[:2].lower() in {"0x", "0b"}:
             return sign * int(digits, 0)
