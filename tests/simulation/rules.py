@@ -226,7 +226,7 @@ class Rules:
             if role.account_id not in accounts:
                 continue
             if base is None:
-                there = self._world.accounts[role.account_id].roles.get(role.name)
+                there = self._world.role(role)
                 if there is None:
                     continue
                 # Never read: nothing of it may be there. It may be that nothing ever was.
