@@ -45,10 +45,12 @@ class Mutant:
     Attributes:
         text: what it does.
         patches: returns the patches that make it.
+        with_tenants: whether only the worlds with tenants can miss it, so that each seed is played with them.
     """
 
     text: str
     patches: Patches
+    with_tenants: bool = False
 
 
 @contextlib.contextmanager
@@ -218,11 +220,12 @@ MUTANTS: Final = {
         "a chain is not held for its former source role",
         lambda: [patch.object(progress.Progress, "_note_former", lambda *_: None)],
     ),
-    "M21": Mutant("a grant counts for every namespace", _grants_of_any_namespace),
+    "M21": Mutant("a grant counts for every namespace", _grants_of_any_namespace, with_tenants=True),
     "M22": Mutant(
         "a further condition replaces what the statement states itself",
         lambda: [patch.object(owned_statement, "check_conditions", lambda _issuer, _key: None)],
+        with_tenants=True,
     ),
-    "M23": Mutant("an event of any binding lets every role run", _all_roles_at_each_event),
+    "M23": Mutant("an event of any binding lets every role run", _all_roles_at_each_event, with_tenants=True),
 }
 """By name."""

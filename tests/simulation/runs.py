@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from simulation.isolation import TenantsError, has_tenants, played
-from simulation.mutants import mutated
+from simulation.mutants import MUTANTS, mutated
 from simulation.schedule import Schedule
 from simulation.world import World
 
@@ -59,7 +59,9 @@ def _chunk(seeds: list[int], with_tenants: bool | None) -> list[Outcome]:
 
 def _hunt(name: str, seeds: range) -> tuple[str, Outcome | None]:
     """Return the first seed that finds a mutant."""
-    return name, next((o for o in (outcome_of(seed, name) for seed in seeds) if o.problem), None)
+    with_tenants = MUTANTS[name].with_tenants or None
+    outcomes = (outcome_of(seed, name, with_tenants=with_tenants) for seed in seeds)
+    return name, next((o for o in outcomes if o.problem), None)
 
 
 def outcomes(seeds: range, workers: int, *, with_tenants: bool | None = None) -> Iterator[Outcome]:
