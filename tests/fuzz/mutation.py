@@ -14,6 +14,9 @@ __all__ = ["changed", "rewritten"]
 
 _MOST_EDITS: Final = 4
 _MOST_BYTES: Final = 64 * 1024
+_MOST_REPEATED: Final = 16 * 1024
+"""Characters of a part that stands several times."""
+
 _DEEP: Final = 120
 """Levels of nesting: beyond what the parsers take, below what this module's own recursion takes."""
 
@@ -109,7 +112,7 @@ def _edit(root: list[Any], words: Sequence[str], rng: Random) -> None:
         case 5 if isinstance(value, list):
             value.insert(rng.randint(0, len(value)), _value(root, words, rng))
         case 6 if isinstance(value, list) and value:
-            holder[at] = value * rng.choice((2, 3, 30))
+            holder[at] = value * _times(rng.choice((2, 3, 30)), _size(value))
         case 7 if holder is not root:
             del holder[at]
         case 8 if isinstance(value, dict):
@@ -169,7 +172,7 @@ def _spoiled(text: str, words: Sequence[str], rng: Random) -> str:
         case 3:
             return text.swapcase()
         case 4:
-            return (text or "x") * rng.choice((2, 10, 200))
+            return (text or "x") * _times(rng.choice((2, 10, 200)), len(text))
         case _:
             return text[:at] + text[at + 1 :]
 
@@ -184,6 +187,20 @@ def _garbled(data: bytes, words: Sequence[str], rng: Random) -> bytes:
         )
         result = result[:begin] + piece + result[end:]
     return result[:_MOST_BYTES]
+
+
+def _times(wanted: int, size: int) -> int:
+    """Return how often a part of a size may be repeated: edits of edits would grow without end."""
+    return max(1, min(wanted, _MOST_REPEATED // max(1, size)))
+
+
+def _size(value: Any) -> int:
+    """Return about how many characters a value has as JSON."""
+    if isinstance(value, dict):
+        return 2 + sum(len(k) + 4 + _size(v) for k, v in value.items())
+    if isinstance(value, list):
+        return 2 + sum(1 + _size(v) for v in value)
+    return len(value) if isinstance(value, str) else 8
 
 
 def _printed(value: Any, space: str, *, is_ascii: bool) -> str:

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from fuzz import __main__ as command
+from fuzz import mutation
 from fuzz.checks import bounded, check_sentence, steps_of
 from fuzz.engine import fuzz_plainly
 from fuzz.mutation import changed
@@ -106,6 +107,20 @@ def test_the_same_seed_changes_alike() -> None:
     one, other, third = (changed(kept, target.words, random.Random(seed)) for seed in (5, 5, 6))  # noqa: S311
 
     assert one == other != third
+
+
+def test_changes_of_changes_do_not_grow_without_end() -> None:
+    """A long text is not made many times longer, nor a large list: libFuzzer changes what was changed, for hours."""
+    words = TARGETS["objects"].words
+    long = "x" * 20_000
+    for seed in range(200):
+        rng = random.Random(seed)  # noqa: S311 - a seed decides
+        spoiled = mutation._spoiled(long, words, rng)
+        root = [[long, [long]]]
+        mutation._edit(root, words, rng)
+
+        assert len(spoiled) <= len(long) + 6000  # the longest word is put in
+        assert mutation._size(root) <= 4 * len(long)
 
 
 @pytest.mark.parametrize("text", ["", "  ", "a\nb", "a\x00", "\ud800", "a\u2028", "x" * 1001])
