@@ -212,7 +212,12 @@ class _Nasty:
         if rng.random() < 0.4:
             spec["audience"] = rng.choice(AUDIENCES)
         if method != "PodIdentity" and rng.random() < 0.6:
-            spec["conditions"] = self._conditions()
+            spec["conditions"] = [
+                c
+                for c in self._conditions()
+                # Where the target role trusts the source role's AWS account, this replaces the condition on the role.
+                if not (method == "AssumeRole" and c["key"].lower() == "aws:principalarn")
+            ]
         if method == "WebIdentity" and rng.random() < 0.2:
             spec["federatedSubjects"] = [{"issuer": _GITHUB, "subjects": ["repo:*", "repo:org/?*"]}]
         return spec
@@ -220,8 +225,8 @@ class _Nasty:
     def _role(self) -> str:
         """Return a role: mostly one that is there, granted or not; else one that is nearly like it."""
         rng, roles = self._rng, self._roles
-        if rng.random() < 0.6:
-            return str(rng.choice((*roles.hostile, *roles.hostile, roles.shared, *roles.honest)))
+        if rng.random() < 0.75:
+            return str(rng.choice((*roles.hostile, *roles.hostile, *roles.hostile, roles.shared, *roles.honest)))
         honest = rng.choice(roles.honest)
         account = honest.account_id
         return rng.choice(
@@ -248,10 +253,10 @@ class _Nasty:
         return {"serviceAccountSelector": {"matchExpressions": expressions} if expressions else {}}
 
     def _conditions(self) -> list[dict[str, Any]]:
-        """Return conditions, some on what a statement says itself, in any letter case."""
+        """Return conditions, most of them on what a statement says itself, in any letter case."""
         rng, host = self._rng, self._issuer.host_path
         keys: tuple[tuple[str, Callable[[], Sequence[str]]], ...] = (
-            ("aws:PrincipalArn", lambda: [str(rng.choice(self._roles.all)), "*"]),
+            ("aws:PrincipalArn", lambda: [str(rng.choice(self._roles.all))]),
             ("aws:PrincipalAccount", lambda: [self._roles.shared.account_id]),
             ("aws:SourceVpc", lambda: ["vpc-1"]),
             ("sts:RoleSessionName", lambda: ["*"]),
@@ -259,12 +264,16 @@ class _Nasty:
             (f"{host}:aud", lambda: ["*", "vault.example.com"]),
             ("sts:ExternalId", lambda: ["*"]),
         )
-        chosen = rng.sample(keys, rng.choice((1, 1, 2)))
-        cased: tuple[Callable[[str], str], ...] = (str, str.upper, str.lower, str.swapcase)
+        chosen = dict(rng.choices(keys, (5, 1, 1, 1, 3, 3, 2), k=rng.choice((1, 1, 2))))
+        cased: tuple[Callable[[str], str], ...] = (str, str, str.upper, str.lower, str.swapcase)
         operators = ("StringEquals", "StringLike", "ArnLike", "StringNotEquals", "StringLikeIfExists", "Null")
         return [
-            {"operator": rng.choice(operators), "key": rng.choice(cased)(key), "values": list(values())}
-            for key, values in chosen
+            {
+                "operator": rng.choices(operators, (6, 2, 1, 1, 1, 1))[0],
+                "key": rng.choice(cased)(key),
+                "values": list(values()),
+            }
+            for key, values in chosen.items()
         ]
 
 
