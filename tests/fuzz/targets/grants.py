@@ -12,6 +12,7 @@ from trustbind.api.role_binding import RoleBinding
 from trustbind.api.role_grant import RoleGrant, arn_matches, authorize
 from trustbind.errors import InvalidValueError
 from trustbind.evaluation.wildcards import glob_covers, glob_matches
+from trustbind.identity.subjects import is_object_name
 
 __all__ = ["WORDS", "check"]
 
@@ -40,7 +41,8 @@ def check(data: bytes) -> None:
     if not isinstance(grant, RoleGrant) or not isinstance(binding, RoleBinding):
         return
     raw = body.get("accounts")
-    accounts = sorted({a for a in raw if isinstance(a, str)}) if isinstance(raw, list) else []
+    listed = raw if isinstance(raw, list) else []
+    accounts = sorted({a for a in listed if isinstance(a, str) and is_object_name(a)})  # as the API server has them
     labels = {k: v for k, v in _object(body.get("labels")).items() if isinstance(v, str)}
     names = sorted({*binding.service_account_names, *accounts})
     work = _work(grant, binding, names)
