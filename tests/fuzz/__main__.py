@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,11 @@ from fuzz.engine import fuzz_by_coverage, fuzz_plainly, has_atheris
 
 _NAMES: Final = ("mutate", "validate", "documents", "grants", "objects", "manifests", "tokens")
 """Of the targets; they are imported by the process that fuzzes one, since only then their branches are seen."""
+
+_SHOWN: Final = 40
+"""Lines of a failed target's log that are printed."""
+
+_TRIED = re.compile(r"(?:number_of_executed_units|^inputs): +([0-9]+)", re.MULTILINE)
 
 _FOUND: Final = Path(__file__).parents[2] / "build" / "fuzz"
 
@@ -32,7 +38,7 @@ def _fuzz(name: str, options: argparse.Namespace) -> int:
     if options.engine == "atheris":
         fuzz_by_coverage(name, options.seconds, options.seed, folder)
     tried = fuzz_plainly(name, options.seconds, options.seed, folder)
-    print(f"{name}: {tried} inputs, none failed")
+    print(f"inputs: {tried}")
     return 0
 
 
@@ -43,10 +49,20 @@ def _fuzz_all(names: list[str], options: argparse.Namespace) -> int:
         print(f"=== {name}: {options.seconds} s, engine {options.engine}", flush=True)
         command = [sys.executable, "-m", "fuzz", name, "--here", f"--seconds={options.seconds}"]
         command += [f"--seed={options.seed}", f"--engine={options.engine}", f"--folder={options.folder}"]
-        if subprocess.run(command, check=False).returncode:
+        log = options.folder / name / "log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as output:
+            done = subprocess.run(command, check=False, stdout=output, stderr=subprocess.STDOUT)
+        said = log.read_text(encoding="utf-8", errors="replace")
+        if done.returncode:
             failed.append(name)
+            lines = [line for line in said.splitlines() if not line.startswith(("#", "INFO:", "stat:"))]
+            print("\n".join(lines[-_SHOWN:]))
+        else:
+            tried = _TRIED.search(said)
+            print(f"{tried[1] if tried else 'all'} inputs, none failed", flush=True)
     for name in failed:
-        print(f"{name}: FAILED; its input is {options.folder / name}/crash-*")
+        print(f"{name}: FAILED; {options.folder / name} has the input, crash-*, and the log")
         print(f"replay: cd tests && python -m fuzz {name} --replay FILE")
     print(f"{len(names) - len(failed)} passed, {len(failed)} failed")
     return 1 if failed else 0

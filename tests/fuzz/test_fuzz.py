@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import random
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -162,9 +164,34 @@ def test_command(tmp_path: Path) -> None:
         line = [sys.executable, "-m", "fuzz", "--engine", "plain", "--folder", str(tmp_path), *arguments]
         return subprocess.run(line, cwd=_TESTS, capture_output=True, text=True, check=False)
 
-    done = run("--seconds", "0", "tokens", "grants")
+    done = run("--seconds", "0", "grants")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 passed, 0 failed" in done.stdout
+    assert "1 inputs, none failed" in done.stdout
+    assert "1 passed, 0 failed" in done.stdout
     kept = TARGETS["tokens"].corpus[0]
     assert f"tokens: {kept} passes" in run("tokens", "--replay", str(kept)).stdout
     assert run("nothing").returncode == 2
+
+
+def test_a_failed_target_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command says what was found, where its input is, and how to play it again; the other targets go on."""
+
+    def run(line: list[str], *, check: bool, stdout: BinaryIO, stderr: int) -> subprocess.CompletedProcess[bytes]:
+        assert (check, stderr) == (False, subprocess.STDOUT)
+        is_bad = "tokens" in line
+        stdout.write(b"INFO: begin\nAssertionError: odd\n" if is_bad else b"inputs: 7\n")
+        return subprocess.CompletedProcess(line, 77 if is_bad else 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    options = argparse.Namespace(seconds=1, engine="plain", seed=1, folder=tmp_path)
+
+    assert command._fuzz_all(["tokens", "grants"], options) == 1
+
+    said = capsys.readouterr().out
+    assert "AssertionError: odd" in said
+    assert "INFO: begin" not in said
+    assert f"tokens: FAILED; {tmp_path / 'tokens'} has the input" in said
+    assert "7 inputs, none failed" in said
+    assert "1 passed, 1 failed" in said
