@@ -78,11 +78,11 @@ def played(seed: int) -> Counter[str]:
         try:
             world.run()
         except AssertionError as error:
-            raise _told(error, world) from error
+            raise _in_world(error, world) from error
     try:
         _compare(without, beside)
     except BrokenRuleError as error:
-        raise _told(error, beside) from error
+        raise _in_world(error, beside) from error
     counts = without.schedule.counts + beside.schedule.counts
     counts["worlds with a hostile tenant"] += 1
     return counts
@@ -296,8 +296,8 @@ def _compare(without: TenantWorld, beside: TenantWorld) -> None:
             parts = (
                 [k for k in one[what] if one[what][k] != other[what].get(k)] if isinstance(one[what], dict) else [""]
             )
-            told = "; ".join(f"{p}: {_part(one[what], p)} became {_part(other[what], p)}" for p in parts)
-            _fail(beside, "T1 outcomes are the same", f"{what}: {told}")
+            text = "; ".join(f"{p}: {_part(one[what], p)} became {_part(other[what], p)}" for p in parts)
+            _fail(beside, "T1 outcomes are the same", f"{what}: {text}")
     if without.is_calm:
         for what, alone, both in (
             ("Ready", without.observer.ready, beside.observer.ready),
@@ -313,15 +313,15 @@ def _compare_latency(world: TenantWorld, what: str, alone: Mapping[Any, float], 
     world.schedule.count(f"virtual ms until {what}, beside the hostile tenant", round(1000 * after))
     if after > _MOST_SLOWER * before + _ROUND * len(common):
         slowest = max(common, key=lambda k: both[k] - alone[k])
-        told = f"{slowest} {alone[slowest]:.1f} s became {both[slowest]:.1f} s"
-        _fail(world, "T3 latency within twice", f"{what}: {before:.1f} s became {after:.1f} s; {told}")
+        text = f"{slowest} {alone[slowest]:.1f} s became {both[slowest]:.1f} s"
+        _fail(world, "T3 latency within twice", f"{what}: {before:.1f} s became {after:.1f} s; {text}")
 
 
 def _fail(world: TenantWorld, rule: str, problem: str) -> NoReturn:
     world.schedule.fail(rule, problem)
 
 
-def _told(error: AssertionError, world: TenantWorld) -> TenantsError:
+def _in_world(error: AssertionError, world: TenantWorld) -> TenantsError:
     rule = getattr(error, "rule", type(error).__name__)
     who = "with" if world.is_hostile else "without"
     return TenantsError(rule, f"{who} the hostile tenant: {str(error).removeprefix(f'{rule}: ')}", world)

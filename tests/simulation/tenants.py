@@ -156,7 +156,7 @@ def hostile_script(rng: Random, roles: Roles, issuer: Issuer, seconds: float) ->
     """
     script: list[Change] = []
     names = [f"n{i}" for i in range(14)]
-    specs = _Nasty(rng, roles, issuer)
+    specs = _HostileSpecs(rng, roles, issuer)
     for at in _times(rng, rng.randint(40, 80), seconds):
         act = rng.random()
         if act < 0.25:
@@ -169,7 +169,7 @@ def hostile_script(rng: Random, roles: Roles, issuer: Issuer, seconds: float) ->
     return script
 
 
-class _Nasty:
+class _HostileSpecs:
     """Makes specs that are legal, and meant to do harm.
 
     Args:
