@@ -271,13 +271,22 @@ def _scalar(node: yaml.Node) -> Any:
     if kind == "int":
         return _integer(node, text)
     if kind == "float" and ":" not in text:
-        number = float(text.replace("_", "").replace(".inf", "inf").replace(".nan", "nan")) if text else 0.0
-        if number - number != 0:  # infinity and not-a-number
-            raise _problem(node, f"{text} is not a number that JSON has")
-        return number
+        return _float(node, text)
     if kind in {"str", "float", "timestamp", "value"}:
         return text  # sexagesimal numbers, dates and "=" are texts to Kubernetes
     raise _problem(node, f"{node.tag.replace(_TAG, '!!')} is not a type that a manifest can have")
+
+
+def _float(node: yaml.Node, text: str) -> float:
+    """Return a YAML 1.1 number with a fraction or an exponent; JSON has no infinity, and no value that is no number."""
+    digits = text.lower().replace("_", "").replace(".inf", "inf").replace(".nan", "nan")
+    try:
+        number = float(digits or 0)
+    except ValueError:  # under a tag that somebody wrote
+        raise _problem(node, f"{text[:40]!r} is not a number") from None
+    if number - number != 0:  # infinity and not-a-number
+        raise _problem(node, f"{text} is not a number that JSON has")
+    return number
 
 
 def _integer(node: yaml.Node, text: str) -> int | str:
