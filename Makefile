@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit kube-apiserver simulate mutants test-cluster test-sdk helm test-chart image test-image docs bench pins format clean env-demo env-dev generate
+.PHONY: help demo test check unit kube-apiserver simulate mutants fuzz test-cluster test-sdk helm test-chart image test-image docs bench pins format clean env-demo env-dev generate
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -36,11 +36,15 @@ unit: env-dev ## The tests that need no cluster, alone
 kube-apiserver: ## Build a real kube-apiserver for test-cluster (once; about ten minutes; needs Go)
 	@tools/kube-apiserver/build.sh
 
-simulate: env-dev ## Play SEEDS simulated worlds, from FIRST on: pauses, crashes, two leaders, other writers
-	@cd tests && PYTHONHASHSEED=0 $(abspath $(BIN))/python -m simulation --first $(or $(FIRST),0) --seeds $(or $(SEEDS),300) --workers $(WORKERS)
+simulate: env-dev ## Play SEEDS simulated worlds, from FIRST on: pauses, crashes, two leaders, other writers, a hostile tenant
+	@cd tests && PYTHONHASHSEED=0 $(abspath $(BIN))/python -m simulation --first $(or $(FIRST),0) --seeds $(or $(SEEDS),300) --workers $(WORKERS) $(if $(TENANTS),--tenants)
 
 mutants: env-dev ## Look for each mutant of the code that the simulation has to find
 	@cd tests && PYTHONHASHSEED=0 $(abspath $(BIN))/python -m simulation --seeds $(or $(SEEDS),1000) --workers $(WORKERS) --mutants
+
+fuzz: env-dev ## Fuzz for FUZZ_SECONDS each: all targets, or TARGET (mutate, validate, documents, grants, objects, manifests, tokens)
+	@tools/atheris.sh
+	@cd tests && $(abspath $(BIN))/python -m fuzz --seconds $(or $(FUZZ_SECONDS),60) $(TARGET)
 
 test-cluster: helm ## The tests against a real kube-apiserver and etcd
 	@$(BIN)/python -m pytest -q -m cluster $(PYTEST_ARGS) tests/cluster
@@ -85,6 +89,9 @@ pins: ## Renew requirements/*.txt (needs uv)
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins' \
 	  --group build --output-file requirements/build.txt
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
+	  --no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins' \
+	  --group fuzz --output-file requirements/fuzz.txt
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins' \
 	  tools/sdk/aws-cli.in --output-file tools/sdk/aws-cli.txt

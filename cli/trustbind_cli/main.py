@@ -74,6 +74,7 @@ IssuerUrl = Annotated[str, typer.Option("--issuer", metavar="URL", help="The clu
 
 def main() -> NoReturn:
     """Run the command line; never shows a trace for a user's mistake."""
+    printing.escape_surrogates()
     try:
         code = app(standalone_mode=False, prog_name="trustbind")  # also under python -m
         sys.stdout.flush()

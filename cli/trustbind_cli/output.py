@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import io
 import json
 import os
 import sys
@@ -20,6 +21,7 @@ from trustbind.policy.plan import Change, ChangeKind, Plan, Refusal
 __all__ = [
     "INTERRUPTED",
     "difference",
+    "escape_surrogates",
     "leave_calls",
     "leave_unread",
     "note",
@@ -38,6 +40,15 @@ INTERRUPTED: Final = 130
 # No emoji: ":fire:" in an ARN or a subject is no picture.
 out = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+
+def escape_surrogates() -> None:
+    r"""Let standard output show a lone surrogate as its escape, ``\ud800``, as standard error does.
+
+    A policy or a token may hold one as a JSON escape, and no encoding has bytes for it. In JSON the escape means it.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def note(message: str) -> None:

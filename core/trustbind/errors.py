@@ -18,6 +18,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from trustbind.messages import one_line
+
 __all__ = [
     "AWS_CODES",
     "AccessDeniedError",
@@ -42,13 +44,13 @@ class InvalidValueError(TrustbindError, ValueError):
 
     Attributes:
         field: where the value stands, as a path such as ``spec.roleArn``; empty when the caller knows better.
-        problem: one sentence without the field.
+        problem: one sentence without the field; see `one_line`.
     """
 
     def __init__(self, problem: str, *, field: str = "") -> None:
-        super().__init__(problem, field)
-        self.problem = problem
-        self.field = field
+        self.problem = one_line(problem)
+        self.field = one_line(field)
+        super().__init__(self.problem, self.field)
 
     def __str__(self) -> str:
         return f"{self.field}: {self.problem}" if self.field else self.problem
@@ -66,15 +68,15 @@ class ManifestError(TrustbindError):
         source: the file's name, ``-`` for standard input.
         document: number of the document in the file, from 1; 0 when the file as a whole is meant.
         what: kind and name of the object as far as known, such as ``RoleBinding team-a/s3-reader``.
-        problem: one sentence, with the field in front where there is one.
+        problem: one sentence, with the field in front where there is one; see `one_line`.
     """
 
     def __init__(self, source: str, document: int, problem: str, *, what: str = "") -> None:
-        super().__init__(source, document, problem, what)
         self.source = source
         self.document = document
-        self.problem = problem
-        self.what = what
+        self.problem = one_line(problem)
+        self.what = one_line(what)
+        super().__init__(source, document, self.problem, self.what)
 
     def __str__(self) -> str:
         parts = [self.source if self.source != "-" else "standard input"]

@@ -105,14 +105,26 @@ VERBATIM: Final = (
     '"StringEquals":{"aws:PrincipalTag/\\u0061":"caf\\u00e9 \\/ x","aws:PrincipalTag/b":"a+b%20c&d"}}}'
 )
 """Numbers, escapes and a key order that no JSON library writes as they are."""
+TWICE: Final = (
+    '{"Sid":"F","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::111122223333:root"},"Action":"sts:AssumeRole",'
+    '"Condition":{"StringNotEquals":{"aws:SourceOrgID":"o-1"},"StringNotEquals":{"aws:SourceAccount":"1"}}}'
+)
+"""A key that stands twice: a decoder shows the second alone, and a document without the first admits others."""
+LONE_SURROGATE: Final = VERBATIM.replace("caf\\u00e9", "\\ud800")
+LONG: Final = VERBATIM.replace("3.60e3", "1" * 1200)
 
 
 @pytest.mark.usefixtures("aws")
-def test_foreign_statement_is_kept_in_its_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "statement",
+    [VERBATIM, TWICE, LONE_SURROGATE, LONG],
+    ids=["odd", "a key twice", "a lone surrogate", "a long number"],
+)
+def test_foreign_statement_is_kept_in_its_characters(statement: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The SDK would decode the policies; what IAM returned is sent back verbatim, also after many writes."""
     monkeypatch.setattr(trust_policy, "check", lambda text, **_: text)  # which writes the JSON anew
     as_root().update_assume_role_policy(
-        RoleName="app", PolicyDocument=f'{{"Version":"2012-10-17","Statement":[{VERBATIM}]}}'
+        RoleName="app", PolicyDocument=f'{{"Version":"2012-10-17","Statement":[{statement}]}}'
     )
     client = access()
     for number in range(3):
@@ -120,7 +132,7 @@ def test_foreign_statement_is_kept_in_its_characters(monkeypatch: pytest.MonkeyP
         asyncio.run(write(client, seen.with_statements((*seen.statements, {"Sid": f"More{number}", **OPEN}))))
 
     text = asyncio.run(client.role(ROLE)).document.text
-    assert text.count(VERBATIM) == 1
+    assert text.count(statement) == 1
     assert len(TrustDocument.parse(text, stored=True).statements) == 4
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -64,6 +65,9 @@ FILES: dict[str, tuple[bytes | None, tuple[str, ...]]] = {
     "a template": (b"apiVersion: v1\nkind: Pod\nmetadata: {{ .Values.x }}\n", ("b.yaml, document 1: line 3",)),
     "an alias in itself": (b"a: &a [*a]\n", ("b.yaml, document 1", "alias within itself")),
     "too deep": (b"[" * 5000, ("b.yaml, document", "nested deeper than 100 levels")),
+    "a long number": (b"a: " + b"1" * 5000, ("b.yaml, document 1: line 1: '1111", "has 5000 digits")),
+    "a long number in base 16": (b"a:\n  0x" + b"f" * 5000, ("b.yaml, document 1: line 2: '0xffff", "has 5002 digits")),
+    "a key with a line break": (b'apiVersion: v1\nkind: Pod\nmetadata: {"a\\nb": 1}\n', ("no field `a\\nb`",)),
 }
 READERS = {"preview pod": ("preview", "pod", "-f", "b.yaml"), "preview trust": TRUST, "apply": APPLY}
 
@@ -272,6 +276,7 @@ def test_policy(cli: Cli, command: str, what: str) -> None:
         ("a.é.c".encode(), "second part is not base64url of JSON"),
         (b"a." + b"W" * 9 + b".c", "second part is not base64url of JSON"),
         (b"\xff.\xff.\xff", "is not UTF-8 text"),
+        (b"a." + base64.urlsafe_b64encode(b'{"exp":' + b"1" * 5000 + b"}") + b".c", "not base64url of JSON"),
     ],
 )
 def test_token(cli: Cli, content: bytes, said: str) -> None:

@@ -12,18 +12,18 @@ from simulation.mutants import MUTANTS
 from simulation.runs import hunted, outcomes
 
 
-def _simulate(seeds: range, workers: int) -> int:
+def _simulate(seeds: range, workers: int, *, with_tenants: bool | None) -> int:
     began = time.monotonic()
     counts: Counter[str] = Counter()
     broken = 0
-    for outcome in outcomes(seeds, workers):
+    for outcome in outcomes(seeds, workers, with_tenants=with_tenants):
         counts += outcome.counts
         if outcome.problem:
             broken += 1
             print(f"\nseed {outcome.seed}: {outcome.problem}")
             if broken == 1 or len(seeds) == 1:
                 print(outcome.schedule)
-            print(f"replay: make simulate FIRST={outcome.seed} SEEDS=1")
+            print(f"replay: make simulate FIRST={outcome.seed} SEEDS=1{' TENANTS=1' if with_tenants else ''}")
     seconds = time.monotonic() - began
     print(f"\n{len(seeds)} seeds, {broken} broken, {len(seeds) / seconds:.1f} a second")
     for what, count in sorted(counts.items()):
@@ -55,6 +55,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seeds", type=_at_least_one, default=300, help="how many")
     parser.add_argument("--workers", type=_at_least_one, default=1, help="processes")
+    parser.add_argument("--tenants", action="store_true", help="play every seed with tenants, too")
     parser.add_argument("--mutants", nargs="*", help="look for mutants of the code: all, or these")
     options = parser.parse_args()
     if unknown := sorted(set(options.mutants or ()) - MUTANTS.keys()):
@@ -62,7 +63,7 @@ def main() -> int:
     seeds = range(options.first, options.first + options.seeds)
     if options.mutants is not None:
         return _mutations(seeds, options.workers, options.mutants or sorted(MUTANTS))
-    return _simulate(seeds, options.workers)
+    return _simulate(seeds, options.workers, with_tenants=True if options.tenants else None)
 
 
 if __name__ == "__main__":

@@ -290,7 +290,7 @@ class Access:
 
         def look() -> Answer:
             now, found = self._world.now(), self._account.roles.get(role.name)
-            if found is None:
+            if found is None or found.arn != role:  # IAM answers by name; the client compares the ARN
                 return Answer(None, {}, now, "", 0.0)
             at = now - self._lag()
             return Answer(parsed(found.shown(at)), dict(found.tags), now, found.text, 0.0)

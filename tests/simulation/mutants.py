@@ -16,7 +16,10 @@ from unittest.mock import patch
 import trustbind.policy.plan as planning
 import trustbind.reconcile.decision as deciding
 import trustbind.reconcile.role_plan as role_planning
+from trustbind.api.role_binding import RoleBinding
+from trustbind.api.role_grant import RoleGrant
 from trustbind.errors import AwsError, ThrottledError, UnreachableError
+from trustbind.policy import owned_statement
 from trustbind.policy.claim import claims_on
 from trustbind.reconcile.observation import RoleObservation
 from trustbind.reconcile.rollout import Rollout
@@ -42,10 +45,12 @@ class Mutant:
     Attributes:
         text: what it does.
         patches: returns the patches that make it.
+        with_tenants: whether only the worlds with tenants can miss it, so that each seed is played with them.
     """
 
     text: str
     patches: Patches
+    with_tenants: bool = False
 
 
 @contextlib.contextmanager
@@ -155,6 +160,25 @@ def _drop_foreign() -> list[Any]:
     return [patch.object(planning, "_compose", compose)]
 
 
+def _grants_of_any_namespace() -> list[Any]:
+    real = RoleGrant.uncovered
+
+    def uncovered(self: RoleGrant, binding: RoleBinding, accounts: Any, labels: Any) -> str:
+        return real(replace(self, namespaces=(binding.ref.namespace,)), binding, accounts, labels)
+
+    return [patch.object(RoleGrant, "uncovered", uncovered)]
+
+
+def _all_roles_at_each_event() -> list[Any]:
+    real = Manager.binding_seen
+
+    def binding_seen(self: Manager, stored: Any) -> None:
+        real(self, stored)
+        self.enqueue_all(self._cache.roles(), self._pace.window)
+
+    return [patch.object(Manager, "binding_seen", binding_seen)]
+
+
 MUTANTS: Final = {
     "M01": Mutant("a throttled write is sent again without another read", _resend(ThrottledError)),
     "M02": Mutant("an unanswered write is sent again without another read", _resend(UnreachableError)),
@@ -196,5 +220,12 @@ MUTANTS: Final = {
         "a chain is not held for its former source role",
         lambda: [patch.object(progress.Progress, "_note_former", lambda *_: None)],
     ),
+    "M21": Mutant("a grant counts for every namespace", _grants_of_any_namespace, with_tenants=True),
+    "M22": Mutant(
+        "a further condition replaces what the statement states itself",
+        lambda: [patch.object(owned_statement, "check_conditions", lambda _issuer, _key: None)],
+        with_tenants=True,
+    ),
+    "M23": Mutant("an event of any binding lets every role run", _all_roles_at_each_event, with_tenants=True),
 }
 """By name."""

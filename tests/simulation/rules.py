@@ -226,7 +226,7 @@ class Rules:
             if role.account_id not in accounts:
                 continue
             if base is None:
-                there = self._world.accounts[role.account_id].roles.get(role.name)
+                there = self._world.role(role)
                 if there is None:
                     continue
                 # Never read: nothing of it may be there. It may be that nothing ever was.
@@ -364,11 +364,12 @@ def holders_in(document: TrustDocument, issuer: Issuer) -> set[tuple[str, str]]:
 
 
 def _subjects(statement: Statement) -> set[str]:
-    """Return every value of a condition on a token's subject."""
+    """Return every value of a condition on the token's subject; a key of another issuer is absent and admits nobody."""
     found: set[str] = set()
+    own = str(statement.get("Principal", {}).get("Federated", "")).partition(":oidc-provider/")[2]
     for block in (statement.get("Condition") or {}).values():
         for key, value in block.items():
-            if key.endswith(":sub"):
+            if own and key.lower() == f"{own}:sub".lower():
                 found.update([value] if isinstance(value, str) else value)
     return found
 

@@ -97,7 +97,8 @@ def _cache(cluster: Cluster) -> ClusterCache:
 def _of_role(world: World, cluster: Cluster, cache: ClusterCache, known: Known, role: RoleArn) -> list[str]:
     account = cache.aws_account(role.account_id)
     assert account is not None
-    there = world.accounts[role.account_id].roles[role.name]
+    there = world.role(role)
+    assert there is not None
     issuer = cluster.issuer
     decisions = decide(cache.snapshot(role, _rollouts(world, cluster, cache)))
     work = RoleWork(
@@ -156,7 +157,7 @@ def _is_full(cluster: Cluster, role: RoleArn) -> bool:
 
 def _is_blocked(world: World, cluster: Cluster, role: RoleArn) -> bool:
     """Return whether IAM takes no trust policy of a role, since a foreign statement names a role that was deleted."""
-    there = world.accounts[role.account_id].roles.get(role.name)
+    there = world.role(role)
     return there is not None and any(
         stale_principals(s) for s in there.document.statements if not is_owned(s, cluster.issuer)
     )
@@ -164,7 +165,7 @@ def _is_blocked(world: World, cluster: Cluster, role: RoleArn) -> bool:
 
 def _has_retained(world: World, roles: Iterable[RoleArn]) -> bool:
     """Return whether one of the roles has a statement that a binding left to nobody."""
-    found = (world.accounts[role.account_id].roles.get(role.name) for role in roles)
+    found = map(world.role, roles)
     return any(there is not None and any(map(is_retained, there.document.statements)) for there in found)
 
 
@@ -178,7 +179,7 @@ def _rollouts(world: World, cluster: Cluster, cache: ClusterCache) -> dict[str, 
         subjects = binding.subjects(cache.service_accounts.get(binding.ref.namespace, {}))
         progress: dict[RoleArn, RoleProgress] = {}
         for role in (binding.role, binding.source.role):
-            there = world.accounts[role.account_id].roles.get(role.name)
+            there = world.role(role)
             account = cache.aws_account(role.account_id)
             if there is None:
                 progress[role] = RoleProgress(problem=(TrustReason.ROLE_NOT_FOUND, ""), is_missing=True)
@@ -222,7 +223,7 @@ def _ready_in(world: World, cluster: Cluster, known: Known, accounts: set[str], 
     """Return what is wrong in one role about a binding that is Ready."""
     if role.account_id not in accounts:
         return [f"{item.ref} is Ready without an AWSAccount"]
-    there = world.accounts[role.account_id].roles.get(role.name)
+    there = world.role(role)
     if there is None:
         return [f"{item.ref} is Ready without the role {role.name}"]
     held = holders_in(there.document, cluster.issuer)
@@ -249,8 +250,8 @@ def _refusal(world: World, known: Known, item: Item, reason: str) -> list[str]:
         return [f"{item.ref} is refused as {reason}, and is not granted"]
     roles = [binding.role, *([binding.source.role] if binding.source is not None else [])]
     if reason == TrustReason.NO_CONSENT:
-        tags = [world.accounts[r.account_id].roles[r.name].tags for r in roles if world.exists(r)]
-        if all(consents(each, binding.ref.namespace) for each in tags):
+        found = [there for there in map(world.role, roles) if there is not None]
+        if all(consents(there.tags, binding.ref.namespace) for there in found):
             return [f"{item.ref} is refused as {reason}, and its roles consent"]
     return []
 

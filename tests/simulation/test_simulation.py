@@ -25,3 +25,4 @@ def test_worlds(first: int) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{_CHUNK} seeds, 0 broken" in done.stdout
     assert "trust writes" in done.stdout
+    assert "worlds with a hostile tenant" in done.stdout

@@ -107,8 +107,13 @@ class World:
 
     def exists(self, role: RoleArn) -> bool:
         """Return whether a role exists; roles of other AWS accounts do."""
+        return role.account_id not in self.accounts or self.role(role) is not None
+
+    def role(self, role: RoleArn) -> CloudRole | None:
+        """Return the role with exactly this ARN; a name is there once, under one path."""
         account = self.accounts.get(role.account_id)
-        return account is None or role.name in account.roles
+        found = account.roles.get(role.name) if account is not None else None
+        return found if found is not None and found.arn == role else None
 
     def crashed(self, operator: Operator, key: str, error: Exception) -> None:
         """A controller met an exception that it does not expect; a failed write to Kubernetes is none."""
@@ -171,7 +176,7 @@ class World:
             for _ in range(10):
                 self._allow_revocation()
                 await self._sleep(wait / 10)
-            found = problems(self)
+            found = self.settled_problems()
             if not found:
                 self.schedule.count(f"settled after {wait:.0f} s more")
                 return
@@ -183,6 +188,10 @@ class World:
             for item in cluster.of_kind(ACCOUNT):
                 if any(c["type"] == "RevocationPaused" for c in item.status.get("conditions") or ()):
                     cluster.annotate(item.key, REVOCATION_ALLOWED_AT, f"{self.now():.0f}")
+
+    def settled_problems(self) -> list[str]:
+        """Return what is not as it is wanted."""
+        return problems(self)
 
     def _end(self) -> None:
         """Let every task end, so that nothing of this world goes on in the next one."""

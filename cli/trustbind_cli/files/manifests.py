@@ -23,7 +23,7 @@ from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Subject
 from trustbind.policy.trust_document import TrustDocument
 
-__all__ = ["Objects", "read_manifests", "read_policy", "read_token", "sort_out"]
+__all__ = ["Objects", "claims_of", "read_manifests", "read_policy", "read_token", "sort_out"]
 
 DEFAULT_NAMESPACE: Final = "default"
 _GROUP: Final = API_VERSION.partition("/")[0]
@@ -174,12 +174,25 @@ def read_policy(name: str, of: RoleArn | None = None) -> TrustDocument:
 
 
 def read_token(name: str) -> dict[str, Any]:
-    """Return the claims of the JWT in a file, which nobody has verified.
+    """Return the claims of the JWT in a file; see `claims_of`.
 
     Raises:
         ManifestError: the file cannot be read or holds no JWT.
     """
-    parts = _text(name).strip().split(".")
+    return claims_of(_text(name), name)
+
+
+def claims_of(token: str, name: str) -> dict[str, Any]:
+    """Return the claims of a JWT, which nobody has verified.
+
+    Args:
+        token: the JWT.
+        name: of the file that holds it, for errors.
+
+    Raises:
+        ManifestError: it is no JWT.
+    """
+    parts = token.strip().split(".")
     if len(parts) != _JWT_PARTS:
         raise ManifestError(name, 0, "not a JWT: expected three parts separated by dots")
     payload = parts[1]

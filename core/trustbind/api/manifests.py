@@ -25,6 +25,9 @@ _MAX_NODES: Final = 1_000_000
 """Values in one document after its aliases are followed: far more than any manifest has, far fewer than it takes to
 fill the memory by aliases of aliases."""
 
+_MAX_DIGITS: Final = 1000
+"""Digits of a whole number, in any base: far more than a field has, and fewer than Python's limit for printing one."""
+
 _METADATA: Final = frozenset(
     {
         "annotations",
@@ -268,13 +271,22 @@ def _scalar(node: yaml.Node) -> Any:
     if kind == "int":
         return _integer(node, text)
     if kind == "float" and ":" not in text:
-        number = float(text.replace("_", "").replace(".inf", "inf").replace(".nan", "nan")) if text else 0.0
-        if number - number != 0:  # infinity and not-a-number
-            raise _problem(node, f"{text} is not a number that JSON has")
-        return number
+        return _float(node, text)
     if kind in {"str", "float", "timestamp", "value"}:
         return text  # sexagesimal numbers, dates and "=" are texts to Kubernetes
     raise _problem(node, f"{node.tag.replace(_TAG, '!!')} is not a type that a manifest can have")
+
+
+def _float(node: yaml.Node, text: str) -> float:
+    """Return a YAML 1.1 number with a fraction or an exponent; JSON has no infinity, and no value that is no number."""
+    digits = text.lower().replace("_", "").replace(".inf", "inf").replace(".nan", "nan")
+    try:
+        number = float(digits or 0)
+    except ValueError:  # under a tag that somebody wrote
+        raise _problem(node, f"{text[:40]!r} is not a number") from None
+    if number - number != 0:  # infinity and not-a-number
+        raise _problem(node, f"{text} is not a number that JSON has")
+    return number
 
 
 def _integer(node: yaml.Node, text: str) -> int | str:
@@ -284,6 +296,8 @@ def _integer(node: yaml.Node, text: str) -> int | str:
     digits = text.replace("_", "")
     sign = -1 if digits.startswith("-") else 1
     digits = digits.lstrip("+-")
+    if len(digits) > _MAX_DIGITS:
+        raise _problem(node, f"{text[:40]!r}... has {len(digits)} digits, which no number of a manifest has")
     try:
         if digits[:2].lower() in {"0x", "0b"}:
             return sign * int(digits, 0)

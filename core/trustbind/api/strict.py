@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -46,6 +47,8 @@ def converted(manifest: Mapping[str, Any], kind: type[T]) -> T:
         result = msgspec.convert(manifest, kind)
     except msgspec.ValidationError as error:
         raise _translated(error, kind, manifest) from None
+    except UnicodeEncodeError:
+        raise InvalidValueError("a text has a lone surrogate, which is not a character") from None
     api_version = manifest.get("apiVersion")
     if api_version != API_VERSION:
         raise InvalidValueError(f"{api_version!r} is not {API_VERSION}", field="apiVersion")
@@ -207,9 +210,15 @@ def _plain(form: inspect.Type) -> inspect.Type:
     return form
 
 
+@cache
+def _type_info(kind: type) -> inspect.Type:
+    """Return the form of one of our kinds; making it anew takes longer than all the rest of a refusal."""
+    return inspect.type_info(kind)
+
+
 def _form_at(kind: type, path: str) -> inspect.Type:
     """Return what may stand at ``path``; any type where that cannot be told."""
-    form: inspect.Type = inspect.type_info(kind)
+    form = _type_info(kind)
     for step in _STEP.findall(path):
         match form:
             case inspect.StructType():

@@ -50,7 +50,7 @@ class StoredAwsAccount:
 
     @classmethod
     def of(cls, body: Mapping[str, Any]) -> StoredAwsAccount:
-        """Return the object in ``body``; never raises for an object that the schema admitted."""
+        """Return the object in ``body``; never raises for metadata of the API server, whatever the spec holds."""
         metadata: Mapping[str, Any] = body.get("metadata") or {}
         account, problem = None, ""
         try:

@@ -52,16 +52,17 @@ class StoredBinding:
 
     @classmethod
     def of(cls, body: Mapping[str, Any]) -> StoredBinding:
-        """Return the object in ``body``; never raises for an object that the schema admitted."""
+        """Return the object in ``body``; never raises for metadata of the API server, whatever the spec holds."""
         metadata: Mapping[str, Any] = body.get("metadata") or {}
         spec: Mapping[str, Any] = body.get("spec") or {}
+        source = spec.get("source")
         binding, problem = None, ""
         try:
             binding = RoleBinding.parse(body)
         except InvalidValueError as error:
             problem = str(error)
         roles: set[RoleArn] = set()
-        for text in (spec.get("roleArn"), (spec.get("source") or {}).get("roleArn")):
+        for text in (spec.get("roleArn"), source.get("roleArn") if isinstance(source, Mapping) else None):
             try:
                 roles.add(RoleArn.parse(str(text)))
             except InvalidValueError:

@@ -240,3 +240,33 @@ def test_note_on_keys_of_a_deny(cli: Cli) -> None:
     done = cli(*ASSUME, "--principal", SOURCE)
 
     assert "no condition keys but the caller's" in done.err
+
+
+LONE = "\\ud800"
+"""A lone surrogate as JSON escapes it."""
+
+
+@pytest.mark.parametrize("output", ["text", "json"])
+def test_lone_surrogate(cli: Cli, output: str) -> None:
+    """One in a policy or in a token is shown as its escape; no encoding has bytes for it."""
+    text = json.dumps(POLICY).replace(SUBJECT, LONE).replace('"Web"', f'"{LONE}"')
+    Path("trust.json").write_text(text, encoding="utf-8")
+
+    done = cli(*CALL, "--token", token(sub="x\ud800"), "--output", output)
+
+    assert done.code == 1
+    assert LONE in done.out
+    if output == "json":
+        assert json.loads(done.out)["nearest"]["sid"] == "\ud800"
+
+
+def test_long_number(cli: Cli) -> None:
+    """A number of 5,000 digits is one that no comparison takes, and is shown in part."""
+    policy = json.dumps(POLICY).replace('"StringEquals"', '"NumericLessThan": {"a:b": 1}, "StringEquals"')
+    Path("trust.json").write_text(policy.replace("1}", "1" * 5000 + "}"), encoding="utf-8")
+
+    done = cli(*CALL, *GOOD, "--context", "a:b=1")
+
+    assert done.code == 1
+    assert "is not a number" in done.out
+    assert max(map(len, done.out.splitlines())) < 1000

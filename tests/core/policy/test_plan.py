@@ -133,6 +133,16 @@ def test_the_last_statement() -> None:
     assert plan(EMPTY, wanted()).is_empty
 
 
+def test_what_stands_for_nothing_goes_with_the_first_other_statement() -> None:
+    """It denies the cluster's own provider, so it would keep out whom another writer admits by that later."""
+    by_hand = statement("a") | {"Sid": "ByHand"}
+
+    planned = plan(document(placeholder(ISSUER, ROLE), by_hand), wanted())
+
+    assert planned.document == document(by_hand)
+    assert kinds(planned) == [(ChangeKind.REMOVED, placeholder(ISSUER, ROLE)["Sid"])]
+
+
 def test_too_large() -> None:
     """Of what does not fit, the newest is refused, and told with both sizes."""
     old, new = claim("a", created="2025-01-01T00:00:00Z"), claim("b", created="2026-01-01T00:00:00Z")

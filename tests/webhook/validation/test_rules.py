@@ -171,6 +171,18 @@ def test_a_long_list_is_cut(names: list[str]) -> None:
     assert warning.endswith("...")
 
 
+def test_warnings_are_lines() -> None:
+    """What a warning repeats may have any characters: the namespace of a review that no API server has sent."""
+    spec = {"roleArn": ROLE, "serviceAccountSelector": {}}
+    whole = manifest("RoleBinding", "b", spec, namespace="a\x7f\n\u2028b")
+    request = Request("u", "trustbind.dev", "rolebindings", "", "a\x7f\n\u2028b", "CREATE", object=whole)
+
+    warnings = validate(request, Knowledge(grants=())).warnings
+
+    assert any("a\\x7f\\n\\u2028b" in warning for warning in warnings)
+    assert all(warning.isprintable() for warning in warnings)
+
+
 scalars = st.none() | st.booleans() | st.integers() | st.text(max_size=5)
 words = st.sampled_from(
     [

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from trustbind.messages import one_line
 from trustbind.reasons import SkipReason
 from trustbind_webhook.injection.decision import Inject, Skip
 from trustbind_webhook.injection.json_patch import Operation
@@ -36,6 +37,9 @@ _MAX_AUDIT: Final = 4096
 
 class BadReviewError(ValueError):
     """The body is no AdmissionReview v1; ``str()`` of it is one sentence for the caller."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(one_line(problem))
 
 
 class _Resource(msgspec.Struct, frozen=True, gc=False):
@@ -280,4 +284,5 @@ def _unreadable(raw: msgspec.Raw) -> Skip:
 
 
 def _shortened(text: str, limit: int = _MAX_WARNING) -> str:
-    return text if len(text) <= limit else text[: limit - 3] + "..."
+    line = one_line(text)
+    return line if len(line) <= limit else line[: limit - 3] + "..."

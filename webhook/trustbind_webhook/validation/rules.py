@@ -21,6 +21,7 @@ from trustbind.api.role_grant import RoleGrant, authorize
 from trustbind.api.strict import API_VERSION
 from trustbind.errors import InvalidValueError
 from trustbind.identity.subjects import DEFAULT_AUDIENCE, Issuer, Subject
+from trustbind.messages import one_line
 from trustbind.policy.claim import claims_on
 from trustbind.policy.owned_statement import check_conditions, check_issuer
 
@@ -338,7 +339,7 @@ def _at(value: Any, *path: str) -> Any:
 
 
 def _fitted(sentences: Iterable[str]) -> tuple[str, ...]:
-    """Return warnings that say the sentences: a long one becomes several, at its semicolons."""
+    """Return warnings that say the sentences, each a printable line: a long one becomes several, at its semicolons."""
     room = MAX_WARNING - len(_PREFIX)
     result: list[str] = []
     for sentence in sentences:
@@ -350,4 +351,5 @@ def _fitted(sentences: Iterable[str]) -> tuple[str, ...]:
                 result.append(line)
                 line = part
         result.append(line)
-    return tuple(_PREFIX + (line if len(line) <= room else f"{line[: room - 3]}...") for line in result)
+    lines = map(one_line, result)
+    return tuple(_PREFIX + (line if len(line) <= room else f"{line[: room - 3]}...") for line in lines)

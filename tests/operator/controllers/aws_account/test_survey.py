@@ -184,6 +184,19 @@ def test_role_that_trusted_nobody_else(scene: ManagerScenario) -> None:
     assert reconciled(scene) == []
 
 
+def test_another_statement_beside_what_stands_for_nothing(scene: ManagerScenario) -> None:
+    """What was left in place of an empty policy denies the cluster's tokens; it goes at the next survey."""
+    scene.aws.roles[OTHER_ROLE] = TrustDocument((OURS,))
+    begin(scene)
+    (denies,) = scene.aws.roles[OTHER_ROLE].statements
+    by_hand = {**OURS, "Sid": "ByHand"}
+    scene.aws.roles[OTHER_ROLE] = TrustDocument((denies, by_hand))
+
+    scene.wait(1.2 * MINUTE)
+
+    assert scene.sids(OTHER_ROLE) == ["ByHand"]
+
+
 def test_list_is_denied(scene: ManagerScenario) -> None:
     """The AWSAccount says so, once; bindings go on, and drift is found by reading each role now and then."""
     scene.aws.always["ListRoles"] = DENIED
