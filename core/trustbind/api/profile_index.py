@@ -24,6 +24,9 @@ Labels = Mapping[str, str]
 _SPARE: Final = 1024
 """Bits of service accounts that are gone, besides as many as there are others, until all are numbered anew."""
 
+_MEMO: Final = 1000
+"""Names that are remembered."""
+
 _Age = tuple[bool, str, str]
 
 
@@ -78,6 +81,8 @@ class ProfileIndex:
         self._bindings: dict[BindingRef, tuple[RoleBinding, _Selection]] = {}
         self._selections: dict[LabelSelector, _Selection] = {}
         self._groups: dict[str, _Group] = {}
+        self._first: dict[int, str] = {}
+        """By the bits of service accounts that two bindings share, the first name: a binding is decided often."""
         self._room = _SPARE
 
     # --- changes --------------------------------------------------------------------------------------------------
@@ -162,7 +167,12 @@ class ProfileIndex:
             return None
         rival, selection = found
         shared = selection.bits & self._bindings[ref][1].bits
-        return Rival(rival, min(self._named(shared)))
+        name = self._first.get(shared)
+        if name is None:
+            if len(self._first) >= _MEMO:
+                self._first.clear()
+            name = self._first[shared] = min(self._named(shared))
+        return Rival(rival, name)
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
@@ -250,7 +260,7 @@ class ProfileIndex:
         """Give away the bits of service accounts that are gone."""
         selections = {id(selection): selection for _, selection in self._bindings.values()}.values()
         named = [(selection, list(self._named(selection.bits))) for selection in selections]
-        self._positions, self._names, self._subjects = {}, [], {}
+        self._positions, self._names, self._subjects, self._first = {}, [], {}, {}
         for name in self._labels:
             self._position(name)
         for selection, names in named:
