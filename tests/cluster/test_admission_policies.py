@@ -223,14 +223,22 @@ def test_the_operator_changes_nothing_of_a_pods_spec(world: World, operator_acco
     (policy,) = (m for m in POLICIES if m["metadata"]["name"] == "trustbind-operator-pods")
     kept = set(re.findall(r"object\.spec\.\?(\w+) == oldObject\.spec\.\?\1\b", str(policy["spec"]["validations"])))
     assert {name.split(".")[1].removesuffix("[*]") for name in listed} | {"nodeSelector", "affinity"} == kept
-    for change in (changes | changes_while_gated()).values():
+    both = {"schedulingGates": None}
+    for change in (*changes.values(), *changes_while_gated().values(), both):
         operator_account.refused_patch("trustbind-operator-pods", pod, {"spec": change}, STRATEGIC)
 
 
 def test_the_operator_changes_no_metadata_of_a_pod(world: World, operator_account: Caller) -> None:
     """Labels, annotations, finalizers, owners and the rest stay as they are, but for our label."""
     pod = gated_pod(world.team())
-    other = [{"labels": {"app": "other"}}, {"labels": {"app": None}}, {"labels": {WAITING_LABEL: "changed"}}]
+    other: list[dict[str, dict[str, str | None]]] = [
+        {"labels": {"app": "other"}},
+        {"labels": {"app": None}},
+        {"labels": {WAITING_LABEL: "changed"}},
+        {"labels": {WAITING_LABEL: None, "app": None}},
+        {"labels": {WAITING_LABEL: None, "app": "other"}},
+        {"labels": {WAITING_LABEL: None, "example.com/other": "true"}},
+    ]
     for change in ({name: value} for name, value in METADATA.items()):
         operator_account.refused_patch("trustbind-operator-pods", pod, {"metadata": change})
     for labels in other:

@@ -82,7 +82,7 @@ def installation(
 
 
 def _ready(process: Process) -> None:
-    process.line(lambda line: '"ready"' in line)
+    process.line(lambda line: '"ready"' in line, seconds=60)
 
 
 def _bound(team: Team, account: str = "reader") -> None:
