@@ -220,10 +220,10 @@ class _Process:
             if annotator is not None:
                 annotator.seen(*key, seen)
 
-        families = () if annotator is None else annotator.families
+        keys = set() if annotator is None else set(annotator.annotations)
         if self._settings.pods.find_missed:
-            families = (*families, self._keys.role_arn, INJECT)
-        service_accounts = Feed(account_changed, families, router.list_emptied)
+            keys |= {self._keys.role_arn, INJECT}
+        service_accounts = Feed(account_changed, tuple(sorted(keys)), router.list_emptied)
         watchers = [
             self._watcher(api, SERVICE_ACCOUNTS, service_accounts),
             self._watcher(

@@ -16,8 +16,8 @@ from support.fake_eks import FakeEks
 from support.fake_telemetry import FakeTelemetry
 from support.virtual_time import VirtualLoop
 from trustbind.api.aws_account import AwsAccount
-from trustbind.api.conflicts import may_conflict
 from trustbind.api.labels import BINDING_FINALIZER
+from trustbind.api.profile_index import ProfileIndex
 from trustbind.api.role_binding import Method
 from trustbind.api.role_grant import RoleGrant
 from trustbind.errors import AwsError, NotFoundError
@@ -30,7 +30,7 @@ from trustbind.reconcile.association_outcome import Seen, is_left_in_step
 from trustbind.reconcile.decision import BindingDecision, decide
 from trustbind.reconcile.failure_reasons import role_failure
 from trustbind.reconcile.outcome import BindingOutcome
-from trustbind.reconcile.snapshot import BindingSnapshot, Resolved, RoleSnapshot, Surroundings
+from trustbind.reconcile.snapshot import BindingSnapshot, RoleSnapshot, Surroundings
 from trustbind.reconcile.stored_binding import StoredBinding
 from trustbind_aws.account_pool import AccountPool
 from trustbind_aws.call_limiter import CallLimiter
@@ -265,15 +265,14 @@ class AssociationScene:
         binding = stored.binding
         if binding is None:
             return BindingSnapshot(stored)
-        accounts = self.service_accounts.get(stored.ref.namespace, {})
-        rivals = tuple(
-            Resolved(other.binding, other.binding.subjects(accounts))
-            for other in others
-            if other.ref.namespace == stored.ref.namespace
-            and other.binding is not None
-            and may_conflict(other.binding, binding)
-        )
-        return BindingSnapshot(stored, binding.subjects(accounts), rivals)
+        namespace = stored.ref.namespace
+        index = ProfileIndex(namespace)
+        for name, labels in self.service_accounts.get(namespace, {}).items():
+            index.put_service_account(name, labels)
+        for other in others:
+            if other.ref.namespace == namespace and other.binding is not None:
+                index.put(other.binding)
+        return BindingSnapshot(stored, index.subjects(binding), index.rival(stored.ref))
 
     def _seen(self, role: RoleArn) -> Seen:
         error = self.read_errors.pop(0) if self.read_errors else self.unreadable

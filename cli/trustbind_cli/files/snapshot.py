@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from trustbind.api.aws_account import AwsAccount
-from trustbind.api.conflicts import may_conflict
+from trustbind.api.profile_index import ProfileIndex
 from trustbind.api.role_binding import BindingRef, RoleBinding
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer
 from trustbind.reconcile.rollout import NOT_STARTED, RoleProgress, Rollout
-from trustbind.reconcile.snapshot import BindingSnapshot, Resolved, RoleSnapshot, Surroundings
+from trustbind.reconcile.snapshot import BindingSnapshot, RoleSnapshot, Surroundings
 from trustbind.reconcile.stored_binding import StoredBinding
 from trustbind_cli.files.manifests import Objects
 
@@ -69,7 +69,7 @@ class FileSnapshot:
                 BindingSnapshot(
                     stored,
                     self._details[stored.ref].subjects,
-                    self._details[stored.ref].rivals,
+                    self._details[stored.ref].rival,
                     self._details[stored.ref].namespace_labels,
                     rollouts.get(stored.ref, NOT_STARTED),
                 )
@@ -97,20 +97,21 @@ def namespace_labels(objects: Objects, namespace: str) -> dict[str, str]:
     return {NAME_LABEL: namespace} | objects.namespaces.get(namespace, {})
 
 
-def _snapshots(objects: Objects, bindings: Iterable[RoleBinding]) -> Iterable[BindingSnapshot]:
-    """Yield each binding with its service accounts and rivals; ``bindings`` are sorted oldest first."""
-    older: dict[str, list[Resolved]] = {}
-    labels: dict[str, dict[str, dict[str, str]]] = {}
+def _snapshots(objects: Objects, bindings: Sequence[RoleBinding]) -> Iterable[BindingSnapshot]:
+    """Yield each binding with its service accounts and its rival."""
+    indexes: dict[str, ProfileIndex] = {}
     for binding in bindings:
         namespace = binding.ref.namespace
-        if namespace not in labels:
-            labels[namespace] = objects.labels_in(namespace)
-        resolved = Resolved(binding, binding.subjects(labels[namespace]))
-        others = older.setdefault(namespace, [])
+        if namespace not in indexes:
+            indexes[namespace] = ProfileIndex(namespace)
+            for name, labels in objects.labels_in(namespace).items():
+                indexes[namespace].put_service_account(name, labels)
+        indexes[namespace].put(binding)
+    for binding in bindings:
+        index = indexes[binding.ref.namespace]
         yield BindingSnapshot(
             StoredBinding.of_file(binding),
-            resolved.subjects,
-            tuple(other for other in others if may_conflict(other.binding, binding)),
-            namespace_labels(objects, namespace),
+            index.subjects(binding),
+            index.rival(binding.ref),
+            namespace_labels(objects, binding.ref.namespace),
         )
-        others.append(resolved)

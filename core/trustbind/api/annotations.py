@@ -8,7 +8,7 @@ level where it is not, and the fall-back is told.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,6 +43,12 @@ MAX_EXPIRATION_SECONDS: Final = 86400
 DEFAULT_EXPIRATION_SECONDS: Final = 86400
 """As in the EKS webhook."""
 
+MAX_VALUE_CHARACTERS: Final = 2048
+"""Of an annotation of a service account; the longest that is valid, the ARN of a role, has 640."""
+
+_SHOWN: Final = 60
+"""Characters that are kept of a longer one."""
+
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
 _TRUE: Final = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _FALSE: Final = frozenset({"0", "f", "F", "false", "FALSE", "False"})
@@ -68,6 +74,28 @@ class AnnotationKeys:
             f"{prefix}/token-expiration",
             f"{prefix}/skip-containers",
         )
+
+
+def of_service_accounts(keys: AnnotationKeys) -> tuple[str, ...]:
+    """Return the annotations of service accounts that are read."""
+    return (keys.role_arn, keys.audience, keys.sts_regional_endpoints, keys.token_expiration, INJECT)
+
+
+def kept(annotations: Mapping[str, str], keys: Iterable[str]) -> dict[str, str]:
+    """Return the annotations under ``keys``; of a value that is longer than any that is valid, only the beginning.
+
+    An object may have 256 KiB of annotations, and both halves keep those of all service accounts.
+    """
+    return {key: _kept_value(annotations[key]) for key in keys if key in annotations}
+
+
+def _kept_value(text: str) -> str:
+    if len(text) <= MAX_VALUE_CHARACTERS:
+        return text
+    value = text.strip()
+    if len(value) <= MAX_VALUE_CHARACTERS:
+        return value
+    return f"{value[:_SHOWN]}... ({len(value)} characters)"  # valid for nothing, as the whole
 
 
 def is_opted_out(annotations: Mapping[str, str]) -> bool:

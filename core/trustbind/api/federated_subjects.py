@@ -14,7 +14,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from trustbind.api.strict import Strict
+from trustbind.api.strict import Strict, check_size
 from trustbind.errors import InvalidValueError
 from trustbind.evaluation.wildcards import glob_covers
 from trustbind.identity.subjects import DEFAULT_AUDIENCE, Issuer, audience_of
@@ -25,6 +25,10 @@ GITHUB: Final = "token.actions.githubusercontent.com"
 
 _MAX_SUBJECT: Final = 255
 """Characters of ``sub`` (OpenID Connect Core 1.0, section 2, ID Token)."""
+_MAX_SUBJECTS: Final = 100
+"""Of all entries of an object."""
+_MAX_CHARACTERS: Final = 8192
+"""Of all entries of an object: what a trust policy has room for where the quota was raised as far as it goes."""
 _SUBJECT = re.compile(rf"[ -~]{{1,{_MAX_SUBJECT}}}")
 _WILDCARDS: Final = "*?"
 _LOWER_CASE_HOST = re.compile(r"https://[a-z0-9.-]+(?:/.*)?", re.ASCII)
@@ -64,6 +68,9 @@ def federated_of(raw: Sequence[RawFederatedSubjects] | None, *, field: str) -> t
         InvalidValueError: with the field and what must hold there.
     """
     result: dict[tuple[str, str], FederatedSubjects] = {}
+    if sum(len(entry.subjects) for entry in raw or ()) > _MAX_SUBJECTS:
+        raise InvalidValueError(f"has more than {_MAX_SUBJECTS} subjects in all", field=field)
+    check_size((text for e in raw or () for text in (e.issuer, e.audience, *e.subjects)), _MAX_CHARACTERS, field=field)
     for index, entry in enumerate(raw or ()):
         where = f"{field}[{index}]"
         issuer = _issuer(entry.issuer, f"{where}.issuer")

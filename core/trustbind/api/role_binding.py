@@ -18,7 +18,7 @@ from msgspec import Meta
 from trustbind.api.annotations import MAX_EXPIRATION_SECONDS, MIN_EXPIRATION_SECONDS
 from trustbind.api.federated_subjects import FederatedSubjects, RawFederatedSubjects, federated_of
 from trustbind.api.label_selector import LabelSelector, RawSelector, selector_of
-from trustbind.api.strict import Metadata, Strict, converted, nearest, region_of
+from trustbind.api.strict import Metadata, Strict, check_size, converted, nearest, region_of
 from trustbind.errors import InvalidValueError
 from trustbind.identity import session_names
 from trustbind.identity.arns import RoleArn
@@ -44,6 +44,13 @@ _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)  # STS API referenc
 _PROFILE = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
 _CONDITION_KEY = re.compile(r"[\w.:/@+=,-]{3,300}", re.ASCII)
 _OPERATOR = re.compile(SPEC_PATTERN)
+
+MAX_CHARACTERS: Final = 4096
+"""Of a binding's service account names, and of its conditions: a trust policy has room for 2,048 characters, unless the
+account's quota was raised."""
+
+MAX_CONDITION_VALUES: Final = 100
+"""Of all conditions of a binding."""
 
 MIN_SESSION_SECONDS: Final = 900  # STS API reference, DurationSeconds
 MAX_SESSION_SECONDS: Final = 43200  # IAM API reference, MaxSessionDuration
@@ -325,6 +332,7 @@ def _check_accounts(namespace: str, spec: _Spec) -> None:
         raise InvalidValueError(
             "exactly one of serviceAccountNames and serviceAccountSelector is required", field="spec"
         )
+    check_size(spec.service_account_names or (), MAX_CHARACTERS, field="spec.serviceAccountNames")
     for index, name in enumerate(spec.service_account_names or ()):
         try:
             Subject.of(namespace, name)
@@ -376,6 +384,10 @@ def _source(raw: _Source | None) -> Source | None:
 
 def _conditions(raw: list[_Condition] | None, method: Method, source: Source | None) -> tuple[ExtraCondition, ...]:
     result: list[ExtraCondition] = []
+    if sum(len(condition.values) for condition in raw or ()) > MAX_CONDITION_VALUES:
+        raise InvalidValueError(f"has more than {MAX_CONDITION_VALUES} values in all", field="spec.conditions")
+    texts = (text for condition in raw or () for text in (condition.key, *condition.values))
+    check_size(texts, MAX_CHARACTERS, field="spec.conditions")
     for index, condition in enumerate(raw or ()):
         field = f"spec.conditions[{index}]"
         if not _OPERATOR.fullmatch(condition.operator):

@@ -18,7 +18,7 @@ from msgspec import Meta
 from trustbind.api.federated_subjects import FederatedSubjects, RawFederatedSubjects, federated_of, uncovered
 from trustbind.api.label_selector import LabelSelector, RawSelector, selector_of
 from trustbind.api.role_binding import MAX_SESSION_SECONDS, MIN_SESSION_SECONDS, DeletionPolicy, Method, RoleBinding
-from trustbind.api.strict import Metadata, Strict, converted
+from trustbind.api.strict import Metadata, Strict, check_size, converted
 from trustbind.errors import InvalidValueError
 from trustbind.evaluation.wildcards import glob_matches
 from trustbind.identity.subjects import DEFAULT_AUDIENCE, audience_of
@@ -110,6 +110,8 @@ class RoleGrant:
         ):
             if len(set(listed)) != len(listed):
                 raise InvalidValueError("an entry stands twice", field=f"spec.{field}")
+        check_size(spec.service_account_names, _MAX_NAME_CHARACTERS, field="spec.serviceAccountNames")
+        check_size(spec.role_arns, _MAX_PATTERN_CHARACTERS, field="spec.roleArns")
         return cls(
             name=raw.metadata.name,
             namespaces=tuple(spec.namespaces.names or ()),
@@ -236,6 +238,12 @@ def arn_matches(pattern: str, arn: str) -> bool:
 
 
 _ARN_COLONS: Final = 5
+
+_MAX_NAME_CHARACTERS: Final = 4096
+"""Of all globs over service accounts."""
+
+_MAX_PATTERN_CHARACTERS: Final = 8192
+"""Of all globs over ARNs."""
 
 
 class _Namespaces(Strict, frozen=True):

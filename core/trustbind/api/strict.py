@@ -12,7 +12,7 @@ from msgspec import inspect
 
 from trustbind.errors import InvalidValueError
 
-__all__ = ["API_VERSION", "Metadata", "Strict", "converted", "nearest", "region_of"]
+__all__ = ["API_VERSION", "Metadata", "Strict", "check_size", "converted", "nearest", "region_of"]
 
 T = TypeVar("T")
 
@@ -50,6 +50,18 @@ def converted(manifest: Mapping[str, Any], kind: type[T]) -> T:
     if api_version != API_VERSION:
         raise InvalidValueError(f"{api_version!r} is not {API_VERSION}", field="apiVersion")
     return result
+
+
+def check_size(texts: Iterable[str], limit: int, *, field: str) -> None:
+    """Check that texts of one object have at most ``limit`` characters together.
+
+    Both halves keep all objects of the cluster, and whoever may write one may write very many.
+
+    Raises:
+        InvalidValueError: they have more.
+    """
+    if sum(map(len, texts)) > limit:
+        raise InvalidValueError(f"has more than {limit} characters in all", field=field)
 
 
 def region_of(text: str, *, field: str) -> str:

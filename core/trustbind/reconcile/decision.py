@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from trustbind.api.aws_account import AwsAccount, EksCluster
-from trustbind.api.conflicts import NO_SUBJECTS, manager_role, rival_conflict, unknown_account
+from trustbind.api.conflicts import NO_SUBJECTS, conflict_with, manager_role, unknown_account
 from trustbind.api.role_binding import DeletionPolicy, RoleBinding
 from trustbind.api.role_grant import CONSENT_TAG, PROTECTED_TAG, Authorization, authorize, consents
 from trustbind.identity.arns import RoleArn, RoleName
@@ -116,7 +116,8 @@ def decide_binding(snapshot: BindingSnapshot, around: Surroundings, role: RoleAr
         return BindingDecision(stored, None, TrustReason.INVALID_SPEC, stored.problem)
     if stored.deleting:
         return _deleting(snapshot, binding, around, role)
-    if conflict := rival_conflict(binding, subjects, ((r.binding, r.subjects) for r in snapshot.rivals)):
+    if snapshot.rival is not None:
+        conflict = conflict_with(binding, snapshot.rival)
         return BindingDecision(stored, None, TrustReason.PROFILE_CONFLICT, conflict, subjects)
     answer = _authorization(binding, subjects, snapshot.namespace_labels, around)
     if not answer.is_granted:

@@ -10,24 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from trustbind.api.aws_account import AwsAccount
-from trustbind.api.role_binding import RoleBinding
+from trustbind.api.conflicts import Rival
 from trustbind.api.role_grant import RoleGrant
 from trustbind.identity.arns import RoleArn, RoleName
 from trustbind.identity.subjects import Issuer, Subject
 from trustbind.reconcile.rollout import NOT_STARTED, Rollout
 from trustbind.reconcile.stored_binding import StoredBinding
 
-__all__ = ["BindingSnapshot", "Rank", "Resolved", "RoleSnapshot", "Surroundings"]
+__all__ = ["BindingSnapshot", "Rank", "RoleSnapshot", "Surroundings"]
 
 Labels = Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Resolved:
-    """A binding and the service accounts that it names or selects."""
-
-    binding: RoleBinding
-    subjects: tuple[Subject, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +42,7 @@ class BindingSnapshot:
     Attributes:
         stored: the object.
         subjects: the service accounts that it names or selects; empty when it cannot be parsed.
-        rivals: the older live bindings of its namespace that may claim its profile for one of its service accounts.
+        rival: the oldest live binding of its namespace that has its profile for one of its service accounts.
         namespace_labels: of its namespace.
         rollout: how far a chain has come; see `Rollout`.
         rank: what older live bindings of its namespace there are; see `Rank`.
@@ -58,7 +50,7 @@ class BindingSnapshot:
 
     stored: StoredBinding
     subjects: tuple[Subject, ...] = ()
-    rivals: tuple[Resolved, ...] = ()
+    rival: Rival | None = None
     namespace_labels: Labels = field(default_factory=dict)
     rollout: Rollout = NOT_STARTED
     rank: Rank = Rank()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from trustbind.api.annotations import kept
 from trustbind.api.labels import BINDING_FINALIZER, RECONCILE_REQUESTED_AT
 from trustbind.api.role_binding import BindingRef, RoleBinding
 from trustbind.errors import InvalidValueError
@@ -74,8 +76,10 @@ class StoredBinding:
             roles=frozenset(roles),
             deleting=bool(metadata.get("deletionTimestamp")),
             finalizers=tuple(metadata.get("finalizers") or ()),
-            requested_at=str((metadata.get("annotations") or {}).get(RECONCILE_REQUESTED_AT, "")),
-            status=body.get("status") or {},
+            requested_at=kept(metadata.get("annotations") or {}, (RECONCILE_REQUESTED_AT,)).get(
+                RECONCILE_REQUESTED_AT, ""
+            ),
+            status=_kept_status(body.get("status") or {}),
         )
 
     @classmethod
@@ -156,6 +160,18 @@ class StoredBinding:
     def with_status(self, status: Mapping[str, Any]) -> StoredBinding:
         """Return the same object after our own status patch."""
         return replace(self, status=status)
+
+
+def _kept_status(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a stored status without what we never write, whose texts are shared between bindings.
+
+    Bindings that select the same service accounts list the same subjects.
+    """
+    subjects = status.get("subjects")
+    if not subjects:
+        return status
+    # One more than are shown, so that it differs from what we would write.
+    return {**status, "subjects": [sys.intern(str(text)) for text in subjects[: SHOWN_SUBJECTS + 1]]}
 
 
 def ready_condition(status: Mapping[str, Any]) -> Mapping[str, Any] | None:

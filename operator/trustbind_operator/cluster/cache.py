@@ -7,27 +7,24 @@ concern. (kopf's own index takes quadratic time on a cluster-wide watch.)
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
 from trustbind.api.aws_account import AwsAccount
-from trustbind.api.conflicts import may_conflict
-from trustbind.api.role_binding import BindingRef, RoleBinding
+from trustbind.api.profile_index import ProfileIndex
+from trustbind.api.role_binding import BindingRef
 from trustbind.api.role_grant import RoleGrant
 from trustbind.errors import InvalidValueError
 from trustbind.identity.arns import RoleArn, RoleName
 from trustbind.identity.subjects import Issuer, Subject
 from trustbind.reconcile.ranks import Ranks
 from trustbind.reconcile.rollout import Rollout
-from trustbind.reconcile.snapshot import BindingSnapshot, Resolved, RoleSnapshot, Surroundings
+from trustbind.reconcile.snapshot import BindingSnapshot, RoleSnapshot, Surroundings
 from trustbind.reconcile.stored_aws_account import StoredAwsAccount
 from trustbind.reconcile.stored_binding import StoredBinding, is_older, ready_condition
 
 __all__ = ["ClusterCache", "Labels", "Objects", "StoredGrant"]
-
-_POD_IDENTITY: Final = "by EKS Pod Identity"
-"""Takes the place of a profile, and can be none (it has spaces): a service account has one role by EKS Pod Identity."""
 
 Labels = Mapping[str, str]
 
@@ -148,12 +145,10 @@ class ClusterCache:
     _by_role: dict[RoleArn, set[BindingRef]] = field(default_factory=dict)
     _by_account: dict[str, set[BindingRef]] = field(default_factory=dict)
     _by_namespace: dict[str, set[BindingRef]] = field(default_factory=dict)
-    _by_claim: dict[tuple[str, str, str], set[BindingRef]] = field(default_factory=dict)
-    """Namespace, profile and service account to the bindings that claim the one for the other; an empty service account
-    is a selector, which may select any. Bindings by EKS Pod Identity claim `_POD_IDENTITY` instead of a profile."""
-    _account_revisions: dict[str, int] = field(default_factory=dict)
-    """By namespace, grows with every change of a service account."""
-    _resolved: dict[BindingRef, tuple[tuple[object, ...], tuple[Subject, ...]]] = field(default_factory=dict)
+    _indexes: dict[str, ProfileIndex] = field(default_factory=dict, compare=False)
+    """By namespace that has bindings."""
+    _versions: Counter[str] = field(default_factory=Counter, compare=False)
+    """By namespace, grows with every change that `version` is about."""
     _ranks: Ranks = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -165,19 +160,22 @@ class ClusterCache:
     def put_binding(self, stored: StoredBinding) -> frozenset[RoleArn]:
         """Keep a binding; return the roles that may be concerned."""
         before = self.bindings.get(stored.ref)
-        roles = self._rivals_roles(stored)
+        roles = stored.roles
         if before is not None:
-            roles |= before.roles | self._rivals_roles(before)
+            roles |= before.roles
             self._unlink(before)
         self.bindings[stored.ref] = stored
         self._link(stored)
-        self.revision += 1
-        return roles | stored.roles
+        index = self._index(stored.ref.namespace)
+        concerned = index.put(stored.binding) if stored.binding is not None else index.drop(stored.ref)
+        self._changed(stored.ref.namespace)
+        return roles.union(*(self.bindings[ref].roles for ref in concerned))
 
     def restate(self, stored: StoredBinding, status: Mapping[str, Any], version: str) -> None:
         """Keep our own status patch on ``stored``; no decision about another binding depends on it."""
         known = self.bindings.get(stored.ref)
         if known is not None and self.bindings.patched(stored.ref, stored.uid, status, version):
+            self._versions[stored.ref.namespace] += 1
             self._tally(known, -1)
             self._tally(self.bindings[stored.ref], 1)
 
@@ -187,9 +185,11 @@ class ClusterCache:
         if stored is None:
             return frozenset()
         self._unlink(stored)
-        self._resolved.pop(ref, None)
-        self.revision += 1
-        return stored.roles | self._rivals_roles(stored)
+        concerned = self._index(ref.namespace).drop(ref)
+        if ref.namespace not in self._by_namespace:
+            self._indexes.pop(ref.namespace, None)
+        self._changed(ref.namespace)
+        return stored.roles.union(*(self.bindings[other].roles for other in concerned))
 
     def of_role(self, role: RoleArn) -> list[StoredBinding]:
         """Return the bindings that name ``role``, oldest first."""
@@ -199,6 +199,23 @@ class ClusterCache:
         """Return the bindings of a namespace, oldest first."""
         found = (self.bindings[ref] for ref in self._by_namespace.get(namespace, ()))
         return sorted(found, key=lambda s: s.age_key)
+
+    def refs_in(self, namespace: str) -> list[BindingRef]:
+        """Return which bindings a namespace has, in no order."""
+        return list(self._by_namespace.get(namespace, ()))
+
+    def bound_namespaces(self) -> list[str]:
+        """Return the namespaces that have bindings."""
+        return list(self._by_namespace)
+
+    def naming(self, namespace: str, service_account: str) -> list[StoredBinding]:
+        """Return the bindings that can be parsed and that name or select a service account, in no order."""
+        index = self._indexes.get(namespace)
+        return [] if index is None else [self.bindings[ref] for ref in index.of(service_account)]
+
+    def version(self, namespace: str) -> int:
+        """Return a number that grows with every change of a namespace's bindings, statuses and selected accounts."""
+        return self._versions[namespace]
 
     def in_account(self, account_id: str) -> list[StoredBinding]:
         """Return the bindings that name a role of an AWS account, unreadable ones included."""
@@ -249,7 +266,7 @@ class ClusterCache:
             self._changed_around()
 
     def put_service_account(self, namespace: str, name: str, labels: Labels | None) -> bool:
-        """Keep a service account's labels, or with None, forget it; return whether anything changed."""
+        """Keep a service account's labels, or with None, forget it; return whether a selector of a binding notices."""
         names = self.service_accounts.setdefault(namespace, {})
         if names.get(name) == labels:
             return False
@@ -257,10 +274,12 @@ class ClusterCache:
             names.pop(name, None)
         else:
             names[name] = labels
-        self._account_revisions[namespace] = self._account_revisions.get(namespace, 0) + 1
-        self._ranks.changed(namespace)
-        self.revision += 1
-        return True
+        index = self._indexes.get(namespace)
+        is_noticed = index is not None and index.put_service_account(name, labels)
+        if is_noticed:
+            self._ranks.changed(namespace)
+            self._changed(namespace)
+        return is_noticed
 
     def put_namespace(self, name: str, labels: Labels | None) -> bool:
         """Keep a namespace's labels, or with None, forget it; return whether anything changed."""
@@ -270,7 +289,7 @@ class ClusterCache:
             self.namespaces.pop(name, None)
         else:
             self.namespaces[name] = labels
-        self.revision += 1
+        self._changed(name)
         return True
 
     # --- snapshots ------------------------------------------------------------------------------------------------
@@ -312,33 +331,34 @@ class ClusterCache:
         rollout = rollouts.get(stored.uid) or Rollout.of(stored)
         if binding is None:
             return BindingSnapshot(stored, rollout=rollout)
-        rivals = (self.bindings[ref] for ref in self._claimants(binding))
         return BindingSnapshot(
             stored,
             self.subjects(stored),
-            tuple(
-                Resolved(rival.binding, self.subjects(rival))
-                for rival in rivals
-                if rival.binding is not None and not rival.deleting and may_conflict(rival.binding, binding)
-            ),
+            self._index(stored.ref.namespace).rival(stored.ref),
             self.namespaces.get(stored.ref.namespace, _NO_LABELS),
             rollout,
             self._ranks.of(stored, self.around.most_bindings),
         )
 
     def subjects(self, stored: StoredBinding) -> tuple[Subject, ...]:
-        """Return the service accounts that a binding names or selects now; counted once for each change of either."""
-        binding = stored.binding
-        if binding is None:
+        """Return the service accounts that a binding names or selects now; they are computed once for each change."""
+        if stored.binding is None:
             return ()
-        revision = self._account_revisions.get(stored.ref.namespace, 0) if binding.selector is not None else 0
-        key = (stored.uid, stored.generation, revision)
-        known = self._resolved.get(stored.ref)
-        if known is None or known[0] != key:
-            known = key, binding.subjects(self.service_accounts.get(stored.ref.namespace, {}))
-            if self.bindings.get(stored.ref) is stored:
-                self._resolved[stored.ref] = known
-        return known[1]
+        return self._index(stored.ref.namespace).subjects(stored.binding)
+
+    def _index(self, namespace: str) -> ProfileIndex:
+        index = self._indexes.get(namespace)
+        if index is None:
+            index = ProfileIndex(namespace)
+            for name, labels in self.service_accounts.get(namespace, {}).items():
+                index.put_service_account(name, labels)
+            if namespace in self._by_namespace:
+                self._indexes[namespace] = index
+        return index
+
+    def _changed(self, namespace: str) -> None:
+        self.revision += 1
+        self._versions[namespace] += 1
 
     def _changed_around(self) -> None:
         self._surroundings = None
@@ -349,8 +369,6 @@ class ClusterCache:
             self._by_role.setdefault(role, set()).add(stored.ref)
             self._by_account.setdefault(role.account_id, set()).add(stored.ref)
         self._by_namespace.setdefault(stored.ref.namespace, set()).add(stored.ref)
-        for claim in _claims(stored.binding):
-            self._by_claim.setdefault(claim, set()).add(stored.ref)
         self._ranks.add(stored)
         self._tally(stored, 1)
 
@@ -359,8 +377,6 @@ class ClusterCache:
             _discard(self._by_role, role, stored.ref)
             _discard(self._by_account, role.account_id, stored.ref)
         _discard(self._by_namespace, stored.ref.namespace, stored.ref)
-        for claim in _claims(stored.binding):
-            _discard(self._by_claim, claim, stored.ref)
         self._ranks.remove(stored)
         self._tally(stored, -1)
 
@@ -371,41 +387,8 @@ class ClusterCache:
         if not self.readiness[key]:
             del self.readiness[key]
 
-    def _claimants(self, binding: RoleBinding) -> set[BindingRef]:
-        """Return the other bindings, of any age, that may claim ``binding``'s profile for a service account of its."""
-        namespace, profile = binding.ref.namespace, _profile(binding)
-        if binding.selector is not None:
-            refs = {
-                ref
-                for ref in self._by_namespace.get(namespace, ())
-                if (other := self.bindings[ref].binding) is not None and _profile(other) == profile
-            }
-        else:
-            refs = set()
-            for account in ("", *binding.service_account_names):
-                refs |= self._by_claim.get((namespace, profile, account), set())
-        refs.discard(binding.ref)
-        return refs
-
-    def _rivals_roles(self, stored: StoredBinding) -> frozenset[RoleArn]:
-        """Return the roles of bindings that gain or lose a profile by this one."""
-        if stored.binding is None:
-            return frozenset()
-        return frozenset(role for ref in self._claimants(stored.binding) for role in self.bindings[ref].roles)
-
 
 _NO_LABELS: Final[Labels] = {}
-
-
-def _claims(binding: RoleBinding | None) -> Iterable[tuple[str, str, str]]:
-    if binding is None:
-        return ()
-    accounts = ("",) if binding.selector is not None else binding.service_account_names
-    return [(binding.ref.namespace, _profile(binding), account) for account in accounts]
-
-
-def _profile(binding: RoleBinding) -> str:
-    return _POD_IDENTITY if binding.method.uses_pod_identity_association else binding.profile
 
 
 def _discard(index: dict[Any, set[BindingRef]], key: Any, ref: BindingRef) -> None:

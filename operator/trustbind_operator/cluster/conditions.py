@@ -6,6 +6,7 @@ summary, a reason in CamelCase, a message that says what to do, and a transition
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -97,7 +98,7 @@ def binding_status(
         "conditions": conditions,
         "accountId": account_id,
         "issuer": issuer.url,
-        "subjects": [str(s) for s in outcome.subjects[:SHOWN_SUBJECTS]],
+        "subjects": [sys.intern(str(s)) for s in outcome.subjects[:SHOWN_SUBJECTS]],
     }
     if applied and outcome.statement_id:
         status["statementId"] = outcome.statement_id

@@ -7,6 +7,8 @@ from typing import Final
 
 import msgspec
 
+from trustbind.api.annotations import kept
+from trustbind.api.label_selector import kept_labels
 from trustbind.api.labels import WAITING_LABEL
 from trustbind_runtime.kubernetes.informer import Key, Resource
 
@@ -25,7 +27,7 @@ class Seen(msgspec.Struct, frozen=True):
     Attributes:
         uid: of the object.
         labels: all of them.
-        annotations: of the families that are kept.
+        annotations: those that are kept.
     """
 
     uid: str
@@ -52,27 +54,26 @@ class Feed:
 
     Args:
         changed: told of each object that came, changed or (None) went.
-        families: beginnings of annotation keys that are kept.
+        keys: of the annotations that are kept.
         emptied: called before a complete list without any object takes away all that are known.
     """
 
     def __init__(
         self,
         changed: Callable[[Key, Seen | None], None],
-        families: tuple[str, ...] = (),
+        keys: tuple[str, ...] = (),
         emptied: Callable[[], None] = lambda: None,
     ) -> None:
         self._changed = changed
         self._emptied = emptied
-        self._families = families
+        self._keys = keys
         self._held: dict[Key, Seen] = {}
 
     def read(self, key: Key, raw: bytes | msgspec.Raw) -> Seen | None:  # noqa: ARG002 - as every store
         """Return what is kept of the object in ``raw``; an account on its way out still counts until it is gone."""
         metadata = _decode(raw).metadata
-        annotations = metadata.annotations or {}
-        kept = {k: v for k, v in annotations.items() if k.startswith(self._families)} if self._families else {}
-        return Seen(metadata.uid, metadata.labels or _NONE, kept or _NONE)
+        found = kept(metadata.annotations or {}, self._keys)
+        return Seen(metadata.uid, kept_labels(metadata.labels) if metadata.labels else _NONE, found or _NONE)
 
     def replace(self, items: Mapping[Key, Seen | None]) -> None:
         """Take in a complete list."""

@@ -30,6 +30,7 @@ from trustbind_operator.controllers.aws_account.revocation import RevocationBrak
 from trustbind_operator.controllers.aws_account.survey import Survey
 from trustbind_operator.controllers.binding.status_writer import StatusWriter
 from trustbind_operator.controllers.context import Context, Next
+from trustbind_operator.controllers.decision_queue import DecisionQueue
 from trustbind_operator.controllers.pod_identity.controller import PodIdentityController
 from trustbind_operator.controllers.role.controller import RoleController
 from trustbind_operator.controllers.workqueue import Place, WorkQueue
@@ -115,6 +116,7 @@ class Manager:
         )
         self._roles = RoleController(context, self._writer, self._pod_identity, self)
         self._survey = Survey(context.pool, context.issuer, self)
+        self._decisions = DecisionQueue(self._cache.bound_namespaces, self._cache.refs_in, self._reconsider)
         self._begun = False
         self._surveyed: set[str] = set()
         """AWS accounts whose surveys go on."""
@@ -202,16 +204,22 @@ class Manager:
         """A list of objects that was not empty came back empty; what it takes away follows."""
         self._brake.list_emptied()
 
-    def reconsider(self, refs: Iterable[BindingRef] | None = None) -> None:
+    def reconsider(self, namespaces: Iterable[str] | None = None) -> None:
         """Decide bindings again after something around them changed, and enqueue the roles of those that differ.
 
         Args:
-            refs: which; None for all.
+            namespaces: whose bindings; None for all.
         """
-        for ref in list(self._cache.bindings) if refs is None else list(refs):
-            stored = self._cache.bindings.get(ref)
+        if self._begun:
+            self._decisions.add(namespaces)
+
+    def _reconsider(self, ref: BindingRef) -> None:
+        stored = self._cache.bindings.get(ref)
+        try:
             if stored is not None and self._roles.is_changed(stored):
                 self.enqueue_all(stored.roles, self._pace.window)
+        except Exception:  # noqa: BLE001 - the other bindings go on, and the log has the trace
+            self._context.telemetry.crashed(str(ref))
 
     # --- what controllers ask for -----------------------------------------------------------------------------------
 
@@ -308,7 +316,11 @@ class Manager:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        await self._queue.run()
+        deciding = asyncio.create_task(self._decisions.run())
+        try:
+            await self._queue.run()
+        finally:
+            deciding.cancel()
 
     def _place(self, key: Key) -> Place:
         """Return the place of a key: roles wait by AWS account and namespace, everything else for nobody."""
@@ -410,7 +422,7 @@ class Manager:
     def _room_made(self, namespace: str) -> None:
         """Decide again about bindings of a namespace that had too many."""
         if self._cache.readiness["False", TrustReason.TOO_MANY]:
-            self.reconsider(stored.ref for stored in self._cache.in_namespace(namespace))
+            self.reconsider([namespace])
 
     def _inspect_now(self, name: str) -> None:
         self._recount.discard(name)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from trustbind.api import aws_account, role_binding
 from trustbind.api.role_binding import BindingRef
 from trustbind.identity.arns import RoleName
 from trustbind.reconcile.stored_aws_account import StoredAwsAccount
@@ -37,6 +38,25 @@ class Known:
     aws_accounts: Mapping[str, Identity]
     grants: Mapping[str, Identity]
 
+    def slim(self, body: Body) -> Body:
+        """Return a listed object; of one that is known as it is, what identifies it alone.
+
+        A whole list of large objects would take much memory, and of most of them only this is used.
+        """
+        metadata = body["metadata"]
+        name = str(metadata["name"])
+        match body["kind"]:
+            case role_binding.KIND:
+                known = self.bindings.get(BindingRef(metadata["namespace"], name))
+            case aws_account.KIND:
+                known = self.aws_accounts.get(name)
+            case _:
+                known = self.grants.get(name)
+        if known is None or known != _identity(body):
+            return body
+        names = ("name", "namespace", "uid", "resourceVersion")
+        return {"metadata": {name: metadata[name] for name in names if name in metadata}}
+
 
 class EventRouter:
     """See the module.
@@ -59,7 +79,7 @@ class EventRouter:
         self._manager = manager
         self._unreadable = unreadable
         self._after_binding = binding_gone
-        self._pending: set[BindingRef] = set()
+        self._pending: set[str] = set()
         self._pending_all = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -109,16 +129,13 @@ class EventRouter:
 
     def service_account(self, namespace: str, name: str, labels: Labels | None) -> None:
         """A service account was created, changed its labels, or (None) is gone; selectors may select by them."""
-        if not self._cache.put_service_account(namespace, name, labels):
-            return
-        bindings = self._cache.in_namespace(namespace)
-        if any(b.binding is not None and b.binding.selector is not None for b in bindings):
-            self._reconsider_soon(b.ref for b in bindings)  # all: a selector can take a profile from the others
+        if self._cache.put_service_account(namespace, name, labels):
+            self._reconsider_soon(namespace)  # all: a selector can take a profile from the others
 
     def namespace(self, name: str, labels: Labels | None) -> None:
         """A namespace was created, changed its labels, or (None) is gone; grants may select by them."""
-        if self._cache.put_namespace(name, labels):
-            self._reconsider_soon(b.ref for b in self._cache.in_namespace(name))
+        if self._cache.put_namespace(name, labels) and self._cache.refs_in(name):
+            self._reconsider_soon(name)
 
     def list_emptied(self) -> None:
         """A list of objects that was not empty comes back empty; what it takes away follows."""
@@ -160,19 +177,20 @@ class EventRouter:
         for ref in lost:
             self.binding_gone(ref, before.bindings[ref][0])
 
-    def _reconsider_soon(self, refs: Iterable[BindingRef] | None) -> None:
-        if refs is None:
+    def _reconsider_soon(self, namespace: str | None) -> None:
+        """Let a namespace's bindings, or with None, all, be decided again in a moment."""
+        if namespace is None:
             self._pending_all = True
         else:
-            self._pending.update(refs)
-        if self._timer is None and (self._pending_all or self._pending):
+            self._pending.add(namespace)
+        if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_GATHER_SECONDS, self._reconsider)
 
     def _reconsider(self) -> None:
         self._timer = None
-        refs, everything = self._pending, self._pending_all
+        namespaces, everything = self._pending, self._pending_all
         self._pending, self._pending_all = set(), False
-        self._manager.reconsider(None if everything else refs)
+        self._manager.reconsider(None if everything else namespaces)
 
 
 def _missed(

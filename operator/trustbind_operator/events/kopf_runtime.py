@@ -19,6 +19,9 @@ _IDENTITY: Final = cast("Any", "trustbind-operator")  # kopf has a type of its o
 _IDLE_SECONDS: Final = 0.1
 """How long kopf keeps a worker and the last body of an object that is quiet; its default of 5 s costs memory."""
 
+_CHUNK: Final = 50
+"""Objects in one page of kopf's own list, which is in memory as a whole; an object may have over a megabyte."""
+
 _LEAVES_SECONDS: Final = 5.0
 """For kopf's watches to end; it has nothing of ours to finish."""
 
@@ -35,6 +38,7 @@ async def run_kopf(api: ApiServer, router: EventRouter, started: Callable[[], No
     settings.posting.enabled = False  # Events are ours, on transitions only
     settings.scanning.disabled = True  # our resources do not come and go; saves watching all CRDs
     settings.watching.server_timeout = 300
+    settings.watching.chunk_size = _CHUNK
     settings.networking.request_timeout = 60
     settings.process.ultimate_exiting_timeout = None  # the kubelet ends a process that hangs
     settings.persistence.diffbase_storage = NoDiffBase()

@@ -12,6 +12,8 @@ from typing import Any, Final
 
 import msgspec
 
+from trustbind.api.annotations import kept
+from trustbind.api.labels import PREFIX
 from trustbind.api.strict import API_VERSION
 from trustbind.errors import TrustbindError
 from trustbind_operator.events.event_router import EventRouter
@@ -29,15 +31,20 @@ _RELIST_SECONDS: Final = 600.0
 """Between two complete lists: kopf has no event for objects that were deleted while its watch was interrupted."""
 
 
+_SLICE: Final = 20
+"""Objects that are taken in until the event loop has its turn."""
+
+
 class NoCrdsError(TrustbindError):
     """The custom resource definitions are not installed."""
 
 
 class _Page(ListPage, frozen=True):
-    items: list[dict[str, Any]]
+    items: list[msgspec.Raw]
 
 
 _decode = msgspec.json.Decoder(_Page).decode
+_decode_item = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class Lister:
@@ -77,19 +84,28 @@ class Lister:
         while True:
             before = self._router.known()
             try:
-                found = {kind: [body async for body in self._listed(kind)] for kind in KINDS}
+                found = {kind: [before.slim(body) async for body in self._listed(kind)] for kind in KINDS}
                 self._router.listed(before, found)
             except ApiError as error:
                 self._log.warning("objects not listed", problem=str(error))
             await asyncio.sleep(_RELIST_SECONDS)
 
     async def _listed(self, kind: str) -> AsyncIterator[Mapping[str, Any]]:
-        """Yield all objects of a kind, without ``managedFields``: much of their size."""
+        """Yield all objects of a kind, without what may be most of their size and is not read."""
         plural = KINDS[kind]
         try:
             async for page in pages(self._api, f"/apis/{API_VERSION}/{plural}", _decode, size=self._page_size):
-                for item in page.items:
-                    item["metadata"].pop("managedFields", None)
+                for number, raw in enumerate(page.items):
+                    if number % _SLICE == _SLICE - 1:
+                        await asyncio.sleep(0)
+                    item = _decode_item(raw)
+                    metadata = item["metadata"]
+                    for name in ("managedFields", "labels"):
+                        metadata.pop(name, None)
+                    if annotations := metadata.pop("annotations", None):
+                        metadata["annotations"] = kept(
+                            annotations, [key for key in annotations if key.startswith(PREFIX)]
+                        )
                     # A list's items may come without the two fields that the list itself has.
                     yield {"apiVersion": API_VERSION, "kind": kind, **item}
         except ApiError as error:

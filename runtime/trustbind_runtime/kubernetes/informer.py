@@ -124,6 +124,9 @@ _decode_status = msgspec.json.Decoder(_Status).decode
 _SHORT_SECONDS: Final = 5.0
 """A watch that ends before this, without a single event, counts as a failure."""
 
+_SLICE: Final = 50
+"""Objects of a list that are read until the event loop has its turn."""
+
 _RELIST_AFTER: Final = 3
 """Failures in a row after which the version is not trusted any more, and everything is listed anew."""
 
@@ -215,7 +218,9 @@ class Watcher(Generic[T]):
         version = ""
         path, size, query = self._resource.path, self._pace.page_size, self._resource.query
         async for page in pages(self._api, path, _decode_page, size=size, query=query, accept=accept):
-            for raw in page.items or ():
+            for number, raw in enumerate(page.items or ()):
+                if number % _SLICE == _SLICE - 1:
+                    await asyncio.sleep(0)
                 key = _key(_decode_object(raw).metadata)
                 items[key] = self._store.read(key, raw)
             version = page.metadata.resource_version

@@ -9,13 +9,14 @@ import pytest
 from support.commands import binding
 from trustbind.api.aws_account import AwsAccount
 from trustbind.api.manifests import Manifest
+from trustbind.api.profile_index import ProfileIndex
 from trustbind.api.role_binding import RoleBinding
 from trustbind.api.role_grant import RoleGrant
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer, Subject
 from trustbind.reasons import TrustReason
 from trustbind.reconcile.decision import BindingDecision, decide
-from trustbind.reconcile.snapshot import BindingSnapshot, Resolved, RoleSnapshot, Surroundings
+from trustbind.reconcile.snapshot import BindingSnapshot, RoleSnapshot, Surroundings
 from trustbind.reconcile.stored_binding import StoredBinding
 from trustbind_cli.files.manifests import sort_out
 from trustbind_cli.files.snapshot import FileSnapshot
@@ -131,7 +132,11 @@ def of_cluster(bodies: list[Body], role: RoleArn) -> RoleSnapshot:
         kinds.setdefault(body["kind"], []).append(body)
     labels = {body["metadata"]["name"]: body["metadata"]["labels"] for body in kinds.get("ServiceAccount", [])}
     stored = sorted(map(StoredBinding.of, kinds["RoleBinding"]), key=lambda s: s.age_key)
-    resolved = [Resolved(parsed(s), subjects(s, labels)) for s in stored]
+    index = ProfileIndex("shop")
+    for name, each_labels in labels.items():
+        index.put_service_account(name, each_labels)
+    for each in stored:
+        index.put(parsed(each))
     around = Surroundings(
         ISSUER,
         tuple(map(RoleGrant.parse, kinds["RoleGrant"])),
@@ -144,10 +149,10 @@ def of_cluster(bodies: list[Body], role: RoleArn) -> RoleSnapshot:
             BindingSnapshot(
                 each,
                 subjects(each, labels),
-                tuple(r for r in resolved[:number] if r.binding.profile == resolved[number].binding.profile),
+                index.rival(each.ref),
                 LABELS,
             )
-            for number, each in enumerate(stored)
+            for each in stored
             if role in each.roles
         ),
     )

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import trustbind.api.annotations as read
 from trustbind.api.annotations import (
     AnnotationKeys,
     audience,
@@ -151,3 +152,19 @@ def test_any_text(text: str) -> None:
     assert all(name == name.strip() for name in skip_containers(annotations, KEY))
     assert sts_regional_endpoints(annotations, KEY)[0] in {True, False, None}
     assert is_opted_out(annotations) in {True, False}
+
+
+def test_kept_values_are_bounded() -> None:
+    """A value that is too long is valid for nothing; white space around a short one costs nothing."""
+    keys = AnnotationKeys.under("eks.amazonaws.com")
+    role = "arn:aws:iam::444455556666:role/x"
+    found = read.kept(
+        {keys.role_arn: role, keys.audience: "a" * 5000, INJECT: "false" + " " * 5000, "other": "x"},
+        read.of_service_accounts(keys),
+    )
+
+    assert set(found) == {keys.role_arn, keys.audience, INJECT}
+    assert found[keys.role_arn] == role
+    assert len(found[keys.audience]) < 100
+    assert read.audience(found, keys.audience)[0] is None
+    assert read.is_opted_out(found)

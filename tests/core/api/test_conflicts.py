@@ -15,6 +15,9 @@ from trustbind.identity.arns import RoleArn
 ROLE = RoleArn.parse("arn:aws-cn:iam::444455556666:role/team-a/reader")
 
 
+READER = ["reader"]
+
+
 def binding(name: str, created: str = "", **values: Any) -> RoleBinding:
     """Return a binding of the account ``reader``."""
     values = {"service_account_names": ("reader",), **values}
@@ -26,28 +29,28 @@ def test_of_any_two_bindings_for_one_profile_one_gives_way() -> None:
     ages = ["", "2025-01-01T00:00:00Z", "2026-01-01T00:00:00Z"]
     for one, other in itertools.product(ages, repeat=2):
         first, second = binding("a", one), binding("b", other)
-        told = [profile_conflict(b, [first, second], {}) for b in (first, second)]
+        told = [profile_conflict(b, READER, [first, second], {}) for b in (first, second)]
         assert sorted(map(bool, told)) == [False, True]
     many = [binding(name, age) for name in "abc" for age in ages[:1]]
-    assert sum(bool(profile_conflict(b, many, {})) for b in many) == len(many) - 1
+    assert sum(bool(profile_conflict(b, READER, many, {})) for b in many) == len(many) - 1
 
 
 def test_an_account_has_one_role_by_pod_identity() -> None:
     """Whatever the profiles; a binding by another method is no rival, as pods get the agent's credentials first."""
     agent = {"method": Method.POD_IDENTITY}
     first, second = binding("a", **agent), binding("b", profile="x", **agent)
-    told = profile_conflict(second, [first, second], {})
+    told = profile_conflict(second, READER, [first, second], {})
     assert told.startswith("the older RoleBinding team-a/a has service account reader by PodIdentity already")
-    assert not profile_conflict(first, [first, second], {})
-    assert not profile_conflict(second, [binding("a")], {})
-    assert not profile_conflict(binding("b", profile="x"), [first], {})
-    assert not profile_conflict(binding("b", **agent), [binding("a")], {})
-    assert not profile_conflict(binding("b"), [first], {})
+    assert not profile_conflict(first, READER, [first, second], {})
+    assert not profile_conflict(second, READER, [binding("a")], {})
+    assert not profile_conflict(binding("b", profile="x"), READER, [first], {})
+    assert not profile_conflict(binding("b", **agent), READER, [binding("a")], {})
+    assert not profile_conflict(binding("b"), READER, [first], {})
 
 
 def test_a_rival_that_is_going_makes_room() -> None:
     """It does not have to be gone for that."""
-    assert not profile_conflict(binding("b"), [binding("a", is_deleting=True)], {})
+    assert not profile_conflict(binding("b"), READER, [binding("a", is_deleting=True)], {})
 
 
 def test_the_account_to_write_can_be_written() -> None:

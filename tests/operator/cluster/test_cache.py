@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from support.bodies import ACCOUNT, ISSUER, OTHER_ROLE, ROLE, account_body, binding_body
 from trustbind.api.labels import BINDING_FINALIZER
-from trustbind.api.role_binding import BindingRef, RoleBinding
+from trustbind.api.role_binding import BindingRef
 from trustbind.identity.arns import RoleArn
 from trustbind.reconcile.stored_aws_account import StoredAwsAccount
-from trustbind.reconcile.stored_binding import StoredBinding, is_older
+from trustbind.reconcile.stored_binding import SHOWN_SUBJECTS, StoredBinding, is_older
 from trustbind_operator.cluster.cache import ClusterCache
 
 SOURCE = RoleArn.parse("arn:aws:iam::111122223333:role/base")
@@ -30,10 +30,10 @@ def _account(name: str, **content: Any) -> StoredAwsAccount:
     return StoredAwsAccount.of(account_body(name, **content))
 
 
-def rivals(cache: ClusterCache, stored: StoredBinding) -> list[RoleBinding]:
-    """Return the older live bindings that may claim the binding's profile, oldest first."""
-    found = cache.binding_snapshot(stored, {}).rivals
-    return sorted((rival.binding for rival in found), key=lambda b: b.age_key)
+def rival(cache: ClusterCache, stored: StoredBinding) -> tuple[str, str] | None:
+    """Return the name of the oldest live binding that has the binding's profile, and for which service account."""
+    found = cache.binding_snapshot(stored, {}).rival
+    return None if found is None else (found.binding.ref.name, found.service_account)
 
 
 def of_role(role: RoleArn, name: str = "b", **content: Any) -> StoredBinding:
@@ -142,21 +142,31 @@ def test_dropped_binding_touches_its_role() -> None:
     ],
 )
 def test_rivals_touch_each_other(mine: dict[str, Any], theirs: dict[str, Any], are_rivals: bool) -> None:
-    """A binding that comes, changes or goes concerns the roles of those that claim the same profile."""
+    """A binding that comes, changes or goes concerns the roles of younger ones that claim the same profile."""
     cache = ClusterCache(ISSUER)
-    cache.put_binding(of_role(OTHER_ROLE, "theirs", created=OLD, **theirs))
-    binding = of_role(ROLE, "mine", created=YOUNG, **mine)
+    cache.put_service_account("team-a", "app", {})
+    younger = of_role(OTHER_ROLE, "theirs", created=YOUNG, **theirs)
+    cache.put_binding(younger)
+    binding = of_role(ROLE, "mine", created=OLD, **mine)
     expected = {ROLE, OTHER_ROLE} if are_rivals else {ROLE}
 
     assert cache.put_binding(binding) == expected
-    assert [r.ref.name for r in rivals(cache, binding)] == (["theirs"] if are_rivals else [])
-    assert cache.put_binding(of_role(ROLE, "mine", created=YOUNG, profile="elsewhere")) == expected
+    assert (rival(cache, younger), rival(cache, binding)) == (("mine", "app") if are_rivals else None, None)
+    assert cache.put_binding(of_role(ROLE, "mine", created=OLD, profile="elsewhere")) == expected
     cache.put_binding(binding)
     assert cache.drop_binding(binding.ref) == expected
 
 
+def test_younger_binding_concerns_no_older_one() -> None:
+    """A binding that comes last takes nothing from those that are there, so nothing is decided again for it."""
+    cache = ClusterCache(ISSUER)
+    cache.put_binding(of_role(OTHER_ROLE, "theirs", created=OLD))
+
+    assert cache.put_binding(of_role(ROLE, "mine", created=YOUNG)) == {ROLE}
+
+
 def test_only_older_live_bindings_are_rivals() -> None:
-    """Oldest first; neither itself, nor younger ones, nor those that are going, nor unreadable ones."""
+    """The oldest; neither itself, nor younger ones, nor those that are going, nor unreadable ones."""
     cache = ClusterCache(ISSUER)
     for body in (
         binding_body("second", created="2026-01-01T00:00:02Z"),
@@ -169,7 +179,9 @@ def test_only_older_live_bindings_are_rivals() -> None:
         cache.put_binding(StoredBinding.of(body))
     mine = cache.bindings[BindingRef("team-a", "mine")]
 
-    assert [r.ref.name for r in rivals(cache, mine)] == ["first", "second"]
+    assert rival(cache, mine) == ("first", "app")
+    cache.drop_binding(BindingRef("team-a", "first"))
+    assert rival(cache, mine) == ("second", "app")
 
 
 def test_oldest_first_and_unreadable_last() -> None:
@@ -279,16 +291,27 @@ bodies = st.builds(
 refs = st.builds(BindingRef, st.sampled_from(["x", "y"]), st.sampled_from("abcd"))
 
 
-@given(st.lists(st.one_of(bodies, refs), max_size=12))
-def test_indexes_are_those_of_a_rebuild(changes: list[dict[str, Any] | BindingRef]) -> None:
+accounts: st.SearchStrategy[tuple[str, str, dict[str, str] | None]] = st.tuples(
+    st.sampled_from(["x", "y"]), st.sampled_from(["app", "new"]), st.sampled_from([{}, None])
+)
+
+
+@given(st.lists(st.one_of(bodies, refs, accounts), max_size=12))
+def test_indexes_are_those_of_a_rebuild(
+    changes: list[dict[str, Any] | BindingRef | tuple[str, str, Mapping[str, str] | None]],
+) -> None:
     """After any sequence of changes, everything is as if only what is left had ever come."""
     cache = ClusterCache(ISSUER)
     for change in changes:
         if isinstance(change, BindingRef):
             cache.drop_binding(change)
+        elif isinstance(change, tuple):
+            cache.put_service_account(*change)
         else:
             cache.put_binding(StoredBinding.of(change))
     rebuilt = ClusterCache(ISSUER)
+    for namespace, names in cache.service_accounts.items():
+        rebuilt.service_accounts[namespace] = dict(names)
     for known in cache.bindings.values():
         rebuilt.put_binding(known)
 
@@ -296,43 +319,44 @@ def test_indexes_are_those_of_a_rebuild(changes: list[dict[str, Any] | BindingRe
     assert cache == rebuilt
     for known in cache.bindings.values():
         if known.binding is not None:
-            assert rivals(cache, known) == _rivals(cache, known)
+            assert rival(cache, known) == _rival(cache, known)
 
 
 @given(st.lists(bodies, max_size=6), bodies)
 def test_whoever_fares_otherwise_is_touched(before: list[dict[str, Any]], change: dict[str, Any]) -> None:
-    """A role whose bindings' rivals differ after a change is among the touched ones."""
+    """A role whose bindings' rival differs after a change is among the touched ones."""
     cache = ClusterCache(ISSUER)
+    for namespace in ("x", "y"):
+        cache.put_service_account(namespace, "app", {})
     for body in before:
         cache.put_binding(StoredBinding.of(body))
     before_rivals = _all_rivals(cache)
 
     touched = cache.put_binding(StoredBinding.of(change))
 
-    for ref, names in _all_rivals(cache).items():
-        if before_rivals.get(ref, names) != names:
+    for ref, found in _all_rivals(cache).items():
+        if before_rivals.get(ref, found) != found:
             known = cache.bindings[ref]
             assert ref == StoredBinding.of(change).ref or known.roles <= touched
 
 
-def _rivals(cache: ClusterCache, mine: StoredBinding) -> list[Any]:
+def _rival(cache: ClusterCache, mine: StoredBinding) -> tuple[str, str] | None:
+    """Return the rival, computed from each pair of bindings."""
     assert mine.binding is not None
-    found = []
+    if mine.deleting:
+        return None
+    there = cache.service_accounts.get(mine.ref.namespace, {})
     for other in cache.in_namespace(mine.ref.namespace):
-        if other.binding is None or other.deleting or other.ref == mine.ref:
+        if other.binding is None or other.deleting or other.age_key >= mine.age_key:
             continue
-        one, two = mine.binding, other.binding
-        selects = one.selector is not None or two.selector is not None
-        overlap = selects or set(one.service_account_names) & set(two.service_account_names)
-        if one.profile == two.profile and overlap and two.age_key < one.age_key:
-            found.append(two)
-    return found
+        shared = set(mine.binding.subjects(there)) & set(other.binding.subjects(there))
+        if mine.binding.profile == other.binding.profile and shared:
+            return other.ref.name, min(shared).name
+    return None
 
 
-def _all_rivals(cache: ClusterCache) -> Mapping[BindingRef, list[BindingRef]]:
-    return {
-        ref: [r.ref for r in rivals(cache, known)] for ref, known in cache.bindings.items() if known.binding is not None
-    }
+def _all_rivals(cache: ClusterCache) -> Mapping[BindingRef, tuple[str, str] | None]:
+    return {ref: rival(cache, known) for ref, known in cache.bindings.items() if known.binding is not None}
 
 
 def test_event_from_before_our_patch() -> None:
@@ -349,3 +373,15 @@ def test_event_from_before_our_patch() -> None:
 
     assert (before.status, before.version) == ({"statementId": "x"}, "2")
     assert (own.status, own.version) == ({"statementId": "y"}, "3")
+
+
+def test_texts_of_statuses_are_shared_and_bounded() -> None:
+    """Bindings that select the same service accounts list the same subjects; what we never write is not kept."""
+    listed = [f"system:serviceaccount:team-a:a{n:04}" for n in range(500)]
+    one, other = (
+        StoredBinding.of(binding_body(name, status={"subjects": ["".join(list(s)) for s in listed]})) for name in "ab"
+    )
+
+    assert one.status["subjects"][:2] == listed[:2]
+    assert len(one.status["subjects"]) == SHOWN_SUBJECTS + 1
+    assert all(mine is theirs for mine, theirs in zip(one.status["subjects"], other.status["subjects"], strict=True))

@@ -33,9 +33,9 @@ class FakeManager:
         """Count it."""
         self.emptied += 1
 
-    def reconsider(self, refs: Iterable[BindingRef] | None = None) -> None:
-        """Record which bindings are decided again; None for all."""
-        self.reconsidered.append(None if refs is None else {ref.name for ref in refs})
+    def reconsider(self, namespaces: Iterable[str] | None = None) -> None:
+        """Record whose bindings are decided again; None for all."""
+        self.reconsidered.append(None if namespaces is None else set(namespaces))
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *arguments: self.told.append((name, *arguments))
@@ -50,7 +50,7 @@ def play(scene: Scene) -> tuple[FakeManager, list[tuple[str, str, str]]]:
     unreadable: list[tuple[str, str, str]] = []
     for body in (
         binding_body("named"),
-        binding_body("selecting", serviceAccountSelector={}),
+        binding_body("selecting", serviceAccountSelector={"matchLabels": {"a": "b"}}),
         binding_body("broken", audience="a b"),
         binding_body("elsewhere", "team-b", serviceAccountSelector={}),
     ):
@@ -258,18 +258,18 @@ def test_gathering() -> None:
     """Changes within a moment are decided once: all when one concerns all, else those that any concerns."""
 
     async def scene(router: EventRouter, _: FakeManager) -> None:
-        router.service_account("team-a", "x", {})
+        router.service_account("team-a", "x", {"a": "b"})
         router.namespace("team-b", {"a": "b"})
         await asyncio.sleep(1)
-        router.service_account("team-a", "y", {})
+        router.service_account("team-a", "y", {"a": "b"})
         router.grant_seen(grant_body())
 
-    assert play(scene)[0].reconsidered == [{"named", "selecting", "broken", "elsewhere"}, None]
+    assert play(scene)[0].reconsidered == [{"team-a", "team-b"}, None]
 
 
-def test_service_account_concerns_bindings_where_one_selects() -> None:
-    """Coming, changing labels and going; the same again is no news. A selector can take a profile from the others."""
-    steps: list[Mapping[str, str] | None] = [{}, {}, {"a": "b"}, {"a": "b"}, None, None]
+def test_service_account_concerns_bindings_where_a_selector_notices() -> None:
+    """Coming, changing labels and going. A selector can take a profile from the namespace's other bindings."""
+    steps: list[Mapping[str, str] | None] = [{}, {"a": "b"}, {"a": "b", "c": "d"}, {"a": "x"}, {"a": "b"}, None, None]
 
     async def scene(router: EventRouter, manager: FakeManager) -> None:
         for labels in steps:
@@ -277,7 +277,7 @@ def test_service_account_concerns_bindings_where_one_selects() -> None:
             assert manager.cache.service_accounts["team-a"].get("x") == labels
             await asyncio.sleep(1)
 
-    assert play(scene)[0].reconsidered == [{"named", "selecting", "broken"}] * 3
+    assert play(scene)[0].reconsidered == [{"team-a"}] * 4
 
 
 def test_service_account_concerns_nobody_where_none_selects() -> None:
@@ -311,7 +311,7 @@ def test_namespace_concerns_its_bindings() -> None:
             await asyncio.sleep(1)
 
     manager, _ = play(scene)
-    assert manager.reconsidered == [{"named", "selecting", "broken"}] * 3
+    assert manager.reconsidered == [{"team-a"}] * 3
 
 
 def raw(**metadata: Any) -> bytes:
@@ -322,9 +322,9 @@ def raw(**metadata: Any) -> bytes:
 class Changes:
     """Notes what a feed hands on."""
 
-    def __init__(self, *families: str) -> None:
+    def __init__(self, *keys: str) -> None:
         self.told: list[tuple[str, Seen | None]] = []
-        self.feed = Feed(lambda key, seen: self.told.append((key[1], seen)), families)
+        self.feed = Feed(lambda key, seen: self.told.append((key[1], seen)), keys)
 
     def seen(self, **metadata: Any) -> Seen | None:
         """Read an object."""
@@ -346,7 +346,7 @@ class Changes:
 )
 def test_what_is_kept(metadata: dict[str, Any], seen: Seen) -> None:
     """Labels, and annotations that are asked for; what is on its way out still counts."""
-    assert Changes("eks.amazonaws.com/", "trustbind.dev/inject").seen(**metadata) == seen
+    assert Changes("eks.amazonaws.com/role-arn", "trustbind.dev/inject").seen(**metadata) == seen
 
 
 def test_no_annotation_is_kept_unasked() -> None:

@@ -157,3 +157,15 @@ def test_messages_are_for_people(case: dict[str, Any]) -> None:
     assert not any("\n" in text for text in texts)
     silent = {SkipReason.NOT_BOUND, SkipReason.ALREADY_INJECTED, SkipReason.MIRROR_POD}
     assert not isinstance(outcome, Skip) or outcome.message or outcome.reason in silent
+
+
+def test_findings_of_many_bindings_are_few() -> None:
+    """A service account can have hundreds of bindings, and a finding about each would fill logs and warnings."""
+    bindings = [binding_of({"name": f"b{number}", "created": "2026-01-01T00:00:00Z"}, "shop") for number in range(500)]
+    case: dict[str, Any] = {"pod": {"spec": {"containers": [{"name": "app"}]}}}
+    for annotated in ({}, {"eks.amazonaws.com/role-arn": ROLE}, {"eks.amazonaws.com/role-arn": f"{ROLE}-other"}):
+        account = Account("shop", "checkout", annotated, {})
+        outcome = decide(pod_of(pod_in(case)), account, bindings, InjectionSettings(), namespace="shop", unique="u")
+        assert isinstance(outcome, Inject)
+        assert len(outcome.findings) <= 12
+        assert any("more RoleBindings" in finding for finding in outcome.findings)

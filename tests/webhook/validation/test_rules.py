@@ -18,10 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trustbind.api.aws_account import AwsAccount
+from trustbind.api.label_selector import LabelSelector
 from trustbind.api.role_binding import RoleBinding
-from trustbind.api.role_grant import RoleGrant
+from trustbind.api.role_grant import RoleGrant, authorize
 from trustbind.identity.subjects import Issuer
 from trustbind_webhook.admission.review import answer, parse_object
+from trustbind_webhook.validation import rules
 from trustbind_webhook.validation.rules import KINDS, MAX_WARNING, Knowledge, Request, Verdict, validate
 
 DATA = Path(__file__).parents[2] / "data" / "validation"
@@ -208,3 +210,46 @@ def test_any_object(value: Any, old: Any, resource: str, operation: str) -> None
     verdict = validate(parse_object(json.dumps(body).encode()), knowledge_of({}))
     assert verdict.allowed != bool(verdict.message)
     assert json.loads(answer("u", verdict))["response"]["allowed"] is verdict.allowed
+
+
+def test_work_of_one_review_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a namespace holds: selectors are matched some thousand times, and some hundred names are judged."""
+    matched = judged = 0
+    match = LabelSelector.matches
+
+    def counted(self: LabelSelector, labels: Any) -> bool:
+        nonlocal matched
+        matched += 1
+        return match(self, labels)
+
+    def authorized(binding: RoleBinding, names: Any, *more: Any) -> Any:
+        nonlocal judged
+        judged += len(names)
+        return authorize(binding, names, *more)
+
+    monkeypatch.setattr(LabelSelector, "matches", counted)
+    monkeypatch.setattr(rules, "authorize", authorized)
+    selector = {"matchExpressions": [{"key": "tier", "operator": "DoesNotExist"}]}
+    spec = {"roleArn": ROLE, "serviceAccountSelector": selector}
+    others = [
+        RoleBinding.parse(
+            manifest(
+                "RoleBinding",
+                f"b{number}",
+                {"roleArn": ROLE, "serviceAccountSelector": {"matchLabels": {"n": f"{number}"}}},
+                namespace="team-a",
+                creationTimestamp="2026-01-01T00:00:00Z",
+            )
+        )
+        for number in range(3000)
+    ]
+    known = Knowledge(
+        bindings=others, accounts={f"a{number}": {"x": "y"} for number in range(3000)}, grants=[], namespaces={}
+    )
+    request = Request(
+        "u", "trustbind.dev", "rolebindings", "", "team-a", "CREATE", "b", manifest("RoleBinding", "b", spec)
+    )
+
+    assert validate(request, known).allowed
+    assert matched <= 2000
+    assert judged <= 100

@@ -47,6 +47,9 @@ DEFAULT_MOUNT_PATH: Final = "/var/run/secrets/eks.amazonaws.com/serviceaccount"
 
 _SPREAD_SECONDS: Final = 7200
 
+_SHOWN: Final = 10
+"""Findings of one kind."""
+
 _MIRROR: Final = "kubernetes.io/config.mirror"
 
 
@@ -255,18 +258,20 @@ def _choices(
     oldest binding of each profile decides.
     """
     live = (b for b in bindings if not b.is_deleting and b.names(account.name, account.labels))
-    own = sorted(live, key=lambda b: b.age_key)
+    own = sorted(live, key=lambda b: (not b.created, b.created, b.ref.name))  # all are of one namespace
     by_agent = [b for b in own if b.method.injection is Injection.CONTAINER_CREDENTIALS]
     if by_agent or account.pod_identity:
         # Container credentials come before everything else, as in the EKS webhook.
         chosen = _Choices({b.profile: b for b in by_agent[:1]})
         chosen.by_agent = True
-        findings += [
-            f"RoleBinding {b.ref} is not used: the account has EKS Pod Identity, which gives it one role and comes "
-            f"before all others{f' (RoleBinding {by_agent[0].ref})' if by_agent else ''}"
-            for b in own
-            if b not in by_agent[:1]
-        ]
+        findings += _shortened(
+            [
+                f"RoleBinding {b.ref} is not used: the account has EKS Pod Identity, which gives it one role and comes "
+                f"before all others{f' (RoleBinding {by_agent[0].ref})' if by_agent else ''}"
+                for b in own
+                if b not in by_agent[:1]
+            ]
+        )
         return chosen
     key = settings.keys.role_arn
     annotated = account.annotations.get(key, "").strip()
@@ -282,19 +287,30 @@ def _choices(
         chosen.annotated = role
         chosen[DEFAULT_PROFILE] = same[0] if same else None
         overruled = [b for b in own if b.profile == DEFAULT_PROFILE and b.role != role]
-        findings += [
-            f"RoleBinding {binding.ref} has profile {DEFAULT_PROFILE}, but the annotation {key} decides that "
-            "profile; give the binding another spec.profile, or take the annotation off"
-            for binding in overruled
-        ]
+        findings += _shortened(
+            [
+                f"RoleBinding {binding.ref} has profile {DEFAULT_PROFILE}, but the annotation {key} decides that "
+                "profile; give the binding another spec.profile, or take the annotation off"
+                for binding in overruled
+            ]
+        )
+    refs = {binding.ref for binding in overruled}
+    unused: list[str] = []
     for binding in own:
         holder = chosen.setdefault(binding.profile, binding)
-        if holder and holder is not binding and holder.profile == binding.profile and binding not in overruled:
-            findings.append(
+        if holder and holder is not binding and holder.profile == binding.profile and binding.ref not in refs:
+            unused.append(
                 f"RoleBinding {binding.ref} is not used: RoleBinding {holder.ref} has profile {binding.profile} for "
                 "the account already; give one of them another spec.profile"
             )
+    findings += _shortened(unused)
     return chosen or Skip(SkipReason.NOT_BOUND)
+
+
+def _shortened(findings: list[str]) -> list[str]:
+    """Return the first of many findings of one kind; a service account can have hundreds of bindings."""
+    more = len(findings) - _SHOWN
+    return findings if more <= 0 else [*findings[:_SHOWN], f"so it is with {more} more RoleBindings"]
 
 
 def _delivery(

@@ -188,7 +188,8 @@ class ClusterLookup:
 
     def bindings(self, namespace: str, account: str) -> Sequence[RoleBinding]:
         """Return the namespace's bindings that name the account or may select it."""
-        return self._bindings.of(namespace, account)
+        known = self._accounts.get(namespace, account)
+        return self._bindings.of(namespace, account, None if known is None else known.labels)
 
     def knowledge(self, namespace: str) -> Knowledge:
         """Return what is known now for validating; what may not be seen is None."""

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from trustbind.api.labels import PREFIX
+from trustbind.api.annotations import AnnotationKeys, kept, of_service_accounts
+from trustbind.api.label_selector import kept_labels
 from trustbind.api.role_binding import KIND, RoleBinding
 from trustbind.api.strict import API_VERSION
 from trustbind.errors import InvalidValueError
@@ -21,6 +23,9 @@ __all__ = ["Accounts", "Bindings", "Objects", "labels_of"]
 
 _NONE: Final[Mapping[str, str]] = {}
 """Shared by all accounts that have none: most of them."""
+
+_CHOSEN: Final = 1000
+"""Service accounts of a namespace for which it is remembered which bindings select them."""
 
 T = TypeVar("T")
 
@@ -40,10 +45,10 @@ _decode = msgspec.json.Decoder(_Object).decode
 
 
 class Accounts:
-    """Service accounts as far as they decide: of their annotations, only the families that are read."""
+    """Service accounts as far as they decide: of their annotations, only those that are read."""
 
     def __init__(self, annotation_prefix: str) -> None:
-        self._families = (f"{annotation_prefix}/", PREFIX)
+        self._keys = of_service_accounts(AnnotationKeys.under(annotation_prefix))
         self._held: dict[str, dict[str, Account]] = {}
 
     def __len__(self) -> int:
@@ -68,11 +73,11 @@ class Accounts:
         return self.account(metadata.namespace, metadata.name, metadata.annotations, metadata.labels)
 
     def account(
-        self, namespace: str, name: str, annotations: Mapping[str, str] | None, labels: Mapping[str, str] | None
+        self, namespace: str, name: str, annotated: Mapping[str, str] | None, labels: Mapping[str, str] | None
     ) -> Account:
         """Return an account that keeps only what decides."""
-        kept = {k: v for k, v in annotations.items() if k.startswith(self._families)} if annotations else _NONE
-        return Account(namespace, name, kept or _NONE, labels or _NONE)
+        found = kept(annotated, self._keys) if annotated else _NONE
+        return Account(namespace, name, found or _NONE, kept_labels(labels) if labels else _NONE)
 
     def replace(self, items: Mapping[Key, Account | None]) -> None:
         """Hold ``items`` and nothing else, from one moment to the next."""
@@ -97,6 +102,8 @@ class Accounts:
 class Bindings:
     """Role bindings, found by the account that they name; those with a selector are asked for every account.
 
+    What no pod depends on, conditions and subjects of other issuers, is checked and not kept.
+
     Args:
         unreadable: told once, with key and sentence, of a binding that cannot be read.
     """
@@ -114,13 +121,27 @@ class Bindings:
         """How many are left out because they cannot be read."""
         return len(self._problems)
 
-    def of(self, namespace: str, account: str) -> Sequence[RoleBinding]:
-        """Return the namespace's bindings that name ``account``, and those that may select it, in no order."""
+    def of(self, namespace: str, account: str, labels: Mapping[str, str] | None = None) -> Sequence[RoleBinding]:
+        """Return the namespace's bindings that name ``account``, and those that select it, in no order.
+
+        Without labels, those that may select it. With them, the answer is remembered until one of the namespace's
+        selectors changes.
+        """
         named = self._naming.get(namespace)
         found = list(named[account].values()) if named and account in named else []
-        if selecting := self._selecting.get(namespace):
-            found += selecting.values()
-        return found
+        selecting = self._selecting.get(namespace)
+        if not selecting:
+            return found
+        if labels is None:
+            return [*found, *selecting.values()]
+        chosen = self._chosen.setdefault(namespace, {})
+        known = chosen.get(account)
+        if known is None or known[0] != labels:
+            if len(chosen) >= _CHOSEN:
+                chosen.clear()
+            selected = tuple(b for b in selecting.values() if b.selector is not None and b.selector.matches(labels))
+            known = chosen[account] = labels, selected
+        return [*found, *known[1]]
 
     def in_namespace(self, namespace: str) -> Sequence[RoleBinding]:
         """Return all bindings of the namespace, in no order."""
@@ -136,7 +157,7 @@ class Bindings:
             problem = str(error)
         else:
             self._problems.pop(key, None)
-            return binding
+            return replace(binding, conditions=(), federated=())
         if self._problems.get(key) != problem:
             self._problems[key] = problem
             self._told(key, problem)
@@ -159,6 +180,7 @@ class Bindings:
         self._held.setdefault(namespace, {})[name] = item
         if item.selector is not None:
             self._selecting.setdefault(namespace, {})[name] = item
+            self._chosen.pop(namespace, None)
             return
         named = self._naming.setdefault(namespace, {})
         for account in item.service_account_names:
@@ -173,6 +195,8 @@ class Bindings:
         self._held: dict[str, dict[str, RoleBinding]] = {}
         self._naming: dict[str, dict[str, dict[str, RoleBinding]]] = {}
         self._selecting: dict[str, dict[str, RoleBinding]] = {}
+        self._chosen: dict[str, dict[str, tuple[Mapping[str, str], tuple[RoleBinding, ...]]]] = {}
+        """By namespace and service account, its labels and the bindings that select it."""
 
     def _unlink(self, namespace: str, name: str) -> None:
         old = self._held.get(namespace, {}).get(name)
@@ -180,6 +204,7 @@ class Bindings:
             return
         if old.selector is not None:
             _drop(self._selecting, namespace, name)
+            self._chosen.pop(namespace, None)
             return
         named = self._naming[namespace]
         for account in old.service_account_names:

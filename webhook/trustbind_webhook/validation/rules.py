@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final
 
 from trustbind.api import aws_account, role_binding, role_grant
@@ -42,6 +43,14 @@ MAX_WARNING: Final = 240
 Control")."""
 
 _PREFIX: Final = "trustbind: "
+
+_MATCHED_ACCOUNTS: Final = 1000
+"""Service accounts of a namespace that a selector is matched with here. Pods of other namespaces wait for the answer to
+be there, so it costs some milliseconds at most; where a namespace has more, a warning may be missing, and the operator
+says the same later."""
+
+_JUDGED_ACCOUNTS: Final = 100
+"""Selected service accounts that are compared with grants here."""
 
 _SHOWN_PATTERNS: Final = 3
 """Dangerous patterns of one grant that get a warning each: the API server has room for 4,096 characters of warnings."""
@@ -148,18 +157,27 @@ def _binding(request: Request, knowledge: Knowledge) -> Iterator[str]:
     if knowledge.issuer is not None and binding.method.target_trusts_tokens:
         _check_statements(binding, knowledge.issuer)
     known = knowledge.accounts or {}
-    if conflict := profile_conflict(binding, knowledge.bindings, known):
+    names = _names(binding, known)
+    if conflict := profile_conflict(binding, names, knowledge.bindings, known):
         yield conflict
-    yield from _ungranted(binding, [s.name for s in binding.subjects(known)], knowledge)
+    yield from _ungranted(binding, names[:_JUDGED_ACCOUNTS], knowledge)
     yield from _undescribed(binding, knowledge)
     yield from _wide_subjects(binding.federated)
     yield from _without_effect(binding)
     if knowledge.accounts is None:
         return
-    if binding.selector is not None and not binding.subjects(known):
+    if binding.selector is not None and not names and len(known) <= _MATCHED_ACCOUNTS:
         yield NO_SUBJECTS
     if missing := [name for name in binding.service_account_names if name not in known]:
         yield f"spec.serviceAccountNames: not in namespace {binding.ref.namespace} yet: {', '.join(missing)}"
+
+
+def _names(binding: RoleBinding, accounts: Mapping[str, Labels]) -> list[str]:
+    """Return the service accounts that a binding names, or selects of a bounded number, sorted."""
+    if binding.selector is None:
+        return list(binding.service_account_names)
+    considered = islice(accounts.items(), _MATCHED_ACCOUNTS)
+    return sorted(name for name, labels in considered if binding.selector.matches(labels))
 
 
 def _without_effect(binding: RoleBinding) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from heapq import nsmallest
 from typing import Any, Final
 
 import msgspec
@@ -12,9 +13,8 @@ import msgspec
 from trustbind.api.labels import GATE, WAITING_LABEL
 from trustbind.identity.subjects import DEFAULT_SERVICE_ACCOUNT
 from trustbind.reconcile.stored_binding import StoredBinding, ready_condition
-from trustbind_operator.cluster.cache import Labels
 
-__all__ = ["Verdict", "WaitingPod", "judge_wait", "release_patch"]
+__all__ = ["Verdict", "Wait", "WaitingPod", "judge_wait", "release_patch", "wait_of"]
 
 
 class _Gate(msgspec.Struct, frozen=True):
@@ -39,6 +39,11 @@ class _Pod(msgspec.Struct, frozen=True):
 
 _decode = msgspec.json.Decoder(_Pod).decode
 
+
+_LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
+
+_SHOWN: Final = 3
+"""Bindings that a message names; a service account can have hundreds, and each says why it is not Ready."""
 
 _UNKNOWN: Final = timedelta(seconds=5)
 """For how long a pod waits for a binding that is not known here: the webhook, which held the pod, may have seen it
@@ -93,42 +98,57 @@ class Verdict:
     message: str
 
 
-def judge_wait(
-    pod: WaitingPod,
-    labels: Labels,
-    bindings: Iterable[StoredBinding],
-    now: datetime,
-    limit: timedelta,
-    *,
-    release_late: bool,
-) -> Verdict:
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What the pods of one service account wait for; the same for all of them.
+
+    Attributes:
+        pending: the bindings that are not Ready, and why not; empty when all are.
+        since: when the last of those that are Ready became so; long ago when there is none.
+    """
+
+    pending: str
+    since: datetime
+
+
+def wait_of(bindings: Iterable[StoredBinding]) -> Wait:
+    """Return what the pods of a service account wait for.
+
+    Args:
+        bindings: those that name or select it, in any order.
+    """
+    waited_for = _waited_for(bindings)
+    pending = [entry for entry in waited_for if not _is_ready(entry)]
+    shown = [f"RoleBinding {e.ref}: {_why(e)}" for e in nsmallest(_SHOWN, pending, key=lambda e: e.age_key)]
+    if len(pending) > _SHOWN:
+        shown.append(f"{len(pending) - _SHOWN} more")
+    return Wait("; ".join(shown), max(map(_since, waited_for), default=_LONG_AGO))
+
+
+def judge_wait(pod: WaitingPod, wait: Wait, now: datetime, limit: timedelta, *, release_late: bool) -> Verdict:
     """Return what becomes of a pod.
 
     Args:
         pod: the pod.
-        labels: of its service account.
-        bindings: of its namespace.
+        wait: what the pods of its service account wait for.
         now: the time, aware.
         limit: how long a pod may wait.
         release_late: whether it is let go after that, without credentials that work; else it goes on waiting.
     """
-    waited_for = _waited_for(bindings, pod.account, labels)
-    pending = [entry for entry in waited_for if not _is_ready(entry)]
     # The webhook holds no pod whose bindings it knows to be Ready. So where all were Ready before the pod came, it
     # knows of one, or of a change to one, that is still on its way to here.
-    is_known = bool(pending) or any(_since(entry) >= pod.created for entry in waited_for)
+    is_known = bool(wait.pending) or wait.since >= pod.created
     if not is_known and now - pod.created < min(_UNKNOWN, limit):
         return Verdict(release=False, timed_out=False, message="it waits for a binding that is not known yet")
-    if not pending:
+    if not wait.pending:
         return Verdict(release=True, timed_out=False, message="its bindings are Ready")
-    waits = "; ".join(f"RoleBinding {entry.ref}: {_why(entry)}" for entry in pending)
     if now - pod.created < limit:
-        return Verdict(release=False, timed_out=False, message=f"it waits for {waits}")
+        return Verdict(release=False, timed_out=False, message=f"it waits for {wait.pending}")
     seconds = round(limit.total_seconds())
     if release_late:
-        message = f"it is let go without working credentials after {seconds} s of waiting for {waits}"
+        message = f"it is let go without working credentials after {seconds} s of waiting for {wait.pending}"
     else:
-        message = f"it has waited over {seconds} s for {waits}"
+        message = f"it has waited over {seconds} s for {wait.pending}"
     return Verdict(release=release_late, timed_out=True, message=message)
 
 
@@ -140,22 +160,18 @@ def release_patch() -> dict[str, Any]:
     }
 
 
-def _waited_for(bindings: Iterable[StoredBinding], account: str, labels: Labels) -> list[StoredBinding]:
-    """Return the bindings that the account's pods wait for: where EKS's agent gives credentials, its oldest at most."""
-    live = [
-        (entry, entry.binding)
-        for entry in bindings
-        if entry.binding is not None and not entry.deleting and entry.binding.names(account, labels)
-    ]
+def _waited_for(bindings: Iterable[StoredBinding]) -> list[StoredBinding]:
+    """Return the bindings that pods wait for: where EKS's agent gives credentials, its oldest at most."""
+    live = [(entry, entry.binding) for entry in bindings if entry.binding is not None and not entry.deleting]
     by_agent = [pair for pair in live if pair[1].method.uses_pod_identity_association]
-    used = sorted(by_agent, key=lambda pair: pair[1].age_key)[:1] or live
+    used = [min(by_agent, key=lambda pair: pair[1].age_key)] if by_agent else live
     return [entry for entry, binding in used if binding.wait_until_ready]
 
 
 def _since(entry: StoredBinding) -> datetime:
     """Return when the binding became Ready, or not; long ago when that is not known."""
     text = (ready_condition(entry.status) or {}).get("lastTransitionTime")
-    return datetime.fromisoformat(str(text)) if text else datetime.min.replace(tzinfo=UTC)
+    return datetime.fromisoformat(str(text)) if text else _LONG_AGO
 
 
 def _is_ready(entry: StoredBinding) -> bool:

@@ -42,7 +42,7 @@ class Annotator:
         self._wake = asyncio.Event()
 
     @property
-    def families(self) -> tuple[str, ...]:
+    def annotations(self) -> tuple[str, ...]:
         """Which annotations have to be kept."""
         return (self._keys.role_arn, self._keys.audience, self._keys.token_expiration, INJECT)
 

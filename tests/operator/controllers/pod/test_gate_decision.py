@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,8 +15,15 @@ from trustbind.api.annotations import AnnotationKeys
 from trustbind.api.labels import GATE
 from trustbind.reconcile.stored_binding import StoredBinding
 from trustbind_operator.cluster.informer import Seen
-from trustbind_operator.controllers.pod.gate_decision import Verdict, WaitingPod, judge_wait, release_patch
-from trustbind_operator.controllers.pod.missed_decision import EvictionRounds, ScannedPod, why_missed
+from trustbind_operator.controllers.pod.gate_decision import Verdict, WaitingPod, judge_wait, release_patch, wait_of
+from trustbind_operator.controllers.pod.missed_decision import (
+    EvictionRounds,
+    Missed,
+    ScannedPod,
+    binding_of,
+    in_turns,
+    why_missed,
+)
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 KEYS = AnnotationKeys.under("eks.amazonaws.com")
@@ -33,12 +41,20 @@ def waiting(account: str = "app", seconds: float = 1.0) -> WaitingPod:
 
 def judged(pod: WaitingPod, *entries: StoredBinding, late: bool = True) -> Verdict:
     """Return what becomes of a pod that may wait for a minute."""
-    return judge_wait(pod, {}, entries, NOW, timedelta(seconds=60), release_late=late)
+    naming = [e for e in entries if e.binding is not None and e.binding.names(pod.account, {})]
+    return judge_wait(pod, wait_of(naming), NOW, timedelta(seconds=60), release_late=late)
 
 
-def entry(status: dict[str, Any] | None = None, **spec: Any) -> StoredBinding:
+def entry(status: dict[str, Any] | None = None, name: str = "b", **spec: Any) -> StoredBinding:
     """Return a binding that pods wait for."""
-    return StoredBinding.of(binding_body(status=status, **({"waitUntilReady": True} | spec)))
+    return StoredBinding.of(binding_body(name, status=status, **({"waitUntilReady": True} | spec)))
+
+
+def test_message_names_a_few_bindings() -> None:
+    """The oldest, and how many more there are: a service account can have hundreds."""
+    message = judged(waiting(), *(entry(REFUSED, f"b{n:03}") for n in reversed(range(500)))).message
+    assert [name for name in ("b000", "b001", "b002", "b003") if name in message] == ["b000", "b001", "b002"]
+    assert message.endswith("; 497 more")
 
 
 def test_goes_when_its_bindings_are_ready() -> None:
@@ -58,7 +74,7 @@ def test_waits_for_a_binding_that_is_not_known_yet() -> None:
     assert (early.release, early.timed_out) == (False, False)
     assert "not known yet" in early.message
     assert judged(waiting(seconds=5)).release
-    assert judge_wait(waiting(seconds=2), {}, (), NOW, timedelta(seconds=2), release_late=False).release
+    assert judge_wait(waiting(seconds=2), wait_of(()), NOW, timedelta(seconds=2), release_late=False).release
 
 
 def test_waits_for_a_change_that_is_not_known_yet() -> None:
@@ -120,8 +136,46 @@ def scanned(metadata: dict[str, Any] | None = None, **spec: Any) -> ScannedPod:
 
 def test_missed() -> None:
     """A pod of an annotated or bound account without anything of ours was missed, and the sentence says why."""
-    assert why_missed(scanned(), ACCOUNT, [], KEYS).startswith(f"its service account app is annotated with {ROLE}")
-    assert "bound by RoleBinding team-a/b" in why_missed(scanned(), PLAIN, [entry()], KEYS)
+    annotated = missed(scanned(), ACCOUNT)
+    assert annotated.message.startswith(f"its service account app is annotated with {ROLE}")
+    bound = missed(scanned(), PLAIN, "team-a/b")
+    assert "bound by RoleBinding team-a/b" in bound.message
+    assert annotated.is_evictable
+    assert bound.is_evictable
+
+
+def missed(pod: ScannedPod, account: Seen, bound: str = "") -> Missed:
+    """Return why a pod was missed."""
+    found = why_missed(pod, account, bound, KEYS)
+    assert found is not None
+    return found
+
+
+def test_binding_of_a_service_account() -> None:
+    """The oldest that is not on its way out."""
+    going = entry(metadata={"deletionTimestamp": "2026-01-01T12:00:00Z"}, name="a")
+    entries = [entry(name="c"), going, entry(name="b"), entry(name="d", audience="a b")]
+    assert binding_of(entries) == "team-a/b"
+    assert binding_of([going]) == ""
+
+
+def test_pod_that_would_be_missed_again_is_not_evicted() -> None:
+    """Where something in the pod or at its service account keeps the webhook from it, the sentence says what."""
+    config = missed(scanned({"annotations": {"trustbind.dev/aws-config": "x"}}), PLAIN, "team-a/b")
+    assert "annotation trustbind.dev/aws-config, which is in the way" in config.message
+    annotated = missed(scanned(), Seen("uid", {}, {KEYS.role_arn: "nonsense"}), "team-a/b")
+    assert f"annotation {KEYS.role_arn} is not the ARN of a role" in annotated.message
+    assert not (config.is_evictable)
+    assert not (annotated.is_evictable)
+
+
+def test_namespaces_take_turns_in_evictions() -> None:
+    """One pod of each, then a second of each; those that were served longest ago come first."""
+    pods = [
+        scanned({"uid": f"{n}{i}", "namespace": n}) for n, count in (("a", 3), ("b", 1), ("c", 2)) for i in range(count)
+    ]
+    order = [pod.metadata.uid for pod in in_turns(pods, {"a": 7, "b": 3})]
+    assert order == ["c0", "b0", "a0", "c1", "a1", "a2"]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +195,7 @@ def test_missed() -> None:
 )
 def test_not_missed(pod: ScannedPod, account: Seen | None) -> None:
     """Nobody is told of a pod that has what it needs, brings it, opted out, is going, or has nothing to get."""
-    assert why_missed(pod, account, [], KEYS) == ""
+    assert why_missed(pod, account, "", KEYS) is None
 
 
 def test_controller() -> None:
@@ -174,3 +228,21 @@ def test_successors_are_not_evicted_again_and_again() -> None:
     seconds = 3600.0
     rounds.forget()
     assert rounds.allow(owned("c"))
+
+
+def test_evictions_in_vain_become_rare() -> None:
+    """Where the successors are missed as well, the next rest is twice as long, up to a week; it is not forgotten."""
+    seconds = 0.0
+    rounds = EvictionRounds(lambda: seconds)
+    evicted: list[float] = []
+    while seconds < 60 * 86400:
+        rounds.forget()
+        pod = owned(f"pod-{seconds}")
+        if rounds.allow(pod):
+            rounds.evicted(pod, [pod])
+            evicted.append(seconds)
+        seconds += 300.0
+    rests = [later - earlier for earlier, later in itertools.pairwise(evicted)]
+    assert rests[:4] == [3600.0, 7200.0, 14400.0, 28800.0]
+    assert max(rests) == 7 * 86400
+    assert len(evicted) < 20
