@@ -31,6 +31,7 @@ from trustbind_operator.controllers.context import Next
 from trustbind_operator.controllers.manager import Manager
 from trustbind_operator.controllers.role import controller, progress
 from trustbind_operator.controllers.role.guard import DecisionGuard
+from trustbind_operator.controllers.workqueue import Place
 from trustbind_operator.events.event_router import EventRouter
 
 __all__ = ["MUTANTS", "Mutant", "mutated"]
@@ -176,7 +177,11 @@ def _all_roles_at_each_event() -> list[Any]:
         real(self, stored)
         self.enqueue_all(self._cache.roles(), self._pace.window)
 
-    return [patch.object(Manager, "binding_seen", binding_seen)]
+    return [
+        patch.object(Manager, "binding_seen", binding_seen),
+        patch("trustbind_operator.controllers.manager.queue_as", lambda _: None),
+        patch.object(Manager, "_place", lambda _self, key: Place(getattr(key, "account_id", key))),
+    ]
 
 
 MUTANTS: Final = {
@@ -226,6 +231,8 @@ MUTANTS: Final = {
         lambda: [patch.object(owned_statement, "check_conditions", lambda _issuer, _key: None)],
         with_tenants=True,
     ),
-    "M23": Mutant("an event of any binding lets every role run", _all_roles_at_each_event, with_tenants=True),
+    "M23": Mutant(
+        "an event of any binding lets every role run, in one queue", _all_roles_at_each_event, with_tenants=True
+    ),
 }
 """By name."""

@@ -42,7 +42,10 @@ from trustbind_runtime.kubernetes.client import ApiError, ApiServer
 if TYPE_CHECKING:
     from simulation.world import World
 
-__all__ = ["Operator"]
+__all__ = ["PAUSES", "Operator"]
+
+PAUSES: Final = "pauses of revocation, begun and ended"
+"""What is counted."""
 
 _START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _LEASE: Final = Lease(name="lease", namespace="system")
@@ -287,7 +290,7 @@ class _QuietTelemetry(Telemetry):
         operator = self._operator
         operator.pauses[account_id] = math.inf if held else operator.world.now() + _RUN_SECONDS
         if is_new:
-            self._operator.world.schedule.count("pauses of revocation, begun and ended")
+            self._operator.world.schedule.count(PAUSES)
             self._operator.world.schedule.add(self._operator.name, f"{account_id}: {held} revocations wait")
 
     def called(self, account_id: str, operation: str, code: str) -> None:

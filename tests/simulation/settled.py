@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from simulation.cloud import CloudAccount
 from simulation.cluster import ACCOUNT, BINDING, GRANT, NAMESPACE, SERVICE_ACCOUNT, Cluster, Item
 from simulation.known import Known, cover_of, covers_association
 from simulation.rules import holders_in
-from trustbind.api.role_binding import DeletionPolicy
+from trustbind.api.role_binding import BindingRef, DeletionPolicy
 from trustbind.api.role_grant import consents
 from trustbind.identity.arns import RoleArn
 from trustbind.policy.claim import claims_on
@@ -36,6 +37,7 @@ _LASTING: Final = frozenset(
     {
         TrustReason.NOT_GRANTED,
         TrustReason.NO_CONSENT,
+        TrustReason.SHARED_SOURCE,
         TrustReason.NO_SUBJECTS,
         TrustReason.PROFILE_CONFLICT,
         TrustReason.ACCOUNT_UNKNOWN,
@@ -74,6 +76,7 @@ def _of_cluster(world: World, cluster: Cluster) -> list[str]:
     for item in cluster.of_kind(BINDING):
         if not item.is_deleting:
             found += _of_binding(world, cluster, known, accounts, item)
+    found += _shared_sources(cluster, known)
     for account_id in sorted(accounts):
         found += _associations(world, world.accounts[account_id], cluster, known, account_id)
     return [f"cluster {cluster.name}: {text}" for text in found]
@@ -240,10 +243,36 @@ def _ready_in(world: World, cluster: Cluster, known: Known, accounts: set[str], 
     ]
 
 
+def _shared_sources(cluster: Cluster, known: Known) -> list[str]:
+    """Return the namespaces that get a target role through a source role, and are not granted it.
+
+    Each namespace with a Ready binding that names the source role is in it, and each Ready chain over it has a target.
+    """
+    ready = [i for i in cluster.of_kind(BINDING) if (ready_condition(i.status) or {}).get("status") == "True"]
+    chains = [i.binding for i in ready if i.binding.source is not None]
+    found: list[str] = []
+    for chain in chains:
+        assert chain.source is not None
+        source = chain.source.role
+        named = [i.binding for i in ready if source in (i.binding.role, i.binding.source and i.binding.source.role)]
+        found += [
+            f"{namespace} gets {chain.role.name} by {source.name}, as {chain.ref}, and is not granted it"
+            for namespace in sorted({b.ref.namespace for b in named})
+            if not known.covers(replace(chain, ref=BindingRef(namespace, "any")), [])
+        ]
+    return found
+
+
 def _refusal(world: World, known: Known, item: Item, reason: str) -> list[str]:
     """Return what is wrong about a refusal that grants decide."""
     binding = item.binding
     granted = known.grants(item)
+    if reason == TrustReason.SHARED_SOURCE:
+        named = {role for role in (binding.role, binding.source and binding.source.role) if role is not None}
+        others = (i.binding for i in known.bindings() if i.ref.namespace != item.ref.namespace)
+        if granted and any(named & {b.role, b.source and b.source.role} for b in others):
+            return []
+        return [f"{item.ref} is refused as {reason}, and shares no role"]
     if reason == TrustReason.NOT_GRANTED and granted:
         return [f"{item.ref} is refused as {reason}, and is granted"]
     if reason != TrustReason.NOT_GRANTED and not granted and reason != TrustReason.PROFILE_CONFLICT:

@@ -65,7 +65,9 @@ def broken(seed: int) -> TenantsError | None:
     return None
 
 
-@pytest.mark.parametrize(("mutant", "rules"), [("M21", ("T1", "T2")), ("M22", ("I2", "T1", "T2")), ("M23", ("T3",))])
+@pytest.mark.parametrize(
+    ("mutant", "rules"), [("M21", ("T1", "T2")), ("M22", ("I2", "T1", "T2")), ("M23", ("T3", "all is as wanted"))]
+)
 def test_mutants_are_found(mutant: str, rules: tuple[str, ...]) -> None:
     """Code that mixes tenants, or lets one slow the others down, breaks a rule in one of the first worlds."""
     with mutated(mutant):

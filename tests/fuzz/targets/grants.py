@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from fuzz.checks import bounded, check_sentence
 from fuzz.targets.admission import VALIDATE_WORDS
-from trustbind.api.role_binding import RoleBinding
+from trustbind.api.role_binding import DeletionPolicy, RoleBinding
 from trustbind.api.role_grant import RoleGrant, arn_matches, authorize
 from trustbind.errors import InvalidValueError
 from trustbind.evaluation.wildcards import glob_covers, glob_matches
@@ -95,6 +95,11 @@ def _is_covered(grant: RoleGrant, binding: RoleBinding, names: list[str], labels
         patterns = allowed.get((entry.issuer, entry.audience), ())
         if not all(any(glob_covers(p, s) for p in patterns) for s in entry.subjects):
             return False
+    has_tokens = binding.method.needs_oidc_provider and (binding.service_account_names or binding.selector is not None)
+    if has_tokens and binding.audience not in grant.audiences:
+        return False
+    if binding.deletion_policy is DeletionPolicy.RETAIN and not grant.allow_retain:
+        return False
     seconds = binding.session_duration_seconds or 3600
     return grant.max_session_seconds is None or seconds <= grant.max_session_seconds
 
