@@ -74,7 +74,7 @@ def scene() -> Iterator[ManagerScenario]:
 
 
 def test_from_the_event_to_the_request(scene: ManagerScenario) -> None:
-    """A second binding of a role passes at most 49 functions in at most 13 modules before its write.
+    """A second binding of a role passes at most 45 functions in at most 13 modules before its write.
 
     It was 40 in 10 before namespaces took turns and before mass revocation had a brake. Those add steps to each write,
     and none of them only passes a call on: the budget of calls by namespace, the books of the brake (the decision is
@@ -92,5 +92,5 @@ def test_from_the_event_to_the_request(scene: ManagerScenario) -> None:
     assert trace.is_over
     assert "second" in scene.admitted(ROLE)
     assert {"binding_seen", "reconcile", "apply"} <= {name for _, name in functions}
-    assert len(functions) <= 49, sorted(functions)
+    assert len(functions) <= 45, sorted(functions)
     assert len({file for file, _ in functions}) <= 13, sorted({file for file, _ in functions})

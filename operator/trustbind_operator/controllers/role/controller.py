@@ -139,10 +139,18 @@ class RoleController:
             return Next.RETRY
 
     async def _reconcile(self, role: RoleArn, decisions: list[BindingDecision]) -> Next:
-        account = self._context.cache.aws_account(role.account_id)
+        cache = self._context.cache
+        account = cache.aws_account(role.account_id)
         by_association = [d for d in decisions if d.stored.is_pod_identity]
         by_trust = [d for d in decisions if not d.stored.is_pod_identity]
-        guard = self._guard(role, account, decisions)
+        guard = DecisionGuard(
+            decisions,
+            partial(self._decide, role),
+            lambda: cache.aws_account(role.account_id) == account,
+            lambda: cache.revision,
+            self._context.leads_until,
+            lambda: not self._neighbours.pause(role.account_id),
+        )
         self.progress.begun(role, by_trust)
         has_associations = bool(by_association) or self._pod_identity.concerns(role, account)
         cleared = Next.NEVER
@@ -317,17 +325,6 @@ class RoleController:
 
     def _decide(self, role: RoleArn) -> tuple[BindingDecision, ...]:
         return decide(self._context.cache.snapshot(role, self.progress.rollouts))
-
-    def _guard(self, role: RoleArn, account: AwsAccount | None, decisions: list[BindingDecision]) -> DecisionGuard:
-        context, cache = self._context, self._context.cache
-        return DecisionGuard(
-            decisions,
-            partial(self._decide, role),
-            lambda: cache.aws_account(role.account_id) == account,
-            lambda: cache.revision,
-            context.leads_until,
-            lambda: not self._neighbours.pause(role.account_id),
-        )
 
 
 def _is_settled(decision: BindingDecision, issuer: Issuer) -> bool:
