@@ -78,7 +78,8 @@ def test_from_the_event_to_the_request(scene: ManagerScenario) -> None:
 
     It was 40 in 10 before namespaces took turns and before mass revocation had a brake. Those add steps to each write,
     and none of them only passes a call on: the budget of calls by namespace, the books of the brake (the decision is
-    counted before it is carried out), the namespaces that share a source role, and whether a role is read.
+    counted before it is carried out), the namespaces that share a source role, and whether a role is read. Three
+    modules are of that: the books of the brake, what an AWSAccount is due for, and what is known of roles in AWS.
     """
     trace = Trace()
     before = sys.getprofile()
