@@ -111,7 +111,9 @@ class AccountPool:
         Raises:
             AwsError: it cannot be entered; for some seconds after a failure the same one, without asking AWS.
         """
-        known = self._of(account)
+        known = self._known.get(account.account_id)
+        if known is None or known.spec != account:
+            known = self._known[account.account_id] = _Known(account)
         with shared_queue():
             async with known.entering:
                 if known.failure is not None and self._clock() - known.failure[0] < REMEMBER_FAILURE_SECONDS:
@@ -152,13 +154,6 @@ class AccountPool:
         """End the threads without waiting; for a process that ends."""
         for limiter in self._limiters.values():
             limiter.abandon()
-
-    def _of(self, account: AwsAccount) -> _Known:
-        known = self._known.get(account.account_id)
-        if known is None or known.spec != account:
-            known = _Known(account)
-            self._known[account.account_id] = known
-        return known
 
     async def _session(self, account: AwsAccount) -> AccountApi:
         limiter = self._limiters.get(account.account_id)

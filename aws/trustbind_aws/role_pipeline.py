@@ -7,6 +7,7 @@ and its outcome is in the facts that the next plan is made on. The operator and 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from functools import partial
 
 from trustbind.errors import AwsError, UnreachableError
@@ -74,18 +75,18 @@ async def _observe(entered: Entered, work: RoleWork) -> Facts:
     return await oidc_provider.observe(entered, work, Facts(entered.facts))
 
 
+@dataclass(slots=True)
 class _Run:
     """The loop of one run; it belongs to one task, and nothing of it enters a thread."""
 
-    def __init__(self, entered: Entered, work: RoleWork, guard: WriteGuard, pace: WritePace) -> None:
-        self._entered = entered
-        self._work = work
-        self._guard = guard
-        self._pace = pace
-        self._written = 0
-        self._failures = 0
-        self._stale_reads = 0
-        self._redone = 0
+    entered: Entered
+    work: RoleWork
+    guard: WriteGuard
+    pace: WritePace
+    written: int = 0
+    failures: int = 0
+    stale_reads: int = 0
+    redone: int = 0
 
     async def run(self, facts: Facts) -> RoleResult:
         """Carry out one step after the other until none is left."""
@@ -100,48 +101,44 @@ class _Run:
 
     async def _once(self, facts: Facts) -> tuple[RoleResult | None, Facts]:
         """Read the role, carry out the next step; return the result once there is none."""
-        role, pace = self._work.role, self._pace
-        plan = partial(plan_role, self._work, facts)
-        max_age = pace.read_age(self._stale_reads)
-        attempt = await trust_policy.apply(self._entered.api, role, plan, self._guard, max_age, pace)
+        role, pace = self.work.role, self.pace
+        plan = partial(plan_role, self.work, facts)
+        max_age = pace.read_age(self.stale_reads)
+        attempt = await trust_policy.apply(self.entered.api, role, plan, self.guard, max_age, pace)
         seen, planned = attempt.seen, attempt.planned
         if attempt.status is Status.WRITTEN:
-            self._written += 1
-            seen, theirs = await trust_policy.confirm(self._entered.api, planned.trust, pace)
+            self.written += 1
+            seen, theirs = await trust_policy.confirm(self.entered.api, planned.trust, pace)
             planned = plan(seen) if theirs is None else planned
             if planned.steps and isinstance(planned.steps[0], WriteTrustPolicy):
                 return await self._redo(planned, seen), facts
         if not planned.steps:
-            return RoleResult(planned, seen, self._written), facts
+            return RoleResult(planned, seen, self.written), facts
         facts = await self._apply(planned.steps[0], facts)
         if isinstance(planned.steps[0], NarrowSourcePolicy):
-            return RoleResult(planned, seen, self._written), facts
+            return RoleResult(planned, seen, self.written), facts
         return None, facts
 
     async def _apply(self, step: Step, facts: Facts) -> Facts:
-        max_age = self._pace.read_age(self._stale_reads)
+        max_age = self.pace.read_age(self.stale_reads)
         match step:
             case EnsureProvider():
-                return await oidc_provider.apply(self._entered, step, self._work.issuer, facts, self._guard)
+                return await oidc_provider.apply(self.entered, step, self.work.issuer, facts, self.guard)
             case WidenSourcePolicy():
-                return await source_policy.widen(
-                    self._entered, self._work, step, facts, self._guard, max_age, self._pace
-                )
+                return await source_policy.widen(self.entered, self.work, step, facts, self.guard, max_age, self.pace)
             case NarrowSourcePolicy():
-                return await source_policy.narrow(
-                    self._entered, self._work, step, facts, self._guard, max_age, self._pace
-                )
+                return await source_policy.narrow(self.entered, self.work, step, facts, self.guard, max_age, self.pace)
             case WriteTrustPolicy():
                 raise AssertionError("trust_policy.apply carries this step out")
 
     async def _redo(self, planned: RolePlan, seen: RoleObservation) -> RoleResult | None:
         """Wait before an overwritten statement is written again; return the result once that was often enough."""
-        if self._redone == len(self._pace.redo):
-            problem = trust_policy.contended(self._work.role, self._written)
-            return RoleResult(planned, seen, self._written, problem)
-        pause = self._pace.redo[self._redone]
-        self._redone += 1
-        await asyncio.sleep(pause * self._pace.jitter())
+        if self.redone == len(self.pace.redo):
+            problem = trust_policy.contended(self.work.role, self.written)
+            return RoleResult(planned, seen, self.written, problem)
+        pause = self.pace.redo[self.redone]
+        self.redone += 1
+        await asyncio.sleep(pause * self.pace.jitter())
         return None
 
     async def _pause_or_raise(self, error: AwsError) -> None:
@@ -151,13 +148,13 @@ class _Run:
             AwsError: ``error``.
         """
         if isinstance(error, StaleReadError):
-            self._stale_reads += 1
+            self.stale_reads += 1
         else:
-            self._failures += 1
-        tries = self._pace.retries.tries
-        is_last = self._failures >= tries or self._stale_reads >= tries * self._pace.stale_reads
+            self.failures += 1
+        tries = self.pace.retries.tries
+        is_last = self.failures >= tries or self.stale_reads >= tries * self.pace.stale_reads
         # A connection that AWS closed while it was idle fails once, and then there is a new one.
-        was_idle = isinstance(error, UnreachableError) and self._failures == 1
+        was_idle = isinstance(error, UnreachableError) and self.failures == 1
         if is_last or not (is_worth_a_retry(error) or was_idle):
             raise error
-        await asyncio.sleep(self._pace.retries.pause(max(self._failures, 1), self._pace.jitter()))
+        await asyncio.sleep(self.pace.retries.pause(max(self.failures, 1), self.pace.jitter()))

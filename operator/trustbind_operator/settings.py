@@ -18,7 +18,7 @@ from trustbind.identity.subjects import Issuer
 from trustbind.reconcile.revocation import RevocationLimit
 from trustbind_aws.calls import CallSettings
 from trustbind_aws.resources.trust_policy import WritePace
-from trustbind_operator.controllers.manager import Pace as ManagerPace
+from trustbind_operator.controllers.pace import Pace as ManagerPace
 from trustbind_runtime.settings import Port, ProcessSettings, Section, SettingsError, checked, settings_config
 from trustbind_runtime.settings import load as load_settings
 

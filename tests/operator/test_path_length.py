@@ -16,7 +16,7 @@ import pytest
 
 from support.bodies import ROLE, binding_body
 from support.scenario_manager import ManagerScenario
-from trustbind_operator.controllers.manager import Pace
+from trustbind_operator.controllers.pace import Pace
 
 ROOT = Path(__file__).parents[2]
 HALVES = ("operator/", "aws/")
@@ -74,7 +74,13 @@ def scene() -> Iterator[ManagerScenario]:
 
 
 def test_from_the_event_to_the_request(scene: ManagerScenario) -> None:
-    """A second binding of a role passes at most 50 functions in at most 11 modules before its write."""
+    """A second binding of a role passes at most 45 functions in at most 13 modules before its write.
+
+    It was 40 in 10 before namespaces took turns and before mass revocation had a brake. Those add steps to each write,
+    and none of them only passes a call on: the budget of calls by namespace, the books of the brake (the decision is
+    counted before it is carried out), the namespaces that share a source role, and whether a role is read. Three
+    modules are of that: the books of the brake, what an AWSAccount is due for, and what is known of roles in AWS.
+    """
     trace = Trace()
     before = sys.getprofile()
     sys.setprofile(trace)
@@ -87,5 +93,5 @@ def test_from_the_event_to_the_request(scene: ManagerScenario) -> None:
     assert trace.is_over
     assert "second" in scene.admitted(ROLE)
     assert {"binding_seen", "reconcile", "apply"} <= {name for _, name in functions}
-    assert len(functions) <= 50, sorted(functions)
-    assert len({file for file, _ in functions}) <= 11, sorted({file for file, _ in functions})
+    assert len(functions) <= 45, sorted(functions)
+    assert len({file for file, _ in functions}) <= 13, sorted({file for file, _ in functions})

@@ -7,7 +7,7 @@ from pathlib import Path
 import pydantic
 import pytest
 
-from trustbind_operator.controllers.manager import Pace
+from trustbind_operator.controllers.pace import Pace
 from trustbind_operator.settings import ENV_PREFIX, Settings, SettingsError, load
 
 

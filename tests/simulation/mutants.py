@@ -27,6 +27,7 @@ from trustbind_aws.permits import StaleReadError, WritePermit
 from trustbind_aws.resources import trust_policy
 from trustbind_aws.resources.trust_policy import Attempt, Status, WritePace
 from trustbind_operator.cluster.cache import Objects
+from trustbind_operator.controllers.aws_account.coordinator import AwsAccountCoordinator
 from trustbind_operator.controllers.context import Next
 from trustbind_operator.controllers.manager import Manager
 from trustbind_operator.controllers.role import controller, progress
@@ -124,12 +125,12 @@ def _without_deadline() -> list[Any]:
 
 
 def _no_survey() -> list[Any]:
-    async def run(self: Manager, key: Any) -> Next:
+    async def survey(self: AwsAccountCoordinator, key: Any) -> Next:
         del self, key
         await asyncio.sleep(0)
         return Next.SURVEY
 
-    return [patch.object(Manager, "_run_survey", run)]
+    return [patch.object(AwsAccountCoordinator, "survey", survey)]
 
 
 def _retain_all() -> list[Any]:

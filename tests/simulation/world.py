@@ -24,7 +24,7 @@ from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer
 from trustbind.policy.pod_identity import STATEMENT
 from trustbind.policy.trust_document import TrustDocument
-from trustbind_operator.controllers.manager import Pace
+from trustbind_operator.controllers.pace import Pace
 from trustbind_operator.leader_election import LeaseLostError
 from trustbind_runtime.kubernetes.client import ApiError
 

@@ -15,7 +15,8 @@ from trustbind.identity.subjects import Subject
 from trustbind.policy.owned_statement import is_owned, subjects_of
 from trustbind.reconcile.stored_aws_account import StoredAwsAccount
 from trustbind.reconcile.stored_binding import StoredBinding
-from trustbind_operator.controllers.manager import Manager, Pace
+from trustbind_operator.controllers.manager import Manager
+from trustbind_operator.controllers.pace import Pace
 from trustbind_operator.events.event_router import EventRouter
 
 __all__ = ["ManagerScenario"]

@@ -23,7 +23,17 @@ from trustbind.reconcile.association_plan import shown_subjects
 from trustbind.reconcile.decision import BindingDecision
 from trustbind.reconcile.stored_binding import StoredBinding, ready_condition
 
-__all__ = ["ALWAYS", "Pair", "RevocationLimit", "Revocations", "is_paused", "pause_message", "standing", "wanted"]
+__all__ = [
+    "ALWAYS",
+    "Pair",
+    "RevocationLimit",
+    "Revocations",
+    "is_paused",
+    "pause_message",
+    "pause_note",
+    "standing",
+    "wanted",
+]
 
 ALWAYS: Final = 10
 """So many subjects may always be revoked within a window: a share of few is less than one binding."""
@@ -92,6 +102,11 @@ def pause_message(name: str, now: Revocations, limit: RevocationLimit) -> str:
         "empty list; restore what was deleted, or allow it: "
         f'kubectl annotate awsaccount {name} --overwrite {REVOCATION_ALLOWED_AT}="$(date -u +%FT%TZ)"'
     )
+
+
+def pause_note(account_id: str, name: str) -> str:
+    """Return why nothing may be revoked in an AWS account now, for the bindings there; ``name``: of its AWSAccount."""
+    return f"revocation is paused in AWS account {account_id}; see AWSAccount {name}, condition RevocationPaused"
 
 
 def standing(stored: StoredBinding) -> frozenset[Pair]:

@@ -19,6 +19,7 @@ from trustbind.reconcile.revocation import (
     Revocations,
     is_paused,
     pause_message,
+    pause_note,
     standing,
     wanted,
 )
@@ -78,6 +79,13 @@ def test_message() -> None:
         "the last 60 s, and 20 are allowed within 60 s (revocation.maxShare), none after an empty list; restore what "
         "was deleted, or allow it: kubectl annotate awsaccount prod --overwrite trustbind.dev/revocation-allowed-at="
         '"$(date -u +%FT%TZ)"'
+    )
+
+
+def test_note_for_bindings() -> None:
+    """Bindings name the AWS account and the AWSAccount, whose condition says what to do."""
+    assert pause_note("444455556666", "prod") == (
+        "revocation is paused in AWS account 444455556666; see AWSAccount prod, condition RevocationPaused"
     )
 
 

@@ -18,7 +18,7 @@ from trustbind.identity.arns import RoleArn
 from trustbind.policy.trust_document import TrustDocument
 from trustbind_aws.account_pool import AccountPool
 from trustbind_aws.call_limiter import CallLimiter
-from trustbind_operator.controllers.manager import Pace
+from trustbind_operator.controllers.pace import Pace
 
 HOUR = 3600.0
 TEAM_B = grant_body(namespaces={"names": ["team-b"]})

@@ -12,7 +12,7 @@ from trustbind.api.labels import ACCOUNT_FINALIZER, BINDING_FINALIZER, RECONCILE
 from trustbind.errors import AccessDeniedError, AwsError
 from trustbind.identity.arns import RoleArn
 from trustbind.policy.trust_document import TrustDocument
-from trustbind_operator.controllers.manager import Pace
+from trustbind_operator.controllers.pace import Pace
 
 DENIED = AccessDeniedError("not authorized", code="AccessDenied", operation=f"iam:GetRole on {ROLE}")
 STALE = {"Effect": "Allow", "Principal": {"AWS": "AROAEXAMPLEEXAMPLE123"}, "Action": "sts:AssumeRole"}

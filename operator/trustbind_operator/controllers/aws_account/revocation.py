@@ -20,6 +20,7 @@ from trustbind.reconcile.revocation import (
     Revocations,
     is_paused,
     pause_message,
+    pause_note,
     standing,
     wanted,
 )
@@ -153,10 +154,7 @@ class RevocationBrake:
     def pause(self, account_id: str) -> str:
         """Return why nothing may be revoked in an AWS account now; empty when it may."""
         book = self._books.get(account_id, _NO_BOOK)
-        text = (
-            f"revocation is paused in AWS account {account_id}; see AWSAccount {book.name}, condition RevocationPaused"
-        )
-        return text if book.is_paused else ""
+        return pause_note(account_id, book.name) if book.is_paused else ""
 
     def condition(self, account_id: str) -> Condition | None:
         """Return the condition of the AWSAccount; None while nothing is paused."""

@@ -19,13 +19,14 @@ from trustbind.reconcile.association_outcome import Seen, is_left_in_step
 from trustbind.reconcile.decision import BindingDecision, decide
 from trustbind.reconcile.failure_reasons import BELIEVED_FAILURES, OF_THE_ACCOUNT, role_failure
 from trustbind.reconcile.outcome import BindingOutcome
-from trustbind.reconcile.role_plan import RolePlan, RoleWork
+from trustbind.reconcile.role_plan import RoleWork
 from trustbind.reconcile.stored_binding import StoredBinding, ready_condition
 from trustbind_aws.permits import DecisionChangedError, NotLeadingError
 from trustbind_aws.role_pipeline import reconcile_role
 from trustbind_operator.controllers.binding.status_writer import StatusWriter
 from trustbind_operator.controllers.context import Context, Next, sooner
 from trustbind_operator.controllers.pod_identity.controller import PodIdentityController
+from trustbind_operator.controllers.role.aws_state import AwsState
 from trustbind_operator.controllers.role.guard import DecisionGuard
 from trustbind_operator.controllers.role.progress import Progress
 from trustbind_operator.controllers.role.report import (
@@ -91,13 +92,7 @@ class RoleController:
         self._decided: dict[BindingRef, dict[RoleArn, tuple[object, ...]]] = {}
         """The key of each binding's last decision for each of its roles."""
         self.progress = Progress(context.cache, context.issuer, neighbours.enqueue)
-        self._drifted: set[RoleArn] = set()
-        """Roles of which a survey knows that they are not as they are wanted."""
-        self._claimants: set[str] = set()
-        """uids of bindings for which this process may have written something in AWS."""
-        self._missing: set[RoleArn] = set()
-        self._lacking: set[RoleArn] = set()
-        """Roles for which an OIDC provider is missing or incomplete."""
+        self.aws_state = AwsState(self.progress, neighbours.is_surveyed)
 
     # --- what others ask --------------------------------------------------------------------------------------------
 
@@ -116,38 +111,14 @@ class RoleController:
     def forget(self, stored: StoredBinding) -> None:
         """Forget a binding that is gone."""
         self._decided.pop(stored.ref, None)
-        self._claimants.discard(stored.uid)
+        self.aws_state.forget(stored.uid)
         self.progress.forget(stored.uid)
-
-    def may_have_left(self, stored: StoredBinding) -> bool:
-        """Return whether something of a binding may stand in AWS, as far as this process and the object tell.
-
-        A user can put our finalizer on a binding, so a finalizer alone counts only where no survey would find what was
-        left. A status is written by us alone.
-        """
-        return (
-            stored.uid in self._claimants
-            or bool(stored.statement_id)
-            or (stored.guarded and not all(map(self._neighbours.is_surveyed, stored.roles)))
-        )
 
     def look_at(self, stored: StoredBinding) -> None:
         """Decide one binding for what it revokes alone."""
         for role in sorted(stored.roles)[:1]:  # a binding is granted in all its roles or in none
             (decision,) = decide(self._context.cache.snapshot_of(stored, role, self.progress.rollouts))
             self._neighbours.decided(decision)
-
-    def is_missing(self, role: RoleArn) -> bool:
-        """Return whether the last run of a role found that there is none."""
-        return role in self._missing
-
-    def lacks_provider(self, role: RoleArn) -> bool:
-        """Return whether the last run of a role found that an OIDC provider is missing or incomplete."""
-        return role in self._lacking
-
-    def drifted(self, roles: Iterable[RoleArn]) -> None:
-        """Take note that roles are not as they are wanted, so that a failed run of theirs is not Ready."""
-        self._drifted.update(roles)
 
     def is_in_step(self, role: RoleArn) -> bool:
         """Return whether the statuses of a role's bindings say that its last run left nothing to do."""
@@ -168,10 +139,18 @@ class RoleController:
             return Next.RETRY
 
     async def _reconcile(self, role: RoleArn, decisions: list[BindingDecision]) -> Next:
-        account = self._context.cache.aws_account(role.account_id)
+        cache = self._context.cache
+        account = cache.aws_account(role.account_id)
         by_association = [d for d in decisions if d.stored.is_pod_identity]
         by_trust = [d for d in decisions if not d.stored.is_pod_identity]
-        guard = self._guard(role, account, decisions)
+        guard = DecisionGuard(
+            decisions,
+            partial(self._decide, role),
+            lambda: cache.aws_account(role.account_id) == account,
+            lambda: cache.revision,
+            self._context.leads_until,
+            lambda: not self._neighbours.pause(role.account_id),
+        )
         self.progress.begun(role, by_trust)
         has_associations = bool(by_association) or self._pod_identity.concerns(role, account)
         cleared = Next.NEVER
@@ -247,9 +226,8 @@ class RoleController:
             self.progress.was_source(role),
             self._neighbours.pause(role.account_id),
         )
-        if not self._concerns_aws(work, by_association):
-            self._missing.discard(role)
-            self._lacking.discard(role)
+        if not self.aws_state.concerns_aws(work, by_association):
+            self.aws_state.unread(role)
             await self._finish(role, of_decisions(role, decisions))
             is_waiting = any(d.reason is None for d in decisions)  # else only an event can change anything
             return Next.RESYNC if is_waiting else Next.NEVER, Seen(None, reason=TrustReason.ROLE_NOT_FOUND)
@@ -268,8 +246,7 @@ class RoleController:
                 self.progress.give_back(left)
             return await self._failed(work, decisions, error), Seen(None, reason=reason, message=message)
         planned, stopped = result.planned, result.stopped
-        self._missing.discard(role)
-        self._note_providers(role, planned)
+        self.aws_state.planned(role, planned)
         if stopped is None:
             self.progress.cleared(left)
             self._neighbours.cleared(role)
@@ -282,23 +259,13 @@ class RoleController:
         seen = Seen(result.seen.document, result.seen.tags, problem=problem)
         if planned.lacking is not None:
             return await self._failed(work, planned.held, planned.lacking), seen
-        self._drifted.discard(role)
+        self.aws_state.mended(role)
         self._failures.pop(role, None)
         if planned.trust.refusals or planned.hindrances or result.problem is not None:
             is_seen = self._neighbours.is_surveyed(role) and not planned.unpermitted  # a list shows no inline policy
             is_seen = is_seen and all(h.reason is TrustReason.PROVIDER_MISSING for h in planned.hindrances.values())
             return Next.RESYNC if is_seen else Next.SURVEY, seen
         return Next.RESYNC if self._is_due_again(role) else Next.NEVER, seen
-
-    def _concerns_aws(self, work: RoleWork, by_association: Iterable[BindingDecision]) -> bool:
-        """Return whether the role has to be read: something is granted there, or may stand there."""
-        return (
-            self.progress.is_left(work.role)
-            or any(d.claims or self.may_have_left(d.stored) for d in work.decisions)
-            or any(d.cluster is not None or self.may_have_left(d.stored) for d in by_association)
-            # The role refused a chain before; only its tags say whether it still does.
-            or any(d.reason is None and d.rollout.at(work.role).refusal is not None for d in work.decisions)
-        )
 
     async def _failed(self, work: RoleWork, decisions: Iterable[BindingDecision], error: AwsError) -> Next:
         """Report a failed run of a role."""
@@ -309,24 +276,17 @@ class RoleController:
         context.telemetry.failed(role, reason, message)
         if reason in OF_THE_ACCOUNT:
             self._neighbours.suspect(work.aws_account)
-        is_passing = role not in self._drifted and failures < BELIEVED_FAILURES
+        is_passing = not self.aws_state.is_drifted(role) and failures < BELIEVED_FAILURES
         await self._finish(role, of_failure(role, decisions, reason, message, is_passing=is_passing))
         if not self._is_due_again(role):
             return Next.NEVER
         if reason is TrustReason.ROLE_NOT_FOUND:
-            self._missing.add(role)
+            self.aws_state.missing(role)
             return Next.NEVER if self._neighbours.is_surveyed(role) else Next.RETRY
         is_found = reason in OF_THE_ACCOUNT and self._neighbours.is_held_up(work.aws_account)
         if is_found or (reason is TrustReason.PROVIDER_MISSING and self._neighbours.is_surveyed(role)):
             return Next.RESYNC
         return Next.RETRY
-
-    def _note_providers(self, role: RoleArn, planned: RolePlan) -> None:
-        """Take note whether a run lacked an OIDC provider."""
-        if planned.lacking is not None or planned.hindrances:
-            self._lacking.add(role)
-        else:
-            self._lacking.discard(role)
 
     def _is_due_again(self, role: RoleArn) -> bool:
         """Return whether a role has to run again: a binding names it, or something of ours may be left there."""
@@ -360,23 +320,11 @@ class RoleController:
         for decision in decisions:
             self._decided.setdefault(decision.stored.ref, {})[role] = decision.key
             self._neighbours.decided(decision)
-            if decision.claims or decision.cluster is not None:
-                self._claimants.add(decision.stored.uid)
+            self.aws_state.decided(decision)
         return decisions
 
     def _decide(self, role: RoleArn) -> tuple[BindingDecision, ...]:
         return decide(self._context.cache.snapshot(role, self.progress.rollouts))
-
-    def _guard(self, role: RoleArn, account: AwsAccount | None, decisions: list[BindingDecision]) -> DecisionGuard:
-        context, cache = self._context, self._context.cache
-        return DecisionGuard(
-            decisions,
-            partial(self._decide, role),
-            lambda: cache.aws_account(role.account_id) == account,
-            lambda: cache.revision,
-            context.leads_until,
-            lambda: not self._neighbours.pause(role.account_id),
-        )
 
 
 def _is_settled(decision: BindingDecision, issuer: Issuer) -> bool:

@@ -15,7 +15,8 @@ from trustbind.errors import AccessDeniedError, AwsError, ThrottledError, Unreac
 from trustbind.reconcile.stored_aws_account import StoredAwsAccount
 from trustbind_operator.controllers.aws_account.controller import AwsAccountController
 from trustbind_operator.controllers.context import Next
-from trustbind_operator.controllers.manager import Manager, Pace
+from trustbind_operator.controllers.manager import Manager
+from trustbind_operator.controllers.pace import Pace
 
 GOING = {"deletionTimestamp": "2026-01-02T00:00:00Z", "finalizers": [ACCOUNT_FINALIZER]}
 

@@ -12,7 +12,7 @@ from support.scenario_manager import ManagerScenario
 from trustbind.api.labels import BINDING_FINALIZER, REVOCATION_ALLOWED_AT
 from trustbind.identity.arns import RoleArn
 from trustbind.policy.trust_document import TrustDocument
-from trustbind_operator.controllers.manager import Pace
+from trustbind_operator.controllers.pace import Pace
 
 COUNT = 100
 RARE = Pace(survey=1e6)
