@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import pytest
 
-from support.halves import Operator
+from support.halves import Operator, Start
 from support.kube import ApiError, ApiServer, find_binaries
 from support.processes import eventually
 from support.world import API_VERSION, FOREIGN, SECONDS, Account, Binding, Team, World
@@ -237,8 +237,9 @@ class Changes:
         return sorted(f"{self._team.namespace}:{name}" for name in names)
 
 
-def test_an_operator_that_is_killed_again_and_again(world: World, operator: Operator) -> None:
+def test_an_operator_that_is_killed_again_and_again(world: World, start: Start) -> None:
     """SIGKILL at random moments of 200 changes: it converges, no finalizer hangs, no statement is lost or left."""
+    operator = start(TRUSTBIND_OPERATOR_REVOCATION__MAX_SHARE="1")  # half of the changes revoke
     account, team = world.account(described=False), world.team()
     world.aws.set_quota(account.id, 8192)
     world.describe(account)
