@@ -66,9 +66,9 @@ class FakeNeighbours:
     def cleared(self, role: RoleArn) -> None:
         """Count nothing."""
 
-    def pause(self, account_id: str) -> str:
+    def pause(self, account_id: str, waiting: RoleArn | None = None) -> str:
         """Return what the scene says."""
-        del account_id
+        del account_id, waiting
         return self.paused
 
 

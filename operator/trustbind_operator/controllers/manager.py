@@ -191,9 +191,9 @@ class Manager:
         """Take note that nothing is left in a role that no binding accounts for."""
         self._brake.cleared(role)
 
-    def pause(self, account_id: str) -> str:
-        """Return why nothing may be revoked in an AWS account now; empty when it may."""
-        return self._brake.pause(account_id)
+    def pause(self, account_id: str, waiting: RoleArn | None = None) -> str:
+        """Return why nothing may be revoked in an AWS account now; see `Neighbours.pause`."""
+        return self._brake.pause(account_id, waiting)
 
     async def guard_account(self, account: AwsAccount) -> None:
         """Put our finalizer on an AWSAccount."""

@@ -151,10 +151,20 @@ class RevocationBrake:
 
     # --- what follows -----------------------------------------------------------------------------------------------
 
-    def pause(self, account_id: str) -> str:
-        """Return why nothing may be revoked in an AWS account now; empty when it may."""
+    def pause(self, account_id: str, waiting: RoleArn | None = None) -> str:
+        """Return why nothing may be revoked in an AWS account now; empty when it may.
+
+        Args:
+            account_id: which.
+            waiting: a role that runs again when the pause ends. Its run leaves out more than subjects: a permission of
+                a source role, and the release of a binding.
+        """
         book = self._books.get(account_id, _NO_BOOK)
-        return pause_note(account_id, book.name) if book.is_paused else ""
+        if not book.is_paused:
+            return ""
+        if waiting is not None:
+            book.roles.add(waiting)
+        return pause_note(account_id, book.name)
 
     def condition(self, account_id: str) -> Condition | None:
         """Return the condition of the AWSAccount; None while nothing is paused."""

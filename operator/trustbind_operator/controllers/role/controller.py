@@ -67,8 +67,13 @@ class Neighbours(Protocol):
     def cleared(self, role: RoleArn) -> None:
         """Take note that nothing is left in a role that no binding accounts for."""
 
-    def pause(self, account_id: str) -> str:
-        """Return why nothing may be revoked in an AWS account now; empty when it may."""
+    def pause(self, account_id: str, waiting: RoleArn | None = None) -> str:
+        """Return why nothing may be revoked in an AWS account now; empty when it may.
+
+        Args:
+            account_id: which.
+            waiting: a role that runs again when the pause ends.
+        """
 
 
 class RoleController:
@@ -149,21 +154,21 @@ class RoleController:
             lambda: cache.aws_account(role.account_id) == account,
             lambda: cache.revision,
             self._context.leads_until,
-            lambda: not self._neighbours.pause(role.account_id),
+            lambda: not self._neighbours.pause(role.account_id, role),
         )
         self.progress.begun(role, by_trust)
         has_associations = bool(by_association) or self._pod_identity.concerns(role, account)
         cleared = Next.NEVER
         if has_associations:
             self._pod_identity.claim(role, by_association)
-            if not self._neighbours.pause(role.account_id):  # else nothing is deleted
+            if not self._neighbours.pause(role.account_id, role):  # else nothing is deleted
                 cleared = await self._pod_identity.clear(role, account, by_trust, by_association, guard)
         due, seen = await self._trust(role, account, by_trust, by_association, guard)
         if has_associations:
             due = sooner(
                 due,
                 await self._pod_identity.run(
-                    role, account, by_association, seen, guard, self._neighbours.pause(role.account_id)
+                    role, account, by_association, seen, guard, self._neighbours.pause(role.account_id, role)
                 ),
             )
         return sooner(cleared, due)
@@ -224,7 +229,7 @@ class RoleController:
             tuple(decisions),
             bool(by_association),
             self.progress.was_source(role),
-            self._neighbours.pause(role.account_id),
+            self._neighbours.pause(role.account_id, role),
         )
         if not self.aws_state.concerns_aws(work, by_association):
             self.aws_state.unread(role)
