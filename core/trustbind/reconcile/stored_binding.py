@@ -171,6 +171,8 @@ def _kept_status(status: Mapping[str, Any]) -> Mapping[str, Any]:
     subjects = status.get("subjects")
     if not subjects:
         return status
+    if not isinstance(subjects, list):  # we did not write it
+        return {key: value for key, value in status.items() if key != "subjects"}
     # One more than are shown, so that it differs from what we would write.
     return {**status, "subjects": [sys.intern(str(text)) for text in subjects[: SHOWN_SUBJECTS + 1]]}
 
