@@ -160,11 +160,8 @@ class RevocationBrake:
                 a source role, and the release of a binding.
         """
         book = self._books.get(account_id, _NO_BOOK)
-        if not book.is_paused:
-            return ""
-        if waiting is not None:
-            book.roles.add(waiting)
-        return pause_note(account_id, book.name)
+        book.roles.update([waiting] if book.is_paused and waiting is not None else [])
+        return pause_note(account_id, book.name) if book.is_paused else ""
 
     def condition(self, account_id: str) -> Condition | None:
         """Return the condition of the AWSAccount; None while nothing is paused."""
