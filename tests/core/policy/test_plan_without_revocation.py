@@ -103,4 +103,5 @@ def test_nobody_loses_anything(
 
     assert {name for _, name in names(current)} <= {name for _, name in names(planned.document)}
     again = plan_without_revocation(planned.document, desired, limit, PAUSED)
-    assert again.is_empty or {n for _, n in names(again.document)} > {n for _, n in names(planned.document)}
+    # A name may come into a second statement, for another audience, once there is room.
+    assert again.is_empty or set(names(again.document)) > set(names(planned.document))
