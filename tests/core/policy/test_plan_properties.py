@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trustbind.api.role_binding import BindingRef, ExtraCondition
@@ -127,6 +127,7 @@ def foreign(document: TrustDocument, *claims: Claim) -> list[Any]:
     ]
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # a slow machine is no fault
 @given(documents, claims_of(), limits)
 def test_foreign_statements_survive(current: TrustDocument, claims: tuple[Claim, ...], limit: int) -> None:
     """Every foreign statement keeps its content and its place among the others, another cluster's too."""

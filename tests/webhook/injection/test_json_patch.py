@@ -10,7 +10,7 @@ from typing import Any
 
 import jsonpatch
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trustbind.api.role_binding import BindingRef, Method, RoleBinding, Source
@@ -240,6 +240,7 @@ def test_only_additions(
         }
 
 
+@settings(deadline=None)  # a slow machine is no fault
 @every
 def test_user_values_win(
     pod: dict[str, Any], account: Account, bindings: tuple[RoleBinding, ...], settings: InjectionSettings
