@@ -56,7 +56,7 @@ def scene() -> Scene:
 
 
 def test_own_identity_is_known_before_anything_is_written(scene: Scene) -> None:
-    """It is told at each new entry: of a manager role, the identity behind it."""
+    """Each new entry reports it: for a manager role, the identity that assumes it."""
     learned: list[str] = []
     scene.pool = AccountPool(scene.sessions, lambda: scene.seconds, learned=learned.append)
     scene.enter()

@@ -194,7 +194,7 @@ def test_call_of_several_namespaces_waits_for_the_first_turn_of_any() -> None:
 
 
 def test_what_all_wait_for_has_a_queue_of_its_own() -> None:
-    """Whoever enters an AWS account first is followed by others, who do not wait for its namespace's turn."""
+    """A namespace that enters an AWS account first does not make the others wait for its turn."""
 
     async def steps() -> list[str]:
         limiter = CallLimiter(1, 1, threads=1)

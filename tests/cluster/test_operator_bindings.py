@@ -118,7 +118,7 @@ def test_an_annotated_account_that_goes_takes_its_binding_along(world: World) ->
     assert account.statements() == [FOREIGN]
 
 
-def test_a_binding_of_that_name_that_somebody_made_stays(world: World) -> None:
+def test_a_binding_of_that_name_that_a_user_made_stays(world: World) -> None:
     """What is not marked as made from an annotation is left alone, and an annotation needs a grant as well."""
     account, team = world.account(), world.team()
     role = account.role()

@@ -127,7 +127,7 @@ def test_changes_of_changes_do_not_grow_without_end() -> None:
 
 @pytest.mark.parametrize("text", ["", "  ", "a\nb", "a\x00", "\ud800", "a\u2028", "x" * 1001])
 def test_what_is_no_sentence(text: str) -> None:
-    """An error has to be a line that somebody can read."""
+    """An error has to be one readable line."""
     with pytest.raises(AssertionError):
         check_sentence(text)
 
@@ -158,7 +158,7 @@ def _is_sampled(data: bytes) -> bool:
 
 
 def test_command(tmp_path: Path) -> None:
-    """The command fuzzes the named targets, and says what came of it; an unknown one is refused."""
+    """The command fuzzes the named targets and reports each result; it refuses an unknown target."""
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         line = [sys.executable, "-m", "fuzz", "--engine", "plain", "--folder", str(tmp_path), *arguments]

@@ -305,7 +305,7 @@ def _compare(without: TenantWorld, beside: TenantWorld) -> None:
             ("Ready", without.observer.ready, beside.observer.ready),
             ("released", without.observer.gone, beside.observer.gone),
         ):
-            # A pause of revocation holds for a whole AWS account, whoever caused it; docs/security.md says so.
+            # A pause of revocation holds for a whole AWS account, whichever namespace began it (docs/security.md).
             if what == "Ready" or not any(world.schedule.counts[PAUSES] for world in (without, beside)):
                 _compare_latency(beside, what, alone, both)
 

@@ -282,7 +282,7 @@ def _float(node: yaml.Node, text: str) -> float:
     digits = text.lower().replace("_", "").replace(".inf", "inf").replace(".nan", "nan")
     try:
         number = float(digits or 0)
-    except ValueError:  # under a tag that somebody wrote
+    except ValueError:  # under an explicit tag
         raise _problem(node, f"{text[:40]!r} is not a number") from None
     if number - number != 0:  # infinity and not-a-number
         raise _problem(node, f"{text} is not a number that JSON has")

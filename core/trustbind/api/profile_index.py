@@ -31,7 +31,7 @@ _Age = tuple[bool, str, str]
 
 
 class _Selection:
-    """Service accounts as bits, and as subjects once somebody asks."""
+    """Service accounts as bits; the subjects are computed on first use."""
 
     __slots__ = ("bits", "selector", "subjects", "users")
 

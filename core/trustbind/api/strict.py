@@ -58,7 +58,7 @@ def converted(manifest: Mapping[str, Any], kind: type[T]) -> T:
 def check_size(texts: Iterable[str], limit: int, *, field: str) -> None:
     """Check that texts of one object have at most ``limit`` characters together.
 
-    Both halves keep all objects of the cluster, and whoever may write one may write very many.
+    Both halves keep all objects of the cluster, and a user who may write one may write very many.
 
     Raises:
         InvalidValueError: they have more.

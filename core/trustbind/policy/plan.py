@@ -67,7 +67,7 @@ class Desired:
         claims: of live bindings.
         retained: of bindings that go and leave their trust; it becomes a statement that nobody owns.
         former: of bindings that get nothing now; what they may have left is ours by its Sid and its principal.
-        keeps_all: whether whoever is trusted stays so: only additions are planned.
+        keeps_all: whether only additions are planned, so that every trusted subject stays trusted.
     """
 
     role: RoleArn
@@ -191,7 +191,7 @@ def plan(current: TrustDocument, desired: Desired, limit: int = DEFAULT_LIMIT) -
 
 
 def plan_without_revocation(current: TrustDocument, desired: Desired, limit: int, refusal: Refusal) -> Plan:
-    """Return the plan in which whoever is trusted stays so.
+    """Return the plan in which every trusted subject stays trusted.
 
     Args:
         current: see `plan`.

@@ -190,7 +190,7 @@ def test_an_audience_without_effect(asks: RoleBinding) -> None:
 
 
 def test_the_largest_bounds_count() -> None:
-    """Of the grants that cover a binding, the largest maxBindings and maxSubjects count, each by itself."""
+    """Of the grants that cover a binding, the largest maxBindings counts, and so does the largest maxSubjects."""
     grants = [
         grant("a", maxBindings=3, maxSubjects=50),
         grant("b", maxBindings=5, maxSubjects=10),

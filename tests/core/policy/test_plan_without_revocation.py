@@ -1,4 +1,4 @@
-"""Plans while revocation is paused: whoever is trusted stays so, and what is granted is added."""
+"""Plans while revocation is paused: every trusted subject stays trusted, and granted ones are added."""
 
 from __future__ import annotations
 

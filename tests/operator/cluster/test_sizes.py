@@ -24,7 +24,7 @@ COUNT = 100
 def test_largest_binding_in_the_operator(selects: bool) -> None:
     """The object, its status, its service accounts and its decision."""
     texts = [json.dumps(largest_binding(number, selects=selects)) for number in range(COUNT)]
-    _decided(texts, selects=selects)  # fills what is remembered of texts, whose size is bounded by itself
+    _decided(texts, selects=selects)  # fills the caches of parsed texts, which have bounds of their own
     gc.collect()
     tracemalloc.start()
     kept = _decided(texts, selects=selects)

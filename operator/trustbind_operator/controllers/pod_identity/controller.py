@@ -213,7 +213,7 @@ class PodIdentityController:
         outcomes = [
             (d, association_outcome(d, work, seen, reports.get(d.stored.ref.namespace, nothing))) for d in decisions
         ]
-        if paused:  # what stands is told by the status alone, which has to outlive a restart
+        if paused:  # only the status lists what EKS has, and it has to survive a restart
             outcomes = [(d, replace(outcome, subjects=named_subjects(d))) for d, outcome in outcomes]
         await self._report(role, self._due(role, outcomes, seen, reports.values()))
         # Under Observe, what differs is no error: it differs until a user acts, and the bindings concerned say so.

@@ -58,7 +58,7 @@ def of_result(work: RoleWork, result: RoleResult) -> list[BindingReport]:
             continue
         outcome = outcome_of(decision, planned.trust, result.problem, result.written, work.issuer)
         if planned.trust.blocked is not None and planned.trust.blocked.reason is TrustReason.REVOCATION_PAUSED:
-            # What stands is told by the status alone, which has to outlive a restart.
+            # Only the status lists what the role trusts, and it has to survive a restart.
             outcome = replace(outcome, subjects=named_subjects(decision))
         if (hindrance := planned.hindrances.get(stored.ref)) is not None:
             outcome = hindered(outcome, hindrance)
