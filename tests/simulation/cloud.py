@@ -23,6 +23,7 @@ from trustbind.backoff import Backoff
 from trustbind.errors import AwsError, NotFoundError, PolicyRejectedError, ThrottledError, UnreachableError
 from trustbind.identity.arns import ProviderArn, RoleArn
 from trustbind.identity.subjects import Issuer
+from trustbind.policy.pod_identity import OWNER_TAG
 from trustbind.policy.trust_document import TrustDocument, statement_text
 from trustbind.reconcile.observation import RoleObservation
 from trustbind_aws.call_limiter import CallLimiter, Slot
@@ -194,6 +195,8 @@ class CloudAccount:
         self.roles: dict[str, CloudRole] = {}
         self.providers: dict[str, set[str]] = {}
         self.associations: dict[tuple[str, str], Association] = {}
+        self.deleted: dict[tuple[str, str], str] = {}
+        """By namespace and service account, the owner of the association that was deleted last."""
         self._ids = 0
 
     def create_role(self, arn: RoleArn, text: str, tags: Mapping[str, str]) -> None:
@@ -592,6 +595,7 @@ class _Eks:
         """Delete."""
         each = self._found(associationId)
         del self._account.associations[each.namespace, each.service_account]
+        self._account.deleted[each.namespace, each.service_account] = each.tags.get(OWNER_TAG, "")
         return {}
 
     def tag_resource(self, *, resourceArn: str, tags: Mapping[str, str], **_: Any) -> Any:  # noqa: N803

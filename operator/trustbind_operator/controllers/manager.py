@@ -255,6 +255,7 @@ class Manager:
         After a restart most roles are as their bindings' statuses say; the first survey compares them with AWS.
         """
         self._begun = True
+        self._roles.aws_state.begin(self._cache.bindings.values())
         due = 0
         for role in self._cache.roles():
             in_step = self._roles.is_in_step(role)

@@ -30,6 +30,8 @@ class AwsState:
         self._is_surveyed = is_surveyed
         self._claimants: set[str] = set()
         """uids of bindings for which this process may have written something in AWS."""
+        self._inherited: set[RoleArn] = set()
+        """Source roles in which an earlier process may have left a permission, which surveys do not list."""
         self._missing: set[RoleArn] = set()
         self._lacking: set[RoleArn] = set()
         """Roles for which an OIDC provider is missing or incomplete."""
@@ -64,6 +66,7 @@ class AwsState:
         """Return whether the role has to be read: something is granted there, or may stand there."""
         return (
             self._progress.is_left(work.role)
+            or work.role in self._inherited
             or any(d.claims or self.may_have_left(d.stored) for d in work.decisions)
             or any(d.cluster is not None or self.may_have_left(d.stored) for d in by_association)
             # The role refused a chain before; only its tags say whether it still does.
@@ -71,6 +74,17 @@ class AwsState:
         )
 
     # --- what is noted ----------------------------------------------------------------------------------------------
+
+    def begin(self, bindings: Iterable[StoredBinding]) -> None:
+        """Take note of the bindings that there are when this process begins to lead.
+
+        A chain's permission is written before its statements, so a chain with our finalizer may have one that no status
+        names. Each such source role is read once.
+        """
+        for stored in bindings:
+            source = stored.binding.source if stored.binding is not None and stored.guarded else None
+            if source is not None and source.manage_permission:
+                self._inherited.add(source.role)
 
     def decided(self, decision: BindingDecision) -> None:
         """Take note of a decision: what it claims may be written from now on."""
@@ -89,6 +103,10 @@ class AwsState:
         """Take note that a run brought a role to what is wanted, as far as that is possible."""
         self._drifted.discard(role)
 
+    def narrowed(self, role: RoleArn) -> None:
+        """Take note that a run left no permission of ours in a role that is not wanted."""
+        self._inherited.discard(role)
+
     def unread(self, role: RoleArn) -> None:
         """Take note that a role concerns AWS no more."""
         self._missing.discard(role)
@@ -97,6 +115,7 @@ class AwsState:
     def missing(self, role: RoleArn) -> None:
         """Take note that there is no such role."""
         self._missing.add(role)
+        self._inherited.discard(role)
 
     def planned(self, role: RoleArn, planned: RolePlan) -> None:
         """Take note of a plan that was made of a role: it exists, and lacks an OIDC provider or does not."""

@@ -255,6 +255,8 @@ class RoleController:
         if stopped is None:
             self.progress.cleared(left)
             self._neighbours.cleared(role)
+            if work.may_write and not work.paused:
+                self.aws_state.narrowed(role)
         else:
             self.progress.give_back(left)
         outcome = str(stopped.reason) if stopped else ("written" if result.written else "unchanged")

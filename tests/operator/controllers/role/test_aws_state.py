@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from support.bodies import ROLE, binding_body
+from support.bodies import ACCOUNT, ISSUER, OTHER_ROLE, ROLE, binding_body
 from support.scenario_role import RoleScenario
 from trustbind.api.labels import BINDING_FINALIZER
+from trustbind.reconcile.role_plan import RoleWork
 from trustbind.reconcile.stored_binding import StoredBinding
 from trustbind_operator.controllers.role.aws_state import AwsState
 
@@ -56,6 +57,30 @@ def test_claims_of_this_process(scene: RoleScenario) -> None:
 
     state.forget(decision.stored.uid)
     assert not state.may_have_left(decision.stored)
+
+
+@pytest.mark.parametrize(
+    ("fields", "manages", "expected"), [(GUARDED, True, True), (GUARDED, False, False), ({}, True, False)]
+)
+def test_permission_of_an_earlier_process(
+    scene: RoleScenario, fields: dict[str, Any], manages: bool, expected: bool
+) -> None:
+    """A chain's source role is read once after a restart, since no survey lists its permission."""
+    source = {"roleArn": str(OTHER_ROLE), "managePermission": manages}
+    scene.has_binding(binding_body(**fields, method="AssumeRole", source=source))
+    scene.has_grants()
+    state = AwsState(scene.controller.progress, lambda _role: True)
+    account = scene.cache.aws_account(ACCOUNT)
+    assert account is not None
+    work = RoleWork(OTHER_ROLE, ISSUER, account, tuple(scene.controller._decisions(OTHER_ROLE)))
+    assert not state.concerns_aws(work, ())
+
+    state.begin(scene.cache.bindings.values())
+    assert state.concerns_aws(work, ()) is expected
+    state.mended(OTHER_ROLE)  # a pause of revocation leaves the permission
+    assert state.concerns_aws(work, ()) is expected
+    state.narrowed(OTHER_ROLE)
+    assert not state.concerns_aws(work, ())
 
 
 def test_what_runs_and_surveys_found(scene: RoleScenario) -> None:
