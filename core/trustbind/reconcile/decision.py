@@ -284,7 +284,8 @@ def _too_many(snapshot: BindingSnapshot, answer: Authorization) -> tuple[TrustRe
 def _deleting(snapshot: BindingSnapshot, binding: RoleBinding, around: Surroundings, role: RoleArn) -> BindingDecision:
     stored = snapshot.stored
     retains = binding.deletion_policy is DeletionPolicy.RETAIN and _may_stand(stored)
-    kept = _still_granted(snapshot, binding, around) if retains else None
+    is_refused = snapshot.source_conflict or _protected(binding, around)
+    kept = _still_granted(snapshot, binding, around) if retains and not is_refused else None
     if kept is None:
         return BindingDecision(stored, None, None, "it is being deleted", snapshot.subjects)
     part, subjects = kept

@@ -303,3 +303,12 @@ def test_protected_by_its_tag(value: str) -> None:
     assert account is not None
     (decision,) = with_consent([decided(world)], account, {"trustbind.dev/protected": value})
     assert (decision.authorized, decision.reason, decision.claims) == (False, TrustReason.PROTECTED_ROLE, ())
+
+
+def test_nothing_is_retained_in_a_protected_role() -> None:
+    """A role that became a manager role since leaves no trust behind."""
+    world = World()
+    world.has_account(account_body(managerRoleArn=str(ROLE)))
+    body = binding_body(metadata=DELETED, deletionPolicy="Retain") | {"status": APPLIED}
+    decision = decided(world, body)
+    assert (decision.retains, decision.claims) == (False, ())
