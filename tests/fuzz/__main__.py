@@ -68,11 +68,17 @@ def _fuzz_all(names: list[str], options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
+    return int(text)
+
+
 def main() -> int:
     """Run what the command line asks for, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m fuzz")
     parser.add_argument("targets", nargs="*", help=f"of {', '.join(_NAMES)}; all when none is named")
-    parser.add_argument("--seconds", type=int, default=60, help="for each target")
+    parser.add_argument("--seconds", type=_at_least_one, default=60, help="for each target")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--engine", choices=("atheris", "plain"), default="atheris" if has_atheris() else "plain")
     parser.add_argument("--folder", type=Path, default=_FOUND, help="for what is found")
