@@ -40,7 +40,7 @@ simulate: env-dev ## Play SEEDS simulated worlds, from FIRST on: pauses, crashes
 	@cd tests && PYTHONHASHSEED=0 $(abspath $(BIN))/python -m simulation --first $(or $(FIRST),0) --seeds $(or $(SEEDS),300) --workers $(WORKERS) $(if $(TENANTS),--tenants)
 
 mutants: env-dev ## Look for each mutant of the code that the simulation has to find
-	@cd tests && PYTHONHASHSEED=0 $(abspath $(BIN))/python -m simulation --seeds $(or $(SEEDS),1000) --workers $(WORKERS) --mutants
+	@cd tests && PYTHONHASHSEED=0 $(abspath $(BIN))/python -m simulation --seeds $(or $(SEEDS),3000) --workers $(WORKERS) --mutants
 
 fuzz: env-dev ## Fuzz for FUZZ_SECONDS each: all targets, or TARGET (mutate, validate, documents, grants, objects, manifests, tokens)
 	@tools/atheris.sh

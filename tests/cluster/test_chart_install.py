@@ -148,7 +148,12 @@ def test_install_upgrade_uninstall(installation: Installation) -> None:
     api.request("DELETE", f"/apis/{API_VERSION}/awsaccounts")
     api.wait(lambda: not api.request("GET", f"/apis/{API_VERSION}/awsaccounts")["items"], message="no account is left")
     installation.uninstall()
-    eventually(lambda: not installation.remains(), "nothing is left", seconds=30)
+    # The Secret goes with its owner, by the garbage collector, which pauses while definitions come and go.
+    try:
+        eventually(lambda: not installation.remains(), "nothing is left", seconds=120)
+    except AssertionError as error:
+        error.add_note(", ".join(installation.remains()))
+        raise
 
 
 def test_kinds_that_are_served_late(installation: Installation, tmp_path: Path) -> None:
