@@ -24,6 +24,7 @@ from pydantic.fields import FieldInfo
 from typer.testing import CliRunner
 
 from trustbind.api.annotations import DEFAULT_PREFIX, AnnotationKeys
+from trustbind.policy.document_rules import RULES, Severity
 from trustbind.reasons import SkipReason, TrustReason
 from trustbind_cli.main import app
 from trustbind_operator import metrics as operator_metrics
@@ -417,6 +418,30 @@ def cli() -> str:
     return "\n".join(parts)
 
 
+# --- rules about trust policies ---------------------------------------------------------------------------------------
+
+_SEVERITIES: Final[Mapping[Severity, str]] = {
+    Severity.REFUSED: "IAM refuses every write of a document that has it, whoever wrote the statement.",
+    Severity.DEAD: "IAM takes it. The statement never applies: an Allow admits no caller, a Deny stops none.",
+    Severity.RISKY: "The statement probably applies to more callers than its author wants, or to fewer.",
+}
+
+
+def trust_rules() -> str:
+    """Return trust-rules.md."""
+    parts = [
+        (
+            "# Rules about trust policies\n\nWhat IAM and STS do with a role's trust policy, foreign statements included. "
+            "A behaviour that AWS documents nowhere is not called refused.\n"
+        )
+    ]
+    for severity, meaning in _SEVERITIES.items():
+        rows = ["| rule | what breaks it | do | source |", "| --- | --- | --- | --- |"]
+        rows += [row(rule.code, rule.meaning, rule.remedy, rule.source) for rule in RULES if rule.severity is severity]
+        parts.append(f"## {severity.capitalize()}\n\n{meaning}\n\n" + "\n".join(rows) + "\n")
+    return "\n".join(parts)
+
+
 # --- all of it --------------------------------------------------------------------------------------------------------
 
 
@@ -430,6 +455,7 @@ def pages() -> dict[str, str]:
         "metrics.md": metrics(),
         "settings-operator.md": settings(operator_settings.Settings, "operator", "operator"),
         "settings-webhook.md": settings(webhook_settings.Settings, "webhook", "webhook"),
+        "trust-rules.md": trust_rules(),
     }
 
 

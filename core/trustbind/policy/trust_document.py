@@ -36,6 +36,7 @@ __all__ = [
     "Statement",
     "TrustDocument",
     "document_size",
+    "is_stale",
     "json_size",
     "raw_policy",
     "same_meaning",
@@ -249,8 +250,13 @@ def stale_principals(statement: Statement) -> tuple[str, ...]:
     for element in ("Principal", "NotPrincipal"):
         principal = statement.get(element)
         if isinstance(principal, Mapping):
-            found += [v for v in _listed(principal.get("AWS", [])) if isinstance(v, str) and _UNIQUE_ID.fullmatch(v)]
+            found += [v for v in _listed(principal.get("AWS", [])) if isinstance(v, str) and is_stale(v)]
     return tuple(found)
+
+
+def is_stale(principal: str) -> bool:
+    """Return whether a principal is named by its unique id; see `stale_principals`."""
+    return _UNIQUE_ID.fullmatch(principal) is not None
 
 
 def _listed(value: Any) -> list[Any]:
