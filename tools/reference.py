@@ -432,7 +432,7 @@ def trust_rules() -> str:
     parts = [
         (
             "# Rules about trust policies\n\nWhat IAM and STS do with a role's trust policy, foreign statements included. "
-            "A behaviour that AWS documents nowhere is not called refused.\n"
+            "The local AWS refuses what IAM refuses. A behaviour that AWS documents nowhere is not called refused.\n"
         )
     ]
     for severity, meaning in _SEVERITIES.items():

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from trustbind.identity.arns import RoleArn
 from trustbind_localaws.protocol.query import AwsFailure, Call, Response, response_of
 from trustbind_localaws.rules import trust_policy
 from trustbind_localaws.services.authorization import require
@@ -147,9 +148,8 @@ class Iam:
         if not 1 <= len(text) <= _MAX_DOCUMENT:
             raise _constraint("", parameter[0].lower() + parameter[1:], "Member must have length between 1 and 131072")
         storage = self._state.storage
-        return trust_policy.check(
-            text, quota=storage.quota(identity.account), partition=identity.partition, exists=storage.exists
-        )
+        role = RoleArn(identity.partition, identity.account, "/", call.required("RoleName"))
+        return trust_policy.check(text, role=role, quota=storage.quota(identity.account), exists=storage.exists)
 
     def _delete_role(self, call: Call, identity: Identity) -> Response:
         with self._state.storage.lock:

@@ -78,11 +78,34 @@ REFUSED = {
     ),
     "federated that is no provider": (
         _document({**GOOD, "Principal": {"Federated": "https://issuer.example"}}),
-        'Invalid principal in policy: "FEDERATED"',
+        "Federated principals must be valid domain names or SAML metadata ARNs",
     ),
     "service that is none": (
         _document({**GOOD, "Principal": {"Service": "ec2"}}),
         'Invalid principal in policy: "SERVICE":"ec2"',
+    ),
+    "service that AWS does not have": (
+        _document({**GOOD, "Principal": {"Service": "ec2.example.com"}}),
+        'Invalid principal in policy: "SERVICE":"ec2.example.com"',
+    ),
+    "NotPrincipal": (
+        _document({"Effect": "Deny", "NotPrincipal": {"AWS": A}, "Action": "sts:AssumeRole"}),
+        "NotPrincipal",
+    ),
+    "role's ARN of STS": (
+        _document({**GOOD, "Principal": {"AWS": f"arn:aws:sts::{A}:role/app"}}),
+        f'Invalid principal in policy: "AWS":"arn:aws:sts::{A}:role/app"',
+    ),
+    "shared provider without the claim that it needs": (
+        _document(
+            {
+                "Effect": "Allow",
+                "Principal": {"Federated": f"arn:aws:iam::{A}:oidc-provider/token.actions.githubusercontent.com"},
+                "Action": "sts:AssumeRoleWithWebIdentity",
+                "Condition": {"StringEquals": {"token.actions.githubusercontent.com:aud": "sts.amazonaws.com"}},
+            }
+        ),
+        "token.actions.githubusercontent.com:sub",
     ),
     "unknown operator": (
         _document({**GOOD, "Condition": {"StringEqualz": {"a:b": "c"}}}),
@@ -106,7 +129,6 @@ ACCEPTED = {
     "several actions": {**GOOD, "Action": ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"]},
     "action with a wildcard": {**GOOD, "Action": "sts:Assume*"},
     "explicit deny": {**GOOD, "Effect": "Deny"},
-    "NotPrincipal": {"Effect": "Deny", "NotPrincipal": {"AWS": A}, "Action": "sts:AssumeRole"},
     "operators with prefix and suffix": {
         **GOOD,
         "Condition": {
