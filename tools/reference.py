@@ -431,8 +431,11 @@ def trust_rules() -> str:
     """Return trust-rules.md."""
     parts = [
         (
-            "# Rules about trust policies\n\nWhat IAM and STS do with a role's trust policy, foreign statements included. "
-            "The local AWS refuses what IAM refuses. A behaviour that AWS documents nowhere is not called refused.\n"
+            "# Rules about trust policies\n\nWhat IAM and STS do with a role's trust policy, foreign statements "
+            "included. The local AWS refuses what IAM refuses. The operator writes no document of which a foreign "
+            "statement breaks a rule since it was written, because IAM takes a document as a whole or not: "
+            "see the reasons StalePrincipal and ForeignStatementRefused. A behaviour that AWS documents nowhere is not "
+            "called refused.\n"
         )
     ]
     for severity, meaning in _SEVERITIES.items():

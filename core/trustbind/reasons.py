@@ -151,6 +151,10 @@ class TrustReason(StrEnum):
     STALE_PRINCIPAL = "StalePrincipal"
     """A foreign statement names a principal that was deleted, and IAM would refuse any write. Remedy: correct or
     remove the statement that the message names."""
+    FOREIGN_STATEMENT_REFUSED = "ForeignStatementRefused"
+    """A foreign statement breaks a rule that IAM checks at each write of the document, whoever wrote the statement, so
+    IAM would refuse any write; for example a shared OIDC provider without the claim that IAM demands. Remedy: correct
+    or remove the statement that the message names."""
     SID_TAKEN = "SidTaken"
     """Another statement has the Sid that this binding's statement needs. Remedy: rename the Sid of the statement that
     the message names, or remove that statement; where the message names none, change the binding's audience or

@@ -250,7 +250,7 @@ def test_a_principal_that_was_deleted(world: World) -> None:
     account.iam.delete_role(RoleName="someone")
     team.grant(account)
     binding = team.binding(account.arn("app"))
-    told(binding, "StalePrincipal", "statement 2 (Sid 'Partner')", "AROA", account.arn("app"))
+    told(binding, "StalePrincipal", 'statement 2 (Sid "Partner")', "AROA", account.arn("app"))
     assert account.calls("UpdateAssumeRolePolicy") == 0
     account.write("app", FOREIGN)
     binding.ready()

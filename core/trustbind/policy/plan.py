@@ -13,9 +13,11 @@ from typing import Any, Final
 
 from trustbind.api.role_binding import BindingRef
 from trustbind.errors import InvalidValueError
+from trustbind.evaluation.model import StatementRef
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer
 from trustbind.policy.claim import Claim
+from trustbind.policy.document_rules import STORED, Finding, findings
 from trustbind.policy.fitting import LeftOut, OwnedStatements, fit
 from trustbind.policy.owned_statement import (
     ChainKey,
@@ -31,7 +33,7 @@ from trustbind.policy.owned_statement import (
     principal_of,
     sid_of,
 )
-from trustbind.policy.trust_document import Statement, TrustDocument, same_meaning, stale_principals
+from trustbind.policy.trust_document import Statement, TrustDocument, same_meaning
 from trustbind.reasons import TrustReason
 
 __all__ = [
@@ -39,7 +41,6 @@ __all__ = [
     "NEAR_LIMIT_SHARE",
     "Change",
     "ChangeKind",
-    "Check",
     "Desired",
     "Plan",
     "Refusal",
@@ -151,10 +152,6 @@ class Plan:
     def blocked(self) -> Refusal | None:
         """What stops the whole write; None when nothing does."""
         return next((r for r in self.refusals if r.binding is None), None)
-
-
-Check = Callable[[TrustDocument, Desired], Refusal | None]
-"""Finds what IAM would refuse in a document as a whole, before anything is written; None for nothing."""
 
 
 def plan(current: TrustDocument, desired: Desired, limit: int = DEFAULT_LIMIT) -> Plan:
@@ -313,13 +310,25 @@ def _valid_claims(desired: Desired, claims: Iterable[Claim]) -> tuple[list[Claim
     bad: dict[BindingRef, Refusal] = {}
     for claim in sorted(claims, key=_by_age):
         try:
-            build(desired.issuer, desired.role, claim.key, claim.subjects)
+            _check_own(build(desired.issuer, desired.role, claim.key, claim.subjects), claim.key, desired.role)
         except InvalidValueError as error:
             refusal = Refusal(claim.binding, TrustReason.INVALID_SPEC, f"{claim.binding}: {error}")
             bad.setdefault(claim.binding, refusal)
         else:
             good.append(claim)
     return [c for c in good if c.binding not in bad], list(bad.values())
+
+
+def _check_own(statement: Statement, key: StatementKey, role: RoleArn) -> None:
+    """Check that IAM takes a statement; only one for another issuer can lack a condition that IAM asks for.
+
+    Raises:
+        InvalidValueError: it does not.
+    """
+    if isinstance(key, FederatedKey):
+        found = findings(TrustDocument((statement,)), role, rules=STORED)
+        if found:
+            raise InvalidValueError(f"IAM refuses its statement for {key.issuer}, which {found[0].message}")
 
 
 def _without_taken_sids(
@@ -331,7 +340,9 @@ def _without_taken_sids(
     would need 2**32 statements, and are not mixed. IAM takes no document with one Sid twice.
     """
     owns = _ownership(desired)
-    foreign = {s.get("Sid"): (number, s) for number, s in enumerate(current.statements, start=1) if not owns(s)}
+    foreign = {
+        s.get("Sid"): StatementRef(i, str(s.get("Sid"))) for i, s in enumerate(current.statements) if not owns(s)
+    }
     by_sid: dict[str, StatementKey] = {}
     good: list[Claim] = []
     bad: list[Refusal] = []
@@ -340,7 +351,7 @@ def _without_taken_sids(
         sid = sid_of(desired.issuer, claim.key)
         if sid in foreign:
             message = (
-                f"{_numbered(*foreign[sid])} of the trust policy of {desired.role} has the Sid that this binding's "
+                f"{foreign[sid]} of the trust policy of {desired.role} has the Sid that this binding's "
                 "statement needs, but names another principal; rename the Sid of that statement or remove the statement"
             )
         elif by_sid.setdefault(sid, claim.key) != claim.key or sid == reserved:
@@ -482,33 +493,29 @@ def _emptied(
 
 
 def _block(current: TrustDocument, desired: Desired) -> Refusal | None:
-    """Return why IAM would refuse any write of this document, as far as can be told before."""
-    return next((refusal for check in _CHECKS if (refusal := check(current, desired)) is not None), None)
+    """Return why IAM would refuse any write of this document, as far as can be told before.
+
+    IAM checks foreign statements, too, and takes the document as a whole or not. What it stores passed its rules when
+    it was written, so only those count that may be broken since.
+    """
+    foreign = [f for f in findings(current, desired.role, rules=STORED) if not _is_own(f, current, desired)]
+    if not foreign:
+        return None
+    first = min(foreign, key=lambda f: f.statement.index if f.statement is not None else -1)
+    return Refusal(
+        None,
+        _STORED_REASONS.get(first.rule.code, TrustReason.FOREIGN_STATEMENT_REFUSED),
+        f"{first.statement or 'the document'} of the trust policy of {desired.role} {first.message}; until then IAM "
+        "refuses every write of this document",
+    )
 
 
-def _stale_principal(current: TrustDocument, desired: Desired) -> Refusal | None:
-    """Refuse a write while a foreign statement names a principal that was deleted."""
-    for number, statement in enumerate(current.statements, start=1):
-        if is_owned(statement, desired.issuer):
-            continue
-        if stale := stale_principals(statement):
-            return Refusal(
-                None,
-                TrustReason.STALE_PRINCIPAL,
-                f"{_numbered(number, statement)} of the trust policy of {desired.role} names {', '.join(stale)}, a "
-                "principal that was deleted; IAM refuses every write of this document until that statement is "
-                "corrected or removed",
-            )
-    return None
-
-
-def _numbered(number: int, statement: Statement) -> str:
-    sid = statement.get("Sid")
-    return f"statement {number}" + (f" (Sid {sid!r})" if sid else "")
+def _is_own(finding: Finding, current: TrustDocument, desired: Desired) -> bool:
+    return finding.statement is not None and is_owned(current.statements[finding.statement.index], desired.issuer)
 
 
 _KEPT: Final = BindingRef("", "")
 """The binding of claims that only keep what stands."""
 
-_CHECKS: Final[tuple[Check, ...]] = (_stale_principal,)
-"""What is asked about the whole document before a write, in this order; the first refusal counts."""
+_STORED_REASONS: Final[Mapping[str, TrustReason]] = {"StalePrincipal": TrustReason.STALE_PRINCIPAL}
+"""Reasons of their own of rules that foreign statements may break."""

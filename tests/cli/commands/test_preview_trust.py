@@ -186,7 +186,7 @@ def test_stale_principal(cli: Cli) -> None:
     done = cli(*ARGUMENTS, "--current", current(OPS | {"Principal": {"AWS": "AROAEXAMPLEID1234567A"}}))
 
     assert done.code == 3
-    assert "refused (StalePrincipal): statement 1 (Sid 'Ops')" in done.err
+    assert 'refused (StalePrincipal): statement 1 (Sid "Ops")' in done.err
 
 
 def test_no_emoji(cli: Cli) -> None:

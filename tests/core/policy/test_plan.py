@@ -26,9 +26,10 @@ from support.trust import (
     wanted,
 )
 from trustbind.api.role_binding import BindingRef, ExtraCondition
-from trustbind.identity.subjects import Subject
-from trustbind.policy.owned_statement import ChainKey, WebIdentityKey, build, placeholder
-from trustbind.policy.plan import Change, ChangeKind, Desired, Plan, plan
+from trustbind.identity.subjects import Issuer, Subject
+from trustbind.policy.claim import Claim
+from trustbind.policy.owned_statement import ChainKey, FederatedKey, WebIdentityKey, build, placeholder
+from trustbind.policy.plan import Change, ChangeKind, Desired, Plan, Refusal, plan
 from trustbind.policy.trust_document import EMPTY, TrustDocument
 from trustbind.reasons import TrustReason
 
@@ -213,8 +214,58 @@ def test_stale_principal() -> None:
     assert planned.document is current
     assert planned.blocked is not None
     assert planned.blocked.reason is TrustReason.STALE_PRINCIPAL
-    assert planned.blocked.message.startswith(f"statement 2 (Sid 'Ops') of the trust policy of {ROLE} names AROAEXAMPL")
+    assert planned.blocked.message.startswith(f'statement 2 (Sid "Ops") of the trust policy of {ROLE} names AROAEXAMPL')
     assert planned.applied == {}
+
+
+UNSCOPED = {
+    "Sid": "Deploy",
+    "Effect": "Allow",
+    "Principal": {"Federated": str(GITHUB.provider_for(ROLE))},
+    "Action": "sts:AssumeRoleWithWebIdentity",
+    "Condition": {"StringEquals": {GITHUB.audience_key: "sts.amazonaws.com"}},
+}
+
+
+def test_foreign_statement_that_iam_refuses() -> None:
+    """A shared provider without its claim stops the write, whoever wrote the statement; the message says what to do."""
+    planned = plan(document(FOREIGN, UNSCOPED), wanted(claim("a")))
+
+    assert planned.is_empty
+    assert planned.blocked == Refusal(
+        None,
+        TrustReason.FOREIGN_STATEMENT_REFUSED,
+        f'statement 2 (Sid "Deploy") of the trust policy of {ROLE} trusts {GITHUB.host_path}, which many organisations '
+        f'share; add a condition on "{GITHUB.subject_key}"; until then IAM refuses every write of this document',
+    )
+
+
+def test_foreign_statement_that_iam_stores() -> None:
+    """What broke no rule at its last write does not stop ours, however odd it is: IAM took it."""
+    odd = {"Effect": "Deny", "NotPrincipal": {"AWS": "111122223333"}, "Action": "sts:AssumeRole"}
+    corrected = {**UNSCOPED, "Condition": {"StringLike": {GITHUB.subject_key: "repo:example-org/*"}}}
+
+    planned = plan(document(odd, corrected), wanted(claim("a")))
+
+    assert planned.blocked is None
+    assert planned.document == document(odd, corrected, statement("a"))
+
+
+def test_own_statement_that_iam_refuses() -> None:
+    """A binding whose statement lacks what IAM asks for is left out, so that others do not fail with it."""
+    sentinel = Issuer.parse("https://sts.windows.net/33e01921-4d64-4f8c-a055-5bdaffd5e33d")
+    named = ExtraCondition("StringLike", "sts:RoleSessionName", ("MicrosoftDefenderForClouds_*",))
+    bare = Claim(BindingRef("team-a", "b"), FederatedKey(sentinel, "api://x"), ("a-subject",))
+    whole = Claim(BindingRef("team-a", "c"), FederatedKey(sentinel, "api://x", (named,)), ("a-subject",))
+
+    planned = plan(document(FOREIGN), wanted(claim("a"), bare, whole))
+
+    assert [(r.binding, r.reason) for r in planned.refusals] == [(bare.binding, TrustReason.INVALID_SPEC)]
+    assert planned.refusals[0].message == (
+        f"team-a/b: IAM refuses its statement for {sentinel}, which trusts {sentinel.host_path}, which many "
+        'organisations share; add a condition on "sts:RoleSessionName"'
+    )
+    assert set(planned.applied) == {BindingRef("team-a", "a"), whole.binding}
 
 
 def test_stale_principal_with_nothing_to_write() -> None:

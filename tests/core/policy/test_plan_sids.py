@@ -39,7 +39,7 @@ def test_a_foreign_statement_with_a_sid_of_ours(key: WebIdentityKey | ChainKey) 
     assert planned.document == document(FOREIGN, squatter, statement("b", key=WebIdentityKey("x")))
     assert [(r.binding, r.reason) for r in planned.refusals] == [(BindingRef("team-a", "a"), TrustReason.SID_TAKEN)]
     assert planned.refusals[0].message.startswith(
-        f"team-a/a: statement 2 (Sid '{sid_of(ISSUER, key)}') of the trust policy of {ROLE} has the Sid that"
+        f'team-a/a: statement 2 (Sid "{sid_of(ISSUER, key)}") of the trust policy of {ROLE} has the Sid that'
     )
     assert planned.refusals[0].message.endswith("rename the Sid of that statement or remove the statement")
     assert list(planned.applied) == [BindingRef("team-a", "b")]

@@ -86,6 +86,26 @@ def test_refused_role_runs_at_the_pace_of_surveys(scene: ManagerScenario) -> Non
     assert runs(scene, 300.0) == 5
 
 
+def test_refused_role_recovers_by_a_survey(scene: ManagerScenario) -> None:
+    """No write is sent while a foreign statement is in the way, and one as soon as a survey shows it corrected."""
+    shared = "token.actions.githubusercontent.com"
+    provider = {"Federated": f"arn:aws:iam::{ACCOUNT}:oidc-provider/{shared}"}
+    foreign = {"Effect": "Allow", "Principal": provider, "Action": "sts:AssumeRoleWithWebIdentity"}
+    scene.aws.roles[ROLE] = TrustDocument((OPS, foreign))
+    scene.pace = Pace(survey=60.0)
+    scene.has_account()
+    scene.has_binding()
+    scene.start(200.0)
+    assert scene.ready()[:2] == ("False", "ForeignStatementRefused")
+    assert scene.aws.calls["UpdateAssumeRolePolicy"] == 0
+
+    scene.aws.roles[ROLE] = TrustDocument((OPS, foreign | {"Condition": {"StringLike": {f"{shared}:sub": "repo:o/*"}}}))
+    scene.wait(75.0)
+
+    assert scene.ready()[0] == "True"
+    assert scene.aws.calls["UpdateAssumeRolePolicy"] == 1
+
+
 def test_changed_decision_runs_again_at_once(scene: ManagerScenario) -> None:
     """Within the window of changes, with what is granted then."""
     begin(scene)

@@ -36,6 +36,12 @@ REJECTED = PolicyRejectedError("This policy contains broken syntax", code="Malfo
 UNREACHABLE = UnreachableError("no answer", operation=f"iam:GetRole on {ROLE}")
 NO_ENTRY = AccessDeniedError("not authorized to assume", code="AccessDenied", operation="sts:AssumeRole on x")
 STALE = {"Effect": "Allow", "Principal": {"AWS": "AROAEXAMPLEEXAMPLE123"}, "Action": "sts:AssumeRole"}
+UNSCOPED = {
+    "Effect": "Allow",
+    "Principal": {"Federated": f"arn:aws:iam::{ACCOUNT}:oidc-provider/token.actions.githubusercontent.com"},
+    "Action": "sts:AssumeRoleWithWebIdentity",
+}
+SCOPED = UNSCOPED | {"Condition": {"StringLike": {"token.actions.githubusercontent.com:sub": "repo:example-org/*"}}}
 
 
 @pytest.fixture
@@ -249,6 +255,24 @@ def test_stale_principal(scene: RoleScenario) -> None:
     assert (status, reason) == ("False", "StalePrincipal")
     assert "statement 1" in message
     assert scene.aws.calls["UpdateAssumeRolePolicy"] == 0
+
+
+def test_foreign_statement_that_iam_refuses(scene: RoleScenario) -> None:
+    """Nothing is written while IAM would refuse the document; it is once the statement is corrected."""
+    scene.aws.roles[ROLE] = TrustDocument((OPS, UNSCOPED))
+    scene.has_binding()
+    assert scene.run() is Next.SURVEY
+    status, reason, message = scene.ready()
+    assert (status, reason) == ("False", "ForeignStatementRefused")
+    assert "statement 2" in message
+    assert 'add a condition on "token.actions.githubusercontent.com:sub"' in message
+    assert scene.aws.calls["UpdateAssumeRolePolicy"] == 0
+
+    scene.aws.roles[ROLE] = TrustDocument((OPS, SCOPED))
+    scene.run()
+
+    assert scene.ready()[0] == "True"
+    assert scene.aws.roles[ROLE].statements[:2] == (OPS, SCOPED)
 
 
 def test_contended(scene: RoleScenario) -> None:
