@@ -432,10 +432,15 @@ def trust_rules() -> str:
     parts = [
         (
             "# Rules about trust policies\n\nWhat IAM and STS do with a role's trust policy, foreign statements "
-            "included. The local AWS refuses what IAM refuses. The operator writes no document of which a foreign "
-            "statement breaks a rule since it was written, because IAM takes a document as a whole or not: "
-            "see the reasons StalePrincipal and ForeignStatementRefused. A behaviour that AWS documents nowhere is not "
-            "called refused.\n"
+            "included. A behaviour that AWS documents nowhere is not called refused.\n\n"
+            "- `trustbind preview trust` and `trustbind apply` warn of what is refused or dead in the resulting "
+            "document.\n"
+            "- The validating webhook, and `preview trust`, warn of what is dead or risky in a RoleBinding's own "
+            "statements. A RoleBinding whose statement IAM would refuse is denied.\n"
+            "- The operator writes no document of which a foreign statement breaks a rule since it was written, "
+            "because IAM takes a document as a whole or not: see the reasons `StalePrincipal` and "
+            "`ForeignStatementRefused`.\n"
+            "- The local AWS refuses what IAM refuses.\n"
         )
     ]
     for severity, meaning in _SEVERITIES.items():

@@ -216,11 +216,13 @@ def preview_trust(
 
     Exit code 3, and a sentence, when it does not fit or cannot be written, when no binding names the role, and when
     the files do not tell enough: a binding with a selector needs the ServiceAccounts among them, and a RoleGrant with
-    a selector the Namespace. With RoleGrants in the files, what none covers is refused and left out.
+    a selector the Namespace. With RoleGrants in the files, what none covers is refused and left out. A warning names
+    what IAM refuses in the whole document, foreign statements included, and which statements never apply.
 
     Example: trustbind preview trust -f bindings.yaml --role-arn arn:aws:iam::444455556666:role/app
     --issuer https://oidc.eks.eu-central-1.amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF --diff
     """
+    from trustbind_cli import findings as about  # noqa: PLC0415 - as above
     from trustbind_cli.commands.preview.trust import preview_trust as run  # noqa: PLC0415 - as above
 
     role = options.role(role_arn)
@@ -230,11 +232,14 @@ def preview_trust(
     preview = run(objects, role, where, document, limit)
     for warning in preview.warnings:
         note(f"warning: {warning}")
+    found = about.findings_of(preview.plan)
     if diff:
-        printing.show_plan(preview.plan, refused=bool(preview.problems))
+        printing.show_plan(preview.plan, refused=bool(preview.problems), findings=found)
     else:
         shown = preview.plan.document.to_json_object()
         print(printing.to_json(shown) if output is TrustOutput.JSON else printing.to_yaml(shown).rstrip())
+        for finding in found:
+            note(f"warning: {about.sentence(finding)}")
         for refusal in preview.plan.refusals:
             note(f"trustbind: refused ({refusal.reason}): {refusal.message}")
     for sentence in preview.problems:

@@ -16,7 +16,9 @@ from rich.console import Console
 from rich.text import Text
 
 from trustbind.identity.arns import RoleArn
+from trustbind.policy.document_rules import Finding
 from trustbind.policy.plan import Change, ChangeKind, Plan, Refusal
+from trustbind_cli.findings import sentence
 
 __all__ = [
     "INTERRUPTED",
@@ -108,8 +110,17 @@ def print_difference(lines: Iterable[str], console: Console = out) -> None:
         console.print(Text(line, style=style))
 
 
-def show_plan(planned: Plan, console: Console = out, *, refused: bool = False) -> None:
-    """Print what a plan will do, for a person; ``refused`` says that something was kept out of it before."""
+def show_plan(
+    planned: Plan, console: Console = out, *, refused: bool = False, findings: Iterable[Finding] = ()
+) -> None:
+    """Print what a plan will do, for a person.
+
+    Args:
+        planned: the plan.
+        console: where.
+        refused: whether something was kept out of it before.
+        findings: about the resulting document.
+    """
     console.print(Text(str(planned.role), style="bold"))
     if planned.is_empty:
         console.print(
@@ -123,6 +134,8 @@ def show_plan(planned: Plan, console: Console = out, *, refused: bool = False) -
         console.print(f"  size: {planned.size} of {planned.limit} characters")
     if planned.changes and planned.is_near_limit:
         console.print(Text("  near the limit: use another role, or raise the quota", style="yellow"))
+    for finding in findings:
+        console.print(Text(f"  warning: {sentence(finding)}", style="yellow"))
     show_refusals(planned.refusals, console)
 
 

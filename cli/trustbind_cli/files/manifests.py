@@ -21,6 +21,7 @@ from trustbind.api.strict import API_VERSION
 from trustbind.errors import InvalidValueError, ManifestError
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Subject
+from trustbind.policy.document_rules import is_permissions_policy
 from trustbind.policy.trust_document import TrustDocument
 
 __all__ = ["Objects", "claims_of", "read_manifests", "read_policy", "read_token", "sort_out"]
@@ -170,6 +171,13 @@ def read_policy(name: str, of: RoleArn | None = None) -> TrustDocument:
         raise ManifestError(name, 0, f"it holds the role {other}, and --role-arn is {of}")
     if not document.statements and (others := sorted(document.extra.keys() - {"Id"})):
         raise ManifestError(name, 0, f"not a trust policy: it has {others[0]!r}, and no Statement")
+    if is_permissions_policy(document):
+        raise ManifestError(
+            name,
+            0,
+            "not a trust policy: it is a permissions policy, with a Resource and without a Principal; the trust policy "
+            "is AssumeRolePolicyDocument in the output of 'aws iam get-role'",
+        )
     return document
 
 

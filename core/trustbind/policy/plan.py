@@ -18,6 +18,7 @@ from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer
 from trustbind.policy.claim import Claim
 from trustbind.policy.document_rules import STORED, Finding, findings
+from trustbind.policy.document_rules.dead import variable_as_text
 from trustbind.policy.fitting import LeftOut, OwnedStatements, fit
 from trustbind.policy.owned_statement import (
     ChainKey,
@@ -163,7 +164,7 @@ def plan(current: TrustDocument, desired: Desired, limit: int = DEFAULT_LIMIT) -
 
     The work grows linearly with the number of claims, whatever fits.
     """
-    valid, refusals = _valid_claims(desired, desired.claims)
+    valid, refusals = _valid_claims(current, desired, desired.claims)
     desired = replace(desired, claims=tuple(valid))
     if desired.keeps_all:
         desired = replace(desired, claims=(*desired.claims, *_kept_claims(current, desired)))
@@ -304,13 +305,16 @@ def _by_age(claim: Claim) -> tuple[tuple[bool, str, BindingRef], BindingRef, str
     return (claim.age, claim.binding, foreign.issuer.url if foreign else "", foreign.audience if foreign else "")
 
 
-def _valid_claims(desired: Desired, claims: Iterable[Claim]) -> tuple[list[Claim], list[Refusal]]:
-    """Sort out bindings of which a statement cannot be built at all."""
+def _valid_claims(
+    current: TrustDocument, desired: Desired, claims: Iterable[Claim]
+) -> tuple[list[Claim], list[Refusal]]:
+    """Sort out bindings of which a statement cannot be built at all, would be refused, or would never apply."""
     good: list[Claim] = []
     bad: dict[BindingRef, Refusal] = {}
     for claim in sorted(claims, key=_by_age):
         try:
-            _check_own(build(desired.issuer, desired.role, claim.key, claim.subjects), claim.key, desired.role)
+            built = build(desired.issuer, desired.role, claim.key, claim.subjects)
+            _check_own(current.with_statements([built]), claim.key, desired.role)
         except InvalidValueError as error:
             refusal = Refusal(claim.binding, TrustReason.INVALID_SPEC, f"{claim.binding}: {error}")
             bad.setdefault(claim.binding, refusal)
@@ -319,16 +323,21 @@ def _valid_claims(desired: Desired, claims: Iterable[Claim]) -> tuple[list[Claim
     return [c for c in good if c.binding not in bad], list(bad.values())
 
 
-def _check_own(statement: Statement, key: StatementKey, role: RoleArn) -> None:
-    """Check that IAM takes a statement; only one for another issuer can lack a condition that IAM asks for.
+def _check_own(alone: TrustDocument, key: StatementKey, role: RoleArn) -> None:
+    """Check a statement of ours as the rest of the document has it: its Version, and what IAM asks of other issuers.
+
+    Args:
+        alone: the document with this statement alone.
+        key: of the statement.
+        role: whose document.
 
     Raises:
-        InvalidValueError: it does not.
+        InvalidValueError: IAM refuses the statement, or it never applies.
     """
-    if isinstance(key, FederatedKey):
-        found = findings(TrustDocument((statement,)), role, rules=STORED)
-        if found:
-            raise InvalidValueError(f"IAM refuses its statement for {key.issuer}, which {found[0].message}")
+    if isinstance(key, FederatedKey) and (found := findings(alone, role, rules=STORED)):
+        raise InvalidValueError(f"IAM refuses the statement for {key.issuer}, which {found[0].message}")
+    if key.conditions and (found := findings(alone, role, rules=[variable_as_text])):
+        raise InvalidValueError(f"its statement in the trust policy of {role} would never apply: it {found[0].message}")
 
 
 def _without_taken_sids(

@@ -225,6 +225,33 @@ def test_json(shell: Shell) -> None:
     assert "absent" in roles[other]["problem"]
 
 
+def test_foreign_statement_that_never_applies(shell: Shell) -> None:
+    """It is a warning of the plan, in text and as data, and no reason to write nothing."""
+    shell.add(
+        {
+            "Sid": "Deploy",
+            "Effect": "Allow",
+            "Principal": {"Federated": f"arn:aws:iam::{ACCOUNT_C}:oidc-provider/gitlab.com"},
+            "Action": "sts:AssumeRoleWithWebIdentity",
+            "Condition": {"StringEquals": {"gitlab.com:sub": "project_path:example/shop:ref_type:branch:ref:main"}},
+        }
+    )
+
+    said = shell.apply("--dry-run", objects=(binding("b"), account()))
+    done = shell.apply("--yes", "-o", "json", objects=(binding("b"), account()))
+
+    assert (said.code, done.code) == (DONE, DONE)
+    assert 'warning: dead (ProviderOfOtherAccount): statement 2 (Sid "Deploy") names an OIDC provider' in said.out
+    (finding,) = json.loads(done.out)[0]["findings"]
+    assert [finding[key] for key in ("rule", "severity", "statement", "sid")] == [
+        "ProviderOfOtherAccount",
+        "dead",
+        2,
+        "Deploy",
+    ]
+    assert shell.subjects() == ["system:serviceaccount:team-a:reader"]
+
+
 def test_json_cannot_ask(shell: Shell) -> None:
     """With -o json there is nobody to ask."""
     done = shell.apply("-o", "json", objects=(binding("b"), account()))

@@ -189,6 +189,80 @@ def test_stale_principal(cli: Cli) -> None:
     assert 'refused (StalePrincipal): statement 1 (Sid "Ops")' in done.err
 
 
+GITHUB = "token.actions.githubusercontent.com"
+UNSCOPED = {
+    "Sid": "Deploy",
+    "Effect": "Allow",
+    "Principal": {"Federated": f"arn:aws:iam::444455556666:oidc-provider/{GITHUB}"},
+    "Action": "sts:AssumeRoleWithWebIdentity",
+}
+
+
+def test_foreign_statement_that_iam_refuses_by_now(cli: Cli) -> None:
+    """Exit code 3; the sentence names the statement and the condition that it lacks, once."""
+    written("b.yaml", binding())
+
+    done = cli(*ARGUMENTS, "--current", current(OPS, UNSCOPED))
+
+    assert done.code == 3
+    assert 'refused (ForeignStatementRefused): statement 2 (Sid "Deploy")' in done.err
+    assert done.err.count(f'add a condition on "{GITHUB}:sub"') == 1
+
+
+@pytest.mark.parametrize("diff", [[], ["--diff"]])
+def test_document_that_iam_refuses(cli: Cli, diff: list[str]) -> None:
+    """Exit code 3 and a warning that names rule, statement and what to do, where there is something to write."""
+    written("b.yaml", binding())
+    odd = OPS | {"Principal": {"AWS": "arn:aws:sts::111122223333:role/ci"}}
+
+    done = cli(*ARGUMENTS, "--current", current(odd), *diff)
+
+    assert done.code == 3
+    said = done.out if diff else done.err
+    assert (
+        'warning: refused (InvalidPrincipal): statement 1 (Sid "Ops") names "arn:aws:sts::111122223333:role/ci"' in said
+    )
+    assert "write arn:aws:iam::111122223333:role/ci" in said
+
+
+def test_statement_that_never_applies(cli: Cli) -> None:
+    """A warning, and exit code 0, since IAM takes it."""
+    written("b.yaml", binding("b", "shop"))
+    dead = UNSCOPED | {"Principal": {"Federated": "arn:aws:iam::111122223333:oidc-provider/oidc.example.com/id/1"}}
+
+    done = cli(*ARGUMENTS, "--current", current(OPS, dead))
+
+    assert done.code == 0
+    assert done.err.startswith(
+        'warning: dead (ProviderOfOtherAccount): statement 2 (Sid "Deploy") names an OIDC provider'
+    )
+    assert done.err.count("warning") == 1
+
+
+@pytest.mark.parametrize(("version", "code"), [("2008-10-17", 3), ("2012-10-17", 0)])
+def test_policy_variable_in_a_document_of_the_old_version(cli: Cli, version: str, code: int) -> None:
+    """IAM takes it as text there, so nobody would get the role."""
+    wanted = {"operator": "StringLike", "key": "sts:RoleSessionName", "values": ["${aws:RequestTag/team}-*"]}
+    written("b.yaml", binding(conditions=[wanted]))
+    Path("current.json").write_text(json.dumps({"Version": version, "Statement": [OPS]}), encoding="utf-8")
+
+    done = cli(*ARGUMENTS, "--current", "current.json")
+
+    assert done.code == code
+    assert ("write 2012-10-17" in done.err) is (code == 3)
+
+
+def test_permissions_policy(cli: Cli) -> None:
+    """It is refused, and the sentence says what it is and where the trust policy is found."""
+    written("b.yaml", binding())
+
+    done = cli(*ARGUMENTS, "--current", current({"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}))
+
+    assert done.code == 2
+    assert "current.json: not a trust policy: it is a permissions policy" in done.err
+    assert "AssumeRolePolicyDocument" in done.err
+
+
 def test_no_emoji(cli: Cli) -> None:
     """What stands between two colons stays what it is."""
     entry = {"issuer": "https://token.actions.githubusercontent.com", "subjects": ["repo:fire:x", "*:bank:y"]}

@@ -262,7 +262,7 @@ def test_own_statement_that_iam_refuses() -> None:
 
     assert [(r.binding, r.reason) for r in planned.refusals] == [(bare.binding, TrustReason.INVALID_SPEC)]
     assert planned.refusals[0].message == (
-        f"team-a/b: IAM refuses its statement for {sentinel}, which trusts {sentinel.host_path}, which many "
+        f"team-a/b: IAM refuses the statement for {sentinel}, which trusts {sentinel.host_path}, which many "
         'organisations share; add a condition on "sts:RoleSessionName"'
     )
     assert set(planned.applied) == {BindingRef("team-a", "a"), whole.binding}

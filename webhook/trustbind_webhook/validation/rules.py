@@ -23,6 +23,7 @@ from trustbind.errors import InvalidValueError
 from trustbind.identity.subjects import DEFAULT_AUDIENCE, Issuer, Subject
 from trustbind.messages import one_line
 from trustbind.policy.claim import claims_on
+from trustbind.policy.own_findings import check_claims, own_warnings
 from trustbind.policy.owned_statement import check_conditions, check_issuer
 
 __all__ = ["KINDS", "MAX_WARNING", "OTHER_KIND", "Knowledge", "Request", "Verdict", "validate"]
@@ -57,7 +58,8 @@ _JUDGED_ACCOUNTS: Final = 100
 """Selected service accounts that are compared with grants here."""
 
 _SHOWN_PATTERNS: Final = 3
-"""Dangerous patterns of one grant that get a warning each: the API server has room for 4,096 characters of warnings."""
+"""Dangerous patterns of one grant, or findings about one binding, that get a warning each: the API server has room for
+4,096 characters of warnings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,8 @@ def _binding(request: Request, knowledge: Knowledge) -> Iterator[str]:
     yield from _ungranted(binding, names[:_JUDGED_ACCOUNTS], knowledge)
     yield from _undescribed(binding, knowledge)
     yield from _wide_subjects(binding.federated)
+    if knowledge.issuer is not None:
+        yield from own_warnings(binding, knowledge.issuer)[:_SHOWN_PATTERNS]
     yield from _without_effect(binding)
     if knowledge.accounts is None:
         return
@@ -221,6 +225,10 @@ def _check_statements(binding: RoleBinding, issuer: Issuer) -> None:
             check_conditions(issuer, claim.key)
     except InvalidValueError as error:
         raise error.within("spec.conditions") from None
+    try:
+        check_claims(binding, issuer)
+    except InvalidValueError as error:
+        raise error.within("spec.federatedSubjects") from None
 
 
 def _ungranted(binding: RoleBinding, names: Iterable[str], knowledge: Knowledge) -> Iterator[str]:

@@ -15,6 +15,7 @@ from trustbind.reconcile.role_plan import EnsureProvider
 from trustbind_cli import output
 from trustbind_cli.aws_errors import is_of_the_caller, sentence
 from trustbind_cli.commands.apply.plan import PlannedRole, Prepared, RoleReport, UnplannedRole
+from trustbind_cli.findings import as_data, findings_of
 
 __all__ = ["as_json", "print_done", "print_plan", "print_problems", "refusals_of"]
 
@@ -35,7 +36,7 @@ def print_plan(prepared: Prepared) -> None:
         return
     plan = prepared.foreseen
     is_held = bool(prepared.refusals or plan.waiting or prepared.failures)
-    output.show_plan(replace(plan.trust, refusals=()), refused=is_held)
+    output.show_plan(replace(plan.trust, refusals=()), refused=is_held, findings=findings_of(plan.trust))
     for step in plan.steps:
         if isinstance(step, EnsureProvider):
             is_new = prepared.facts.account.providers.get(step.provider) is None
@@ -63,6 +64,7 @@ def as_json(prepared: Prepared, report: RoleReport | None) -> dict[str, Any]:
             "document": planned.document.to_json_object(),
             "size": planned.size,
             "limit": planned.limit,
+            "findings": [as_data(finding) for finding in findings_of(planned)],
         }
     shown["refusals"] = [
         {"binding": str(r.binding) if r.binding else None, "reason": r.reason.value, "message": r.message}

@@ -10,12 +10,15 @@ from trustbind.api.federated_subjects import too_wide
 from trustbind.api.role_binding import RoleBinding
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer
+from trustbind.policy.document_rules import Severity
+from trustbind.policy.own_findings import own_warnings
 from trustbind.policy.plan import Plan, plan, withheld
 from trustbind.policy.trust_document import EMPTY, TrustDocument
 from trustbind.reconcile.decision import decide, desired_of
 from trustbind_cli.files.manifests import Objects
 from trustbind_cli.files.missing import missing_objects, pod_identity_problem
 from trustbind_cli.files.snapshot import FileSnapshot, roles_of
+from trustbind_cli.findings import is_refused_by_iam
 from trustbind_cli.refusals import refusals_of
 
 __all__ = ["TrustPreview", "preview_trust"]
@@ -41,7 +44,7 @@ class TrustPreview:
     @property
     def is_refused(self) -> bool:
         """Whether something is not as the files ask."""
-        return bool(self.plan.refusals or self.problems)
+        return bool(self.plan.refusals or self.problems) or is_refused_by_iam(self.plan)
 
 
 def preview_trust(
@@ -67,11 +70,16 @@ def preview_trust(
         planned = withheld(planned, desired, refusal)
     about = [binding for binding in objects.bindings if role in roles_of(binding)]
     problems = (*map(pod_identity_problem, about), _unnamed(objects, role))
-    return TrustPreview(planned, tuple(_warnings(about)), tuple(filter(None, problems)))
+    return TrustPreview(planned, tuple(_warnings(about, issuer)), tuple(filter(None, problems)))
 
 
-def _warnings(bindings: Iterable[RoleBinding]) -> list[str]:
-    return [f"{b.ref}: spec.federatedSubjects: {danger}" for b in bindings for danger in too_wide(b.federated)]
+def _warnings(bindings: Iterable[RoleBinding], issuer: Issuer) -> list[str]:
+    """Return what is risky about bindings; statements that never apply are findings about the document."""
+    found: list[str] = []
+    for binding in bindings:
+        found += [f"{binding.ref}: spec.federatedSubjects: {danger}" for danger in too_wide(binding.federated)]
+        found += [f"{binding.ref}: {warning}" for warning in own_warnings(binding, issuer, [Severity.RISKY])]
+    return found
 
 
 def _unnamed(objects: Objects, role: RoleArn) -> str:

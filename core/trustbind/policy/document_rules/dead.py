@@ -20,7 +20,7 @@ from trustbind.policy.document_rules.model import Found, Rule, Scene, Severity, 
 from trustbind.policy.document_rules.statement import ASSUME, WEB_IDENTITY, Condition, Principal, ReadStatement
 from trustbind.policy.trust_document import VERSION
 
-__all__ = ["RULES", "dead_principals", "dead_values"]
+__all__ = ["RULES", "dead_principals", "dead_values", "variable_as_text"]
 
 _SAML: Final = "sts:AssumeRoleWithSAML"
 _FOR_ALL: Final = ("sts:TagSession", "sts:SetSourceIdentity", "sts:SetContext")
@@ -191,7 +191,7 @@ def _wrong_key(issuer: str, condition: Condition) -> tuple[str, str] | None:
         return "SchemeInKey", f"has a condition on {key}; write {quoted(condition.key[match.end() :])}"
     return (
         "KeyOfOtherProvider",
-        f"demands {key} of tokens of {issuer}, which never have it; write a statement for each issuer",
+        f"demands {key}, which tokens of {issuer} never have; write a statement for each issuer",
     )
 
 

@@ -16,7 +16,7 @@ from trustbind.policy.document_rules.model import Found, Rule, Scene, Severity, 
 from trustbind.policy.document_rules.statement import ASSUME, WEB_IDENTITY, Condition, ReadStatement
 from trustbind.policy.pod_identity import ACTIONS, SERVICE
 
-__all__ = ["RULES"]
+__all__ = ["RULES", "wide_subject"]
 
 _CHECKS: Final = 'IAM User Guide, "IAM policy validation check reference", '
 _PAGE: Final = 'IAM User Guide, "AWS JSON policy elements: Principal"'
