@@ -181,8 +181,8 @@ class TrustReason(StrEnum):
     REVOKED = "TrustRevoked"
     """The binding's statement is gone from the trust policy, or its associations from EKS. Remedy: none needed."""
     RETAINED = "TrustRetained"
-    """The binding is gone and its trust was left, as it asked for. Remedy: none needed; remove the statement, or the
-    association in EKS, by hand when it is not wanted any more."""
+    """The binding is gone and its trust was left, as it asked for. Remedy: none needed. The trust goes with its grant,
+    or with a binding that asks for the same and is deleted with Revoke; an association in EKS is removed by hand."""
 
     # Pods
     WAITING = "WaitingForTrust"

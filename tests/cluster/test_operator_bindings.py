@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from typing import Any
 
 import pytest
@@ -188,8 +189,16 @@ def test_the_rest_stays_as_it_is(world: World) -> None:
     other.ready()
 
 
+def _retained_after_a_survey(world: World, account: Account) -> tuple[int, list[Any]]:
+    """Ask for a survey, and return what the AWSAccount says is retained."""
+    annotation = {"trustbind.dev/reconcile-requested-at": str(time.monotonic())}
+    world.merge(account.manifest, {"metadata": {"annotations": annotation}})
+    status = world.api.get(account.manifest).get("status", {})
+    return status.get("retainedSubjects", 0), status.get("retained", [])
+
+
 def test_trust_that_is_to_be_retained(world: World) -> None:
-    """With Retain the statement stays, under a Sid that no operator owns, and is as good as before."""
+    """With Retain the statement stays as good as before, in a statement of its own, until its grant goes."""
     account, team, binding = in_order(world, deletionPolicy="Retain")
     (ours,) = account.owned()
     binding.delete()
@@ -197,13 +206,13 @@ def test_trust_that_is_to_be_retained(world: World) -> None:
     assert world.event(binding.manifest, "TrustRetained")["type"] == "Normal"
     foreign, left = account.statements()
     assert foreign == FOREIGN
-    assert left["Sid"].startswith("TrustbindRetained")
+    assert left["Sid"] == ours["Sid"][:25] + "Retained" + ours["Sid"][25:]
     assert left["Condition"] == ours["Condition"]
-    again = team.binding(account.arn("app"), "again")
-    again.ready()
-    again.delete()
-    again.gone()
-    assert account.statements() == [foreign, left]
+    entry = {"roleArn": account.arn("app"), "subject": f"system:serviceaccount:{team.namespace}:reader"}
+    eventually(lambda: _retained_after_a_survey(world, account) == (1, [entry]), "it is shown", seconds=SECONDS)
+    team.grant(account, allowRetain=False)
+    eventually(lambda: _retained_after_a_survey(world, account) == (0, []), "it is shown no more", seconds=SECONDS)
+    assert account.statements() == [FOREIGN]
 
 
 def test_a_binding_that_was_never_applied_goes_at_once(world: World) -> None:

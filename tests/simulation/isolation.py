@@ -35,7 +35,7 @@ from simulation.tenants import (
 from simulation.world import OTHER_ISSUER, World
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import DEFAULT_AUDIENCE, Subject
-from trustbind.policy.owned_statement import is_owned, is_retained
+from trustbind.policy.owned_statement import is_owned
 from trustbind.policy.pod_identity import STATEMENT
 from trustbind.policy.trust_document import TrustDocument, statement_text
 from trustbind.reconcile.stored_binding import ready_condition
@@ -218,9 +218,9 @@ class TenantWorld(World):
         """Return the trust policy of each role."""
         return {role.arn: role.text for a in self.accounts.values() for role in a.roles.values()}
 
-    def check_reach(self, allowed: set[RoleArn], texts: Mapping[RoleArn, str] | None = None) -> None:
+    def check_reach(self, allowed: set[RoleArn]) -> None:
         """Check that the hostile tenant reaches these roles at most."""
-        texts = self.texts() if texts is None else texts
+        texts = self.texts()
         if texts == self._checked:
             return
         self._checked = dict(texts)
@@ -232,12 +232,8 @@ class TenantWorld(World):
 
     def _check_reach_in_the_end(self) -> None:
         self.check_reach(self.granted)
-        kept = {
-            role: parsed(text).with_statements([s for s in parsed(text).statements if not is_retained(s)]).to_json()
-            for role, text in self.texts().items()
-        }
         narrowed = self._grants[2] if self._grants[1] is not None else self._grants[0]
-        self.check_reach(set(narrowed), kept)
+        self.check_reach(set(narrowed))
 
     def settled_problems(self) -> list[str]:
         """Return what is not as it is wanted, apart from what the hostile tenant's own bindings say."""
@@ -389,7 +385,7 @@ def _status_of(item: Item) -> tuple[Any, ...]:
 
 def _foreign_of(text: str, cluster: Cluster) -> list[str]:
     statements = parsed(text).statements
-    return [statement_text(s) for s in statements if not is_owned(s, cluster.issuer) and not is_retained(s)]
+    return [statement_text(s) for s in statements if not is_owned(s, cluster.issuer)]
 
 
 def _owned_of(text: str, cluster: Cluster) -> list[str]:

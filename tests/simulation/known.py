@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from trustbind.api.role_binding import BindingRef, DeletionPolicy, RoleBinding
-from trustbind.api.role_grant import authorize, consents
+from trustbind.api.role_grant import arn_matches, authorize, consents
+from trustbind.evaluation.wildcards import glob_covers, glob_matches
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer
 from trustbind.policy.claim import claims_on
@@ -95,6 +96,41 @@ class Known:
         namespace = self.items.get(("Namespace", "", binding.ref.namespace))
         labels = namespace.labels if namespace is not None else {}
         return authorize(binding, names, labels, [i.grant for i in self.of_kind("RoleGrant")]).is_granted
+
+    def covers_retained(self, role: RoleArn, key: StatementKey, issuer: str, name: str) -> bool:
+        """Return whether a grant lets what a deleted binding left stay, by the rules of docs/bindings.md.
+
+        Args:
+            role: whose trust policy.
+            key: of the statement.
+            issuer: URL of the other issuer whose subject is meant; empty for a service account or a source role.
+            name: the subject; empty for a source role.
+        """
+        for grant in (i.grant for i in self.of_kind("RoleGrant")):
+            if not grant.allow_retain or not any(arn_matches(p, str(role)) for p in grant.role_arns):
+                continue
+            if isinstance(key, ChainKey):
+                if "AssumeRole" in grant.methods and any(arn_matches(p, str(key.source)) for p in grant.role_arns):
+                    return True
+            elif issuer:
+                if any(
+                    (e.issuer.url, e.audience) == (issuer, key.audience)
+                    and any(glob_covers(pattern, name) for pattern in e.subjects)
+                    for e in grant.federated
+                ):
+                    return True
+            else:
+                namespace, account = name.split(":")[2:]
+                item = self.items.get(("Namespace", "", namespace))
+                if (
+                    item is not None
+                    and grant.covers_namespace(namespace, item.labels)
+                    and key.audience in grant.audiences
+                    and {"WebIdentity", "AssumeRole"}.intersection(grant.methods)
+                    and any(glob_matches(pattern, account) for pattern in grant.service_account_names)
+                ):
+                    return True
+        return False
 
     def service_accounts(self, namespace: str) -> dict[str, Mapping[str, str]]:
         """Return the labels of a namespace's service accounts by name."""

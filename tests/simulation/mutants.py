@@ -21,6 +21,7 @@ from trustbind.api.role_grant import RoleGrant
 from trustbind.errors import AwsError, ThrottledError, UnreachableError
 from trustbind.policy import owned_statement
 from trustbind.policy.claim import claims_on
+from trustbind.policy.retention import Retention
 from trustbind.reconcile.observation import RoleObservation
 from trustbind.reconcile.rollout import Rollout
 from trustbind_aws.permits import StaleReadError, WritePermit
@@ -139,6 +140,10 @@ def _retain_all() -> list[Any]:
     ]
 
 
+def _retained_for_ever() -> list[Any]:
+    return [patch.object(Retention, "kept", lambda _self, claim: claim)]
+
+
 def _all_at_once() -> list[Any]:
     def step(self: Rollout, decision: Any, role: Any) -> Any:
         del self
@@ -154,8 +159,8 @@ def _all_at_once() -> list[Any]:
 def _drop_foreign() -> list[Any]:
     real = planning._compose
 
-    def compose(current: Any, desired: Any, claims: Any) -> Any:
-        document, changes = real(current, desired, claims)
+    def compose(current: Any, desired: Any, claims: Any, record: Any) -> Any:
+        document, changes = real(current, desired, claims, record)
         kept = [s for s in document.statements if not str(s.get("Sid", "")).endswith("7")]
         return (document.with_statements(kept), changes) if changes and kept else (document, changes)
 
@@ -235,5 +240,6 @@ MUTANTS: Final = {
     "M23": Mutant(
         "an event of any binding lets every role run, in one queue", _all_roles_at_each_event, with_tenants=True
     ),
+    "M24": Mutant("what deleted bindings left stays for ever", _retained_for_ever),
 }
 """By name."""

@@ -17,11 +17,18 @@ from simulation.cloud import Answer, CloudRole, parsed
 from simulation.cluster import ACCOUNT
 from simulation.known import Cover, cover_of, covers_association
 from trustbind.api.role_binding import DeletionPolicy
-from trustbind.errors import InvalidValueError
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer, Subject
 from trustbind.policy.claim import claims_on
-from trustbind.policy.owned_statement import PREFIX, build, is_owned, owner_prefix, sid_of
+from trustbind.policy.owned_statement import (
+    build,
+    is_owned,
+    is_retained,
+    owner_prefix,
+    retained_key,
+    retained_sid,
+    sid_of,
+)
 from trustbind.policy.source_policy import targets_of
 from trustbind.policy.trust_document import Statement, TrustDocument, same_meaning, statement_text
 from trustbind.reconcile.stored_binding import StoredBinding
@@ -284,7 +291,7 @@ class Rules:
         if left != kept:
             self._fail("I1 foreign statements stay", operator, role, f"{kept} became {left}")
         for text in listed:
-            if text not in kept and f'"Sid":"{PREFIX}Retained' not in text:
+            if text not in kept:
                 self._fail("I1 foreign statements stay", operator, role, f"{text} is new")
         if (current.version, dict(current.extra)) != (sent.version, dict(sent.extra)):
             self._fail("I1 foreign statements stay", operator, role, "the document's own members changed")
@@ -294,14 +301,11 @@ class Rules:
     ) -> None:
         issuer = operator.cluster.issuer
         cover = cover_of(operator.known, issuer, role, tags)
-        there = holders_in(current, issuer)
         for statement in sent.statements:
-            if is_owned(statement, issuer):
+            if is_retained(statement, issuer) and is_owned(statement, issuer):
+                self._retained(operator, role, statement, cover, current)
+            elif is_owned(statement, issuer):
                 self._owned(operator, role, statement, cover, current)
-            elif statement.get("Sid", "").startswith(f"{PREFIX}Retained") and statement_text(statement) not in set(
-                _foreign_texts(current, issuer)
-            ):
-                self._retained(operator, role, statement, cover, there)
 
     def _owned(
         self, operator: Operator, role: RoleArn, statement: Statement, cover: Cover, current: TrustDocument
@@ -330,24 +334,26 @@ class Rules:
             self._fail("the finalizer comes first", operator, role, f"{sid} {sorted(unguarded)}")
 
     def _retained(
-        self,
-        operator: Operator,
-        role: RoleArn,
-        statement: Statement,
-        cover: Cover,
-        there: set[tuple[str, str]],
+        self, operator: Operator, role: RoleArn, statement: Statement, cover: Cover, current: TrustDocument
     ) -> None:
-        names = _subjects(statement) or {""}
-        for sid, granted in cover.retained.items():
-            held = {n for s, n in there if s == sid}
-            key = cover.keys[sid]
-            try:
-                built = build(operator.cluster.issuer, role, key, names - {""})
-            except InvalidValueError:
-                continue
-            if names <= granted & held and same_meaning({**built, "Sid": "x"}, {**statement, "Sid": "x"}):
-                return
-        self._fail("I2 only what is granted", operator, role, f"retained {statement_text(statement)}")
+        """Check what deleted bindings leave: what stood for them, as far as it is granted, and what was left before.
+
+        The latter may be kept by a write that was planned before its grant went; in the end it has to be gone.
+        """
+        issuer, sid = operator.cluster.issuer, str(statement["Sid"])
+        before = next((s for s in current.statements if s.get("Sid") == sid), None)
+        if before is not None and same_meaning(statement, before) and operator.is_paused(role.account_id):
+            return
+        key, names = retained_key(statement, issuer), _subjects(statement) or {""}
+        live = sid_of(issuer, key) if key is not None else ""
+        if key is None or retained_sid(issuer, key) != sid:
+            self._fail("I2 only what is granted", operator, role, f"retained {statement_text(statement)}")
+        held = {name for held_sid, name in holders_in(current, issuer) if held_sid == live}
+        left = (_subjects(before) or {""}) if before is not None else set()
+        if extra := names - (cover.retained.get(live, set()) & held) - left:
+            self._fail("I2 only what is granted", operator, role, f"{sid} retains {sorted(extra)}")
+        if not same_meaning({**build(issuer, role, key, names - {""}), "Sid": sid}, statement):
+            self._fail("I2 only what is granted", operator, role, f"{sid} is not as it is built")
 
     def _fail(self, rule: str, operator: Operator, role: RoleArn | None, problem: str) -> NoReturn:
         where = f" in {role.name}" if role is not None else ""
@@ -355,10 +361,14 @@ class Rules:
 
 
 def holders_in(document: TrustDocument, issuer: Issuer) -> set[tuple[str, str]]:
-    """Return Sid and subject of everything that statements of a cluster admit; a chain's subject is empty."""
+    """Return Sid and subject of everything that statements of a cluster admit; a chain's subject is empty.
+
+    What deleted bindings left is not counted.
+    """
     found: set[tuple[str, str]] = set()
     for statement in document.statements:
-        if is_owned(statement, issuer) and statement.get("Effect") == "Allow":
+        is_live = is_owned(statement, issuer) and not is_retained(statement, issuer)
+        if is_live and statement.get("Effect") == "Allow":
             found.update((str(statement["Sid"]), name) for name in _subjects(statement) or {""})
     return found
 

@@ -14,13 +14,21 @@ from simulation.rules import holders_in
 from trustbind.api.role_binding import BindingRef, DeletionPolicy
 from trustbind.api.role_grant import consents
 from trustbind.identity.arns import RoleArn
+from trustbind.identity.subjects import Issuer
 from trustbind.policy.claim import claims_on
-from trustbind.policy.owned_statement import is_owned, is_retained, sid_of
+from trustbind.policy.owned_statement import (
+    FederatedKey,
+    is_owned,
+    is_retained,
+    retained_key,
+    sid_of,
+    subjects_of,
+)
 from trustbind.policy.pod_identity import OWNER_TAG, owner_of
 from trustbind.policy.source_policy import policy_name, targets_of
-from trustbind.policy.trust_document import stale_principals
+from trustbind.policy.trust_document import TrustDocument, stale_principals
 from trustbind.reasons import TrustReason
-from trustbind.reconcile.decision import decide
+from trustbind.reconcile.decision import decide, retention
 from trustbind.reconcile.observation import AccountFacts, Facts, RoleObservation
 from trustbind.reconcile.role_plan import NarrowSourcePolicy, RoleWork, plan_role
 from trustbind.reconcile.rollout import RoleProgress, Rollout
@@ -110,6 +118,7 @@ def _of_role(world: World, cluster: Cluster, cache: ClusterCache, known: Known, 
         account,
         tuple(d for d in decisions if not d.stored.is_pod_identity),
         any(d.stored.is_pod_identity for d in decisions),
+        retention=retention(role, cache.around, cache.namespaces),
     )
     inline = there.inline.get(policy_name(issuer))
     targets = targets_of(None if inline is None else _decoded(inline))
@@ -129,7 +138,7 @@ def _of_role(world: World, cluster: Cluster, cache: ClusterCache, known: Known, 
     if steps and isinstance(steps[0], NarrowSourcePolicy):
         # The permission of a retained chain stays until something else lets the source role be narrowed.
         left = [RoleArn.parse(each) for each in (targets or frozenset()) - set(map(str, steps[0].targets))]
-        steps = [] if not cache.has_role(role) or _has_retained(world, (role, *left)) else steps
+        steps = [] if not cache.has_role(role) or _has_retained(world, issuer, (role, *left)) else steps
     if world.is_calm and (_is_full(cluster, role) or not cache.has_role(role)):
         return []  # found by a survey, which a calm world has none of: room, and what was left without an AWSAccount
     found = [f"{role.name} needs {type(step).__name__}" for step in steps]
@@ -138,7 +147,22 @@ def _of_role(world: World, cluster: Cluster, cache: ClusterCache, known: Known, 
     cover = cover_of(known, issuer, role, there.tags)
     waiting = {(sid, name) for sid, names in cover.retained.items() for name in names}
     extra = holders_in(there.document, issuer) - cover.holders() - waiting
+    found += [f"{role.name} retains {name}" for name in sorted(_unallowed(known, issuer, role, there.document))]
     return found + [f"{role.name} admits {sid} {name}" for sid, name in sorted(extra)]
+
+
+def _unallowed(known: Known, issuer: Issuer, role: RoleArn, document: TrustDocument) -> set[str]:
+    """Return whom deleted bindings left in a role although no grant allows it any more."""
+    found: set[str] = set()
+    for statement in document.statements:
+        if not is_retained(statement, issuer):
+            continue
+        key = retained_key(statement, issuer)
+        whose = key.issuer if isinstance(key, FederatedKey) else issuer
+        names = subjects_of(statement, whose, of_cluster=whose == issuer) or {""}
+        url = whose.url if isinstance(key, FederatedKey) else ""
+        found |= {n for n in names if key is None or not known.covers_retained(role, key, url, n)}
+    return found
 
 
 def _has_no_room(item: Item) -> bool:
@@ -166,10 +190,10 @@ def _is_blocked(world: World, cluster: Cluster, role: RoleArn) -> bool:
     )
 
 
-def _has_retained(world: World, roles: Iterable[RoleArn]) -> bool:
-    """Return whether one of the roles has a statement that a binding left to nobody."""
+def _has_retained(world: World, issuer: Issuer, roles: Iterable[RoleArn]) -> bool:
+    """Return whether one of the roles has a statement that a deleted binding left."""
     found = map(world.role, roles)
-    return any(there is not None and any(map(is_retained, there.document.statements)) for there in found)
+    return any(there is not None and any(is_retained(s, issuer) for s in there.document.statements) for there in found)
 
 
 def _rollouts(world: World, cluster: Cluster, cache: ClusterCache) -> dict[str, Rollout]:

@@ -86,6 +86,8 @@ class World:
             now=lambda: self.today,
         )
         self.has_grants(grant_body())
+        for name in ("team-a", "team-b"):
+            self.cache.put_namespace(name, {})
 
     def learned(self, arn: str) -> None:
         """Keep the operator's own identity, as AWS tells it."""

@@ -144,6 +144,10 @@ class OwnedStatements:
         self._by_key: dict[StatementKey, Statement | None] = {}
         self._names: dict[StatementKey, frozenset[str]] = {}
 
+    def statements(self) -> list[Statement]:
+        """Return them, each Sid once."""
+        return list(self._by_sid.values())
+
     def statement(self, key: StatementKey) -> Statement | None:
         """Return the statement with this key."""
         if key not in self._by_key:

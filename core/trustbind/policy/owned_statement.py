@@ -3,6 +3,9 @@
 A Sid is ``Trustbind`` and 32 hex digits. The first 16 derive from the issuer, the other 16 from the statement's key. A
 Sid has letters and digits only (IAM User Guide, "IAM JSON policy elements: Sid"). The Sid says which cluster may own a
 statement; `is_owned` also looks at what the statement says, so that a Sid that another author chose removes nothing.
+
+What a deleted binding leaves (``deletionPolicy: Retain``) has the same Sid with ``Retained`` in its middle. It is the
+only record of that trust: `retained_key` and `subjects_of` read whom it lets in, and grants decide how long it stays.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from trustbind.policy.trust_document import Statement, stale_principals
 
 __all__ = [
     "PREFIX",
+    "RETAINED",
     "ChainKey",
     "FederatedKey",
     "Named",
@@ -31,7 +35,6 @@ __all__ = [
     "build",
     "check_conditions",
     "check_issuer",
-    "disowned",
     "has_owner_sid",
     "is_owned",
     "is_retained",
@@ -39,13 +42,18 @@ __all__ = [
     "placeholder",
     "placeholder_sid",
     "principal_of",
+    "retained",
+    "retained_key",
+    "retained_sid",
     "sid_of",
     "subjects_of",
 ]
 
 PREFIX: Final = "Trustbind"
 _HALF: Final = 16  # hex digits: finding an issuer or a key with a given digest takes 2**64 hashes
-_SID = re.compile(rf"{PREFIX}[0-9a-f]{{{2 * _HALF}}}", re.ASCII)
+RETAINED: Final = "Retained"
+"""In the middle of the Sid of what deleted bindings left."""
+_SID = re.compile(rf"{PREFIX}[0-9a-f]{{{_HALF}}}(?:{RETAINED})?[0-9a-f]{{{_HALF}}}", re.ASCII)
 _PROVIDER = re.compile(r"arn:aws[a-z0-9-]*:iam::[0-9]{12}:oidc-provider/(.+)", re.ASCII)
 _ROOT = re.compile(r"(?:arn:aws[a-z0-9-]*:iam::)?[0-9]{12}(?::root)?", re.ASCII)
 
@@ -124,7 +132,9 @@ def is_owned(statement: Statement, issuer: Issuer) -> bool:
     principal = statement.get("Principal")
     return (
         issuer.host_path.casefold() in (name.casefold() for name in _providers(principal))
-        or any(sid_of(issuer, key) == statement["Sid"] for key in _keys_of(statement))
+        or any(
+            statement["Sid"] in (sid_of(issuer, key), retained_sid(issuer, key)) for key in _keys_of(statement, issuer)
+        )
         or bool(stale_principals({"Principal": principal}))
     )
 
@@ -233,22 +243,27 @@ def subjects_of(statement: Statement, issuer: Issuer, *, of_cluster: bool = True
     return frozenset(v for v in listed if isinstance(v, str)) if isinstance(listed, list) else frozenset()
 
 
-def is_retained(statement: Statement) -> bool:
-    """Return whether a statement is one that `disowned` makes, of whichever cluster."""
-    return str(statement.get("Sid", "")).startswith(f"{PREFIX}Retained")
+def is_retained(statement: Statement, issuer: Issuer) -> bool:
+    """Return whether a statement has the Sid of one that the cluster with this issuer retains."""
+    return has_owner_sid(statement, issuer) and str(statement["Sid"]).startswith(owner_prefix(issuer) + RETAINED)
 
 
-def disowned(statement: Statement, subjects: Iterable[Named], attempt: int = 0) -> dict[str, Any]:
-    """Return ``statement`` under a Sid that no cluster owns: what a binding leaves that is deleted with ``Retain``.
+def retained_sid(issuer: Issuer, key: StatementKey) -> str:
+    """Return the Sid of the statement that holds what deleted bindings left of this key."""
+    sid, prefix = sid_of(issuer, key), owner_prefix(issuer)
+    return prefix + RETAINED + sid.removeprefix(prefix)
 
-    Args:
-        statement: as it was built.
-        subjects: whom it trusts.
-        attempt: picks another Sid where a foreign statement has the first one.
-    """
-    names = ",".join(sorted(str(s) for s in subjects))
-    source = f"{statement['Sid']}{names}" + (f"#{attempt}" if attempt else "")
-    return {**statement, "Sid": f"{PREFIX}Retained{_digest(source)}"}
+
+def retained(issuer: Issuer, role: RoleArn, key: StatementKey, subjects: Iterable[Named] = ()) -> dict[str, Any]:
+    """Return the statement that holds what deleted bindings left; see `build`."""
+    return {**build(issuer, role, key, subjects), "Sid": retained_sid(issuer, key)}
+
+
+def retained_key(statement: Statement, issuer: Issuer) -> StatementKey | None:
+    """Return the key of a retained statement, as far as it tells; None for one that was edited beyond that."""
+    keys = list(_keys_of(statement, issuer))
+    intact = (key for key in keys if retained_sid(issuer, key) == statement.get("Sid"))
+    return next(intact, keys[0] if keys else None)
 
 
 def placeholder_sid(issuer: Issuer) -> str:
@@ -296,8 +311,8 @@ def _with_conditions(base: Mapping[str, dict[str, Any]], extra: tuple[ExtraCondi
     return result
 
 
-def _keys_of(statement: Statement) -> Iterator[StatementKey]:
-    """Return the keys of which the statement may be, as far as it tells: of a chain, or of another issuer."""
+def _keys_of(statement: Statement, own: Issuer) -> Iterator[StatementKey]:
+    """Return the keys of which the statement may be, as far as it tells; ``own``: the cluster's issuer."""
     conditions = _conditions_of(statement)
     principal = statement.get("Principal")
     if conditions is None or not isinstance(principal, Mapping) or len(principal) != 1:
@@ -305,8 +320,12 @@ def _keys_of(statement: Statement) -> Iterator[StatementKey]:
     for host_path in _providers(principal):
         issuer = Issuer(f"https://{host_path}")
         audience = conditions.get(("StringEquals", issuer.audience_key), ())
-        stated = {("StringEquals", issuer.audience_key), ("StringLike", issuer.subject_key)}
-        if len(audience) == 1:
+        for_audience = ("StringEquals", issuer.audience_key)
+        if len(audience) == 1 and issuer == own:
+            stated = {for_audience, ("StringEquals", issuer.subject_key)}
+            yield WebIdentityKey(audience[0], _without(conditions, stated))
+        elif len(audience) == 1:
+            stated = {for_audience, ("StringLike", issuer.subject_key)}
             yield FederatedKey(issuer, audience[0], _without(conditions, stated))
     name = _only(principal.get("AWS"))
     by_arn = ("StringEquals", "aws:PrincipalArn")

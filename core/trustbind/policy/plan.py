@@ -5,7 +5,7 @@ Nothing here acts. A `Plan` can be printed, compared and thrown away.
 
 from __future__ import annotations
 
-import itertools
+import contextlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -15,25 +15,31 @@ from trustbind.api.role_binding import BindingRef
 from trustbind.errors import InvalidValueError
 from trustbind.evaluation.model import StatementRef
 from trustbind.identity.arns import RoleArn
-from trustbind.identity.subjects import Issuer
+from trustbind.identity.subjects import Issuer, Subject
 from trustbind.policy.claim import Claim
 from trustbind.policy.document_rules import STORED, Finding, findings
 from trustbind.policy.document_rules.dead import variable_as_text
-from trustbind.policy.fitting import LeftOut, OwnedStatements, fit
+from trustbind.policy.fitting import Fit, LeftOut, OwnedStatements, fit
 from trustbind.policy.owned_statement import (
     ChainKey,
     FederatedKey,
     Named,
     StatementKey,
     build,
-    disowned,
     has_owner_sid,
     is_owned,
+    is_retained,
+    owner_prefix,
     placeholder,
     placeholder_sid,
     principal_of,
+    retained,
+    retained_key,
+    retained_sid,
     sid_of,
+    subjects_of,
 )
+from trustbind.policy.retention import KEEP_ALL, Retention
 from trustbind.policy.trust_document import Statement, TrustDocument, same_meaning
 from trustbind.reasons import TrustReason
 
@@ -47,6 +53,7 @@ __all__ = [
     "Refusal",
     "plan",
     "plan_without_revocation",
+    "retained_names",
     "revoked_names",
     "standing_claims",
     "withheld",
@@ -67,7 +74,8 @@ class Desired:
         role: whose trust policy.
         issuer: the cluster's.
         claims: of live bindings.
-        retained: of bindings that go and leave their trust; it becomes a statement that nobody owns.
+        retained: of bindings that go and leave their trust; it moves into a statement of its own.
+        retention: which of what earlier bindings left may stay.
         former: of bindings that get nothing now; what they may have left is ours by its Sid and its principal.
         keeps_all: whether only additions are planned, so that every trusted subject stays trusted.
     """
@@ -78,6 +86,7 @@ class Desired:
     retained: tuple[Claim, ...] = ()
     former: tuple[Claim, ...] = ()
     keeps_all: bool = False
+    retention: Retention = KEEP_ALL
 
 
 class ChangeKind(StrEnum):
@@ -159,8 +168,9 @@ def plan(current: TrustDocument, desired: Desired, limit: int = DEFAULT_LIMIT) -
     """Return what has to be written so that ``current`` holds what ``desired`` asks for.
 
     Foreign statements keep their content and their order. An owned statement that means the same stays as it is
-    written. Where not everything fits, each binding keeps the subjects that the document already trusts for it. New
-    subjects are added binding by binding, oldest first; a binding gets all of its new subjects or none.
+    written. What deleted bindings left stays in statements of its own while it is granted; what a live binding asks for
+    is the live binding's. Where not everything fits, each binding keeps the subjects that the document already trusts
+    for it. New subjects are added binding by binding, oldest first; a binding gets all of its new subjects or none.
 
     The work grows linearly with the number of claims, whatever fits.
     """
@@ -174,11 +184,10 @@ def plan(current: TrustDocument, desired: Desired, limit: int = DEFAULT_LIMIT) -
     claims, taken = _without_taken_sids(current, desired, sorted(desired.claims, key=_by_age))
     refusals += taken
     barred = {refusal.binding for refusal in taken if refusal.binding is not None}
-    owns = _ownership(desired)
-    others = [s for s in current.statements if not owns(s)] + _left_behind(current, desired)
-    fitted = fit(current, _owned(current, desired), others, claims, limit, role=desired.role, barred=barred)
+    record = _record(current, desired)
+    fitted = _fit(current, desired, claims, record, limit, barred)
     refusals += [_too_long(desired, binding, left, limit) for binding, left in fitted.left_out.items()]
-    document, changes = _compose(current, desired, fitted.accepted)
+    document, changes = _compose(current, desired, fitted.accepted, record)
     applied = _applied(desired, barred.union(fitted.left_out))
     if not changes:
         document = current
@@ -212,7 +221,21 @@ def revoked_names(planned: Plan) -> frozenset[str]:
 
     Subjects of tokens, patterns of them, and source roles. Who moves from one statement to another is none of them.
     """
-    return _trusted(planned.current, planned.changes) - _trusted(planned.document, planned.changes)
+    changed = {change.sid for change in planned.changes}
+    owners = tuple(sid[:_OWNER] for sid in changed)  # who stands twice may be left in one that does not change
+    stays = {str(s.get("Sid", "")) for s in planned.document.statements}
+    return _trusted(planned.current, changed) - _trusted(planned.document, {s for s in stays if s.startswith(owners)})
+
+
+def retained_names(document: TrustDocument, issuer: Issuer) -> tuple[str, ...]:
+    """Return whom deleted bindings left in a document, sorted: subjects, patterns of subjects, and source roles.
+
+    Args:
+        document: a trust policy.
+        issuer: the cluster's.
+    """
+    left = (s for s in document.statements if is_retained(s, issuer) and is_owned(s, issuer))
+    return tuple(sorted({name for statement in left for name in _names(statement)}))
 
 
 def withheld(planned: Plan, desired: Desired, refusal: Refusal) -> Plan:
@@ -239,12 +262,11 @@ def standing_claims(current: TrustDocument, issuer: Issuer, claims: Iterable[Cla
     return _standing_in(there, claims)
 
 
-def _trusted(document: TrustDocument, changes: Iterable[Change]) -> frozenset[str]:
-    """Return whom those statements of a document trust that changes are about."""
-    concerned = {change.sid for change in changes}
+def _trusted(document: TrustDocument, sids: Collection[str]) -> frozenset[str]:
+    """Return whom the statements of a document with these Sids trust."""
     names: set[str] = set()
     for statement in document.statements:
-        if statement.get("Sid") in concerned and statement.get("Effect") == "Allow":
+        if statement.get("Sid") in sids and statement.get("Effect") == "Allow":
             names |= _names(statement)
     return frozenset(names)
 
@@ -281,20 +303,26 @@ def _applied(desired: Desired, partly: Collection[BindingRef]) -> dict[BindingRe
 
 
 def _retainable(current: TrustDocument, desired: Desired, limit: int) -> tuple[Desired, list[Refusal]]:
-    """Keep what a going binding leaves as an ordinary claim while there is no room for a statement of its own.
+    """Keep what a going binding leaves as an ordinary claim while it cannot have a statement of its own.
 
-    Otherwise a deletion could push a living binding out of the document.
+    There may be no room, and a deletion must not push a living binding out of the document; or another statement has
+    its Sid.
     """
-    if not desired.retained or _compose(current, desired, desired.claims)[0].size <= limit:
+    if not desired.retained:
         return desired, []
-    kept = Desired(desired.role, desired.issuer, (*desired.claims, *desired.retained))
+    owns = _ownership(desired)
+    foreign = {statement.get("Sid") for statement in current.statements if not owns(statement)}
+    if foreign.intersection(retained_sid(desired.issuer, claim.key) for claim in desired.retained):
+        reason, what = TrustReason.SID_TAKEN, "has another statement with the Sid that its retained trust needs"
+        todo = "rename the Sid of that statement, or set spec.deletionPolicy: Revoke"
+    elif _compose(current, desired, desired.claims, _record(current, desired))[0].size > limit:
+        reason, what = TrustReason.TRUST_POLICY_FULL, "has no room to retain its trust in a statement of its own"
+        todo = "make room, or set spec.deletionPolicy: Revoke"
+    else:
+        return desired, []
+    kept = replace(desired, claims=(*desired.claims, *desired.retained), retained=())
     return kept, [
-        Refusal(
-            binding,
-            TrustReason.TRUST_POLICY_FULL,
-            f"{binding}: the trust policy of {desired.role} has no room to retain its trust in a statement of "
-            "its own; make room, or set spec.deletionPolicy: Revoke",
-        )
+        Refusal(binding, reason, f"{binding}: the trust policy of {desired.role} {what}; {todo}")
         for binding in dict.fromkeys(claim.binding for claim in desired.retained)
     ]
 
@@ -385,6 +413,7 @@ def _ownership(desired: Desired) -> Callable[[Statement], bool]:
     if desired.keeps_all:
         kept.add(placeholder_sid(desired.issuer))
         kept.update(sid_of(desired.issuer, claim.key) for claim in desired.claims)
+        kept.update(retained_sid(desired.issuer, claim.key) for claim in desired.retained)
 
     def owns(statement: Statement) -> bool:
         if desired.keeps_all and statement.get("Sid") not in kept:
@@ -395,8 +424,9 @@ def _ownership(desired: Desired) -> Callable[[Statement], bool]:
             return False
         if not principals:
             for claim in (*desired.claims, *desired.retained, *desired.former):
-                principal = principal_of(desired.issuer, desired.role, claim.key)
-                principals[sid_of(desired.issuer, claim.key)] = {"Principal": principal}
+                principal = {"Principal": principal_of(desired.issuer, desired.role, claim.key)}
+                principals[sid_of(desired.issuer, claim.key)] = principal
+                principals[retained_sid(desired.issuer, claim.key)] = principal
         wanted = principals.get(statement["Sid"])
         return wanted is not None and same_meaning(wanted, {"Principal": statement.get("Principal")})
 
@@ -436,27 +466,91 @@ def _wanted(desired: Desired, claims: Iterable[Claim]) -> dict[str, Statement]:
     return {statement["Sid"]: statement for statement in sorted(built, key=lambda s: str(s["Sid"]))}
 
 
-def _left_behind(current: TrustDocument, desired: Desired) -> list[Statement]:
-    """Return the statements that nobody owns, of bindings that leave their trust behind, which are not there yet."""
-    there = {s.get("Sid"): s for s in current.statements}
-    left: list[Statement] = []
-    for claim in desired.retained:
-        built = build(desired.issuer, desired.role, claim.key, claim.subjects)
-        for attempt in itertools.count():
-            statement = disowned(built, claim.subjects, attempt)
-            other = there.setdefault(statement["Sid"], statement)
-            if other is statement:
-                left.append(statement)
-            if same_meaning(other, statement):
-                break
-    return sorted(left, key=lambda s: str(s["Sid"]))
+def _record(current: TrustDocument, desired: Desired) -> list[Claim]:
+    """Return what bindings leave and left, each as a claim: those that go now, and what stands of earlier ones."""
+    record = list(desired.retained)
+    for statement in _owned(current, desired).statements():
+        if not is_retained(statement, desired.issuer):
+            continue
+        key = retained_key(statement, desired.issuer)
+        if key is None:
+            continue
+        claim = Claim(_LEFT, key, _subjects_of(statement, key, desired.issuer))
+        is_understood = isinstance(key, ChainKey) or claim.subjects
+        part = claim if desired.keeps_all else desired.retention.kept(claim)
+        if is_understood and part is not None:
+            record.append(part)
+    return record
+
+
+def _subjects_of(statement: Statement, key: StatementKey, issuer: Issuer) -> tuple[Named, ...]:
+    """Return whom a statement with this key names, sorted; a subject that is no service account is left out."""
+    if isinstance(key, ChainKey):
+        return ()
+    if isinstance(key, FederatedKey):
+        return tuple(sorted(subjects_of(statement, key.issuer, of_cluster=False)))
+    found: list[Subject] = []
+    for text in subjects_of(statement, issuer):
+        with contextlib.suppress(InvalidValueError):
+            found.append(Subject.parse(text))
+    return tuple(sorted(found))
+
+
+def _left_behind(desired: Desired, record: Iterable[Claim], claims: Iterable[Claim]) -> dict[str, Statement]:
+    """Return Sid to statement for what bindings leave and left; what ``claims`` ask for is theirs."""
+    live: dict[StatementKey, set[Named]] = {}
+    for claim in claims:
+        live.setdefault(claim.key, set()).update(claim.subjects)
+    grouped: dict[StatementKey, set[Named]] = {}
+    for claim in record:
+        if not isinstance(claim.key, ChainKey):
+            if subjects := set(claim.subjects) - live.get(claim.key, set()):
+                grouped.setdefault(claim.key, set()).update(subjects)
+        elif claim.key not in live:
+            grouped[claim.key] = set()
+    built = [retained(desired.issuer, desired.role, key, subjects) for key, subjects in grouped.items()]
+    return {str(statement["Sid"]): statement for statement in sorted(built, key=lambda s: str(s["Sid"]))}
+
+
+def _fit(
+    current: TrustDocument,
+    desired: Desired,
+    claims: Sequence[Claim],
+    record: Sequence[Claim],
+    limit: int,
+    barred: Collection[BindingRef],
+) -> Fit:
+    """Return what of the claims fits, beside foreign and retained statements.
+
+    What a live binding takes over from a retained statement needs no second place; but while not all fits, it is not
+    known who gets it, and the retained statement is counted whole.
+    """
+    owns = _ownership(desired)
+    foreign = [s for s in current.statements if not owns(s)]
+    there = _owned(current, desired)
+
+    def fitted(taken: Sequence[Claim]) -> Fit:
+        left = _as_written(current, _left_behind(desired, record, taken))
+        return fit(current, there, [*foreign, *left], claims, limit, role=desired.role, barred=barred)
+
+    found = fitted(claims)
+    return fitted(()) if found.left_out and record else found
+
+
+def _as_written(current: TrustDocument, wanted: Mapping[str, Statement]) -> list[Statement]:
+    """Return statements as they will stand: one that means the same stays as it is written."""
+    there = {str(s.get("Sid", "")): s for s in current.statements}
+    return [
+        there[sid] if sid in there and same_meaning(there[sid], statement) else statement
+        for sid, statement in wanted.items()
+    ]
 
 
 def _compose(
-    current: TrustDocument, desired: Desired, claims: Sequence[Claim]
+    current: TrustDocument, desired: Desired, claims: Sequence[Claim], record: Iterable[Claim]
 ) -> tuple[TrustDocument, tuple[Change, ...]]:
-    """Return the document with exactly these claims, and what differs."""
-    wanted = _wanted(desired, claims)
+    """Return the document with exactly these claims and what bindings leave and left, and what differs."""
+    wanted = _left_behind(desired, record, claims) | _wanted(desired, claims)
     statements: list[Statement] = []
     changes: list[Change] = []
     seen: set[str] = set()
@@ -475,9 +569,6 @@ def _compose(
         else:
             statements.append(after)
             changes.append(Change(ChangeKind.CHANGED, sid, statement, after))
-    for left in _left_behind(current, desired):
-        statements.append(left)
-        changes.append(Change(ChangeKind.ADDED, str(left["Sid"]), None, left))
     for sid, statement in wanted.items():
         if sid not in seen:
             statements.append(statement)
@@ -525,6 +616,12 @@ def _is_own(finding: Finding, current: TrustDocument, desired: Desired) -> bool:
 
 _KEPT: Final = BindingRef("", "")
 """The binding of claims that only keep what stands."""
+
+_LEFT: Final = BindingRef("", "left")
+"""Stands for the bindings that left what a retained statement holds; they are gone."""
+
+_OWNER: Final = len(owner_prefix(Issuer("https://any")))
+"""Characters of a Sid that say which cluster may own its statement."""
 
 _STORED_REASONS: Final[Mapping[str, TrustReason]] = {"StalePrincipal": TrustReason.STALE_PRINCIPAL}
 """Reasons of their own of rules that foreign statements may break."""

@@ -15,8 +15,9 @@ from trustbind.api.role_grant import CONSENT_TAG, PROTECTED_TAG, Authorization, 
 from trustbind.identity.arns import RoleArn, RoleName
 from trustbind.identity.subjects import Issuer, Subject
 from trustbind.policy.claim import Claim, claims_on
-from trustbind.policy.owned_statement import is_owned, sid_of, subjects_of
+from trustbind.policy.owned_statement import is_owned, is_retained, sid_of, subjects_of
 from trustbind.policy.plan import Desired
+from trustbind.policy.retention import KEEP_ALL, KEEP_NONE, Retention, retention_of
 from trustbind.policy.trust_document import TrustDocument
 from trustbind.reasons import TrustReason
 from trustbind.reconcile.rollout import NOT_STARTED, Rollout
@@ -29,6 +30,7 @@ __all__ = [
     "decide",
     "decide_binding",
     "desired_of",
+    "retention",
     "stands_in",
     "with_consent",
 ]
@@ -189,7 +191,9 @@ def consent_refusal(
     )
 
 
-def desired_of(role: RoleArn, issuer: Issuer, decisions: Iterable[BindingDecision]) -> Desired:
+def desired_of(
+    role: RoleArn, issuer: Issuer, decisions: Iterable[BindingDecision], retention: Retention = KEEP_ALL
+) -> Desired:
     """Return what this cluster wants in the role's trust policy."""
     claims: list[Claim] = []
     retained: list[Claim] = []
@@ -198,11 +202,26 @@ def desired_of(role: RoleArn, issuer: Issuer, decisions: Iterable[BindingDecisio
         (retained if decision.retains else claims).extend(decision.claims)
         if not decision.claims and decision.stored.binding is not None:
             former.extend(claims_on(role, decision.stored.binding, decision.subjects))
-    return Desired(role, issuer, tuple(claims), tuple(retained), tuple(former))
+    return Desired(role, issuer, tuple(claims), tuple(retained), tuple(former), retention=retention)
+
+
+def retention(role: RoleArn, around: Surroundings, namespaces: Mapping[str, Mapping[str, str]]) -> Retention:
+    """Return which of what deleted bindings left in a role may stay.
+
+    Args:
+        role: which.
+        around: see `Surroundings`.
+        namespaces: name to labels of all namespaces.
+    """
+    if _protected_role(role, around):
+        return KEEP_NONE
+    return retention_of(role, around.grants, namespaces)
 
 
 def stands_in(document: TrustDocument, issuer: Issuer, role: RoleArn, decision: BindingDecision) -> bool:
     """Return whether an owned statement of ``document`` admits a principal that the binding names, of any issuer.
+
+    What other bindings left there is not counted.
 
     Args:
         document: the role's trust policy, as it was read.
@@ -210,7 +229,7 @@ def stands_in(document: TrustDocument, issuer: Issuer, role: RoleArn, decision: 
         role: whose trust policy it is.
         decision: for the binding.
     """
-    owned = [s for s in document.statements if is_owned(s, issuer)]
+    owned = [s for s in document.statements if is_owned(s, issuer) and not is_retained(s, issuer)]
     binding = decision.stored.binding
     if binding is not None and binding.source is not None and role == binding.role:
         sids = {sid_of(issuer, claim.key) for claim in claims_on(role, binding, ())}
@@ -250,12 +269,16 @@ def _protected(binding: RoleBinding, around: Surroundings) -> str:
     every manager role.
     """
     for role in (binding.role, *((binding.source.role,) if binding.source else ())):
-        if RoleName.of(role) == around.own_role:
-            return f"{role} is the role that the operator runs as, so no binding may name it"
-        # A manager role is one of the AWS account that it manages.
-        if problem := manager_role(role, around.aws_accounts.get(role.account_id)):
+        if problem := _protected_role(role, around):
             return problem
     return ""
+
+
+def _protected_role(role: RoleArn, around: Surroundings) -> str:
+    if RoleName.of(role) == around.own_role:
+        return f"{role} is the role that the operator runs as, so no binding may name it"
+    # A manager role is one of the AWS account that it manages.
+    return manager_role(role, around.aws_accounts.get(role.account_id))
 
 
 def _too_many(snapshot: BindingSnapshot, answer: Authorization) -> tuple[TrustReason, str] | None:
@@ -302,11 +325,13 @@ def _authorization(
 
 
 def _consented(decision: BindingDecision, account: AwsAccount, tags: Mapping[str, str]) -> BindingDecision:
-    if decision.reason is not None or decision.stored.deleting:
+    if decision.reason is not None or (decision.stored.deleting and not decision.retains):
         return decision
     refused = consent_refusal(decision.stored, account, tags)
     if refused is None:
         return decision
+    if decision.retains:
+        return replace(decision, claims=(), retains=False)
     reason, message = refused
     return replace(decision, authorized=False, reason=reason, message=message, claims=(), cluster=None)
 
@@ -327,8 +352,7 @@ def _still_granted(
 ) -> tuple[RoleBinding, tuple[Subject, ...]] | None:
     """Return what of a binding that is being deleted is granted now; None for nothing.
 
-    Asked for each service account and each pattern alone: what is retained has no owner, and no withdrawn grant revokes
-    it later.
+    Asked for each service account and each pattern alone, as for what was retained before.
     """
 
     def is_granted(part: RoleBinding, subjects: tuple[Subject, ...] = ()) -> bool:

@@ -84,7 +84,7 @@ def outcome_of(
         if (why := own or stopped) is not None and stands:
             text = f"its trust could not be revoked, so it is kept: {why.message}"
             return BindingOutcome(None, "", why.reason, text, decision.subjects, may_linger=True)
-        left = any(is_retained(statement) for statement in planned.document.statements)
+        left = any(is_retained(statement, issuer) for statement in planned.document.statements)
         reason = TrustReason.RETAINED if decision.retains and left else TrustReason.REVOKED
         return BindingOutcome(None, "", reason, f"the statement was removed from {planned.role}")
     authorized, sentence = decision.authorized, decision.message

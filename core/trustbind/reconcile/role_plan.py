@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from trustbind.api.aws_account import AwsAccount, DriftPolicy
 from trustbind.api.role_binding import BindingRef
+from trustbind.api.role_grant import PROTECTED_TAG
 from trustbind.errors import AwsError, InvalidValueError, NotFoundError
 from trustbind.identity.arns import ProviderArn, RoleArn
 from trustbind.identity.subjects import Issuer
@@ -25,6 +26,7 @@ from trustbind.policy.plan import (
     standing_claims,
     withheld,
 )
+from trustbind.policy.retention import KEEP_ALL, Retention
 from trustbind.policy.trust_document import Statement, TrustDocument, same_meaning
 from trustbind.reasons import TrustReason
 from trustbind.reconcile.decision import BindingDecision, desired_of, with_consent
@@ -58,6 +60,7 @@ class RoleWork:
         has_pod_identity: whether it has bindings by EKS Pod Identity besides.
         was_source: whether it may have been the source of a chain that does not name it any more.
         paused: why nothing may be revoked in its AWS account now; empty when it may.
+        retention: which of what deleted bindings left there may stay.
     """
 
     role: RoleArn
@@ -67,6 +70,7 @@ class RoleWork:
     has_pod_identity: bool = False
     was_source: bool = False
     paused: str = ""
+    retention: Retention = KEEP_ALL
 
     @property
     def may_write(self) -> bool:
@@ -178,7 +182,12 @@ def plan_role(work: RoleWork, facts: Facts, seen: RoleObservation) -> RolePlan:
     paused = [*held, *full, *(d for d in going_on if d.stored.ref in waiting)]
     intact, edited = _without_edited(document, issuer, role, (c for d in paused for c in _claims(role, d)))
     kept = standing_claims(document, issuer, intact)
-    desired = desired_of(role, issuer, (d for d in going_on if d.stored.ref not in waiting))
+    retention = work.retention.with_tags(
+        seen.tags,
+        is_protected=PROTECTED_TAG in seen.tags,
+        needs_consent=work.aws_account.require_role_consent,
+    )
+    desired = desired_of(role, issuer, (d for d in going_on if d.stored.ref not in waiting), retention)
     desired = replace(desired, claims=(*desired.claims, *kept), former=(*desired.former, *edited))
     limit = work.aws_account.trust_policy_limit or facts.account.limit or DEFAULT_LIMIT
     if work.paused:

@@ -14,8 +14,9 @@ from typing import Final
 from trustbind.api.aws_account import AwsAccount
 from trustbind.api.role_binding import BindingRef
 from trustbind.identity.arns import RoleArn
+from trustbind.policy.retention import Retention
 from trustbind.reasons import TrustReason
-from trustbind.reconcile.decision import BindingDecision, decide
+from trustbind.reconcile.decision import BindingDecision, decide, retention
 from trustbind.reconcile.revocation import RevocationLimit
 from trustbind.reconcile.stored_aws_account import StoredAwsAccount
 from trustbind.reconcile.stored_binding import StoredBinding
@@ -139,7 +140,7 @@ class Manager:
         if known is None or known.uid != uid:
             return
         self._cache.drop_aws_account(name)
-        self._aws_accounts.gone(name)
+        self._aws_accounts.gone(name, known.account_id)
         self.reconsider()
 
     def list_emptied(self) -> None:
@@ -206,6 +207,10 @@ class Manager:
     def decisions_for(self, role: RoleArn) -> tuple[BindingDecision, ...]:
         """Return the decisions for a role's bindings."""
         return decide(self._cache.snapshot(role, self._roles.progress.rollouts))
+
+    def retention(self, role: RoleArn) -> Retention:
+        """Return which of what deleted bindings left in a role may stay."""
+        return retention(role, self._cache.around, self._cache.namespaces)
 
     def is_missing(self, role: RoleArn) -> bool:
         """Return whether the last run of a role found that there is none."""

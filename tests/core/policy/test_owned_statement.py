@@ -20,12 +20,13 @@ from trustbind.policy.owned_statement import (
     StatementKey,
     WebIdentityKey,
     build,
-    disowned,
     is_owned,
     is_retained,
     owner_prefix,
     placeholder,
     placeholder_sid,
+    retained,
+    retained_key,
     sid_of,
     subjects_of,
 )
@@ -320,16 +321,33 @@ def test_whatever_is_built_is_owned(key: WebIdentityKey | FederatedKey | ChainKe
 
     assert is_owned(statement, ISSUER)
     assert not is_owned(statement, OTHER)
-    assert not is_owned(disowned(statement, ["s"]), ISSUER)
+    assert not is_retained(statement, ISSUER)
 
 
-def test_what_is_left_has_a_sid_of_its_own() -> None:
-    """The next attempt has another Sid, of the same form."""
-    sids = [disowned(WEB, [READER], attempt)["Sid"] for attempt in range(3)]
+@given(keys)
+def test_what_is_retained_tells_its_key(key: WebIdentityKey | FederatedKey | ChainKey) -> None:
+    """A retained statement is ours under a Sid of its own, and says all that a grant is asked about."""
+    statement = retained(ISSUER, ROLE, key, ["s"])
 
-    assert len(set(sids)) == 3
-    assert all(re.fullmatch("TrustbindRetained[0-9a-f]{16}", sid) for sid in sids)
-    assert all(is_retained(disowned(WEB, [READER], attempt)) for attempt in range(3))
+    assert re.fullmatch("Trustbind[0-9a-f]{16}Retained[0-9a-f]{16}", statement["Sid"])
+    assert is_owned(statement, ISSUER)
+    assert is_retained(statement, ISSUER)
+    assert not is_retained(statement, OTHER)
+    read = retained_key(statement, ISSUER)
+    assert read is not None
+    assert retained(ISSUER, ROLE, read, ["s"]) == statement
+
+
+def test_a_retained_statement_that_was_edited() -> None:
+    """It stays ours by its provider; a condition more is read as one, and what says nothing has no key."""
+    key = WebIdentityKey("x")
+    statement = retained(ISSUER, ROLE, key, ["s"])
+    narrowed = statement | {"Condition": statement["Condition"] | {"Bool": {"aws:SecureTransport": "true"}}}
+
+    assert retained_key(narrowed, ISSUER) == replace(
+        key, conditions=(ExtraCondition("Bool", "aws:SecureTransport", ("true",)),)
+    )
+    assert retained_key(statement | {"Condition": []}, ISSUER) is None
 
 
 def test_no_sid_or_no_text() -> None:

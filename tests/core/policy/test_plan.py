@@ -28,7 +28,7 @@ from support.trust import (
 from trustbind.api.role_binding import BindingRef, ExtraCondition
 from trustbind.identity.subjects import Issuer, Subject
 from trustbind.policy.claim import Claim
-from trustbind.policy.owned_statement import ChainKey, FederatedKey, WebIdentityKey, build, placeholder
+from trustbind.policy.owned_statement import ChainKey, FederatedKey, WebIdentityKey, build, is_retained, placeholder
 from trustbind.policy.plan import Change, ChangeKind, Desired, Plan, Refusal, plan
 from trustbind.policy.trust_document import EMPTY, TrustDocument
 from trustbind.reasons import TrustReason
@@ -326,7 +326,7 @@ def test_an_invalid_claim_does_not_stop_what_leaves() -> None:
 
 
 def test_retained() -> None:
-    """What a binding leaves stands in a statement that nobody owns, once, and stays when the binding is forgotten."""
+    """What a binding leaves stands in a statement of its own, once, and stays when the binding is forgotten."""
     planned = plan(document(statement("a", "b")), Desired(ROLE, ISSUER, (claim("a"),), (claim("b"),)))
 
     kept = planned.document.statements[1]
@@ -347,7 +347,7 @@ def test_only_what_stands_is_retained() -> None:
 
     (left,) = wider.document.statements
     assert left == statement("a") | {"Sid": left["Sid"]}
-    assert left["Sid"].startswith("TrustbindRetained")
+    assert is_retained(left, ISSUER)
     assert other.document == document(placeholder(ISSUER, ROLE))
     assert chain.is_empty
 
@@ -408,7 +408,7 @@ def test_other_issuers_are_retained_too() -> None:
     kept = plan(current, Desired(ROLE, ISSUER, (claim("a"),), both), current.size)
 
     assert len(left.document.statements) == 2
-    assert all(s["Sid"].startswith("TrustbindRetained") for s in left.document.statements)
+    assert all(is_retained(s, ISSUER) for s in left.document.statements)
     assert plan(left.document, Desired(ROLE, ISSUER, (), both)).is_empty
     assert [r.reason for r in kept.refusals if r.binding == BindingRef("team-a", "b")] == [
         TrustReason.TRUST_POLICY_FULL

@@ -69,19 +69,16 @@ def test_an_edited_chain_is_repaired() -> None:
 
 
 def test_retained_beside_a_foreign_statement_with_its_sid() -> None:
-    """Where a foreign statement has the Sid for the retained trust, the next free Sid is taken."""
+    """Where a foreign statement has the Sid for the retained trust, the binding waits, and both stay as they are."""
     leaving = Desired(ROLE, ISSUER, (), (claim("a"),))
     (usual,) = plan(document(statement("a")), leaving).document.statements
-    squatter = dict(usual) | {"Effect": "Deny"}
+    squatter = dict(usual) | {"Principal": {"AWS": "999922223333"}}
 
     planned = plan(document(statement("a"), squatter), leaving)
 
-    kept, left = map(dict, planned.document.statements)
-    assert kept == squatter
-    assert left == {**usual, "Sid": left["Sid"]}
-    assert left["Sid"].startswith("TrustbindRetained")
-    assert left["Sid"] != usual["Sid"]
-    assert plan(document(statement("a"), squatter, left), leaving).document == document(squatter, left)
+    assert planned.is_empty
+    assert [r.reason for r in planned.refusals] == [TrustReason.SID_TAKEN]
+    assert "set spec.deletionPolicy: Revoke" in planned.refusals[0].message
 
 
 def test_an_edited_statement_of_a_binding_that_goes() -> None:

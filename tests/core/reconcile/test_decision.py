@@ -221,7 +221,11 @@ def test_consent_is_asked_of_those_who_would_get_something() -> None:
     refused = decided(World())
     going = decided(ready_world(), binding_body(metadata=DELETED, status=APPLIED, deletionPolicy="Retain"))
 
-    assert with_consent([refused, going], account, {}) == [refused, going]
+    leaving = decided(ready_world(), binding_body(metadata=DELETED, status=APPLIED))
+
+    assert with_consent([refused, leaving], account, {}) == [refused, leaving]
+    (revoked,) = with_consent([going], account, {})
+    assert (going.retains, revoked.retains, revoked.claims) == (True, False, ()), "nothing is left in spite of the role"
     granted = decided(ready_world())
     assert with_consent([granted], AwsAccount.parse(account_body()), {}) == [granted]
 

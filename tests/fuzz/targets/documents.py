@@ -15,9 +15,9 @@ from trustbind.policy.claim import Claim
 from trustbind.policy.owned_statement import (
     WebIdentityKey,
     is_owned,
-    is_retained,
     owner_prefix,
     placeholder_sid,
+    retained_sid,
     sid_of,
 )
 from trustbind.policy.plan import Desired, plan
@@ -59,7 +59,7 @@ WORDS: Final = (
         "AROAEXAMPLEID1234567A",
         "2026-03-01T12:00Z",
     ),
-    *(sid_of(ISSUER, KEY), placeholder_sid(ISSUER), owner_prefix(ISSUER), "TrustbindRetained0123456789abcdef"),
+    *(sid_of(ISSUER, KEY), placeholder_sid(ISSUER), owner_prefix(ISSUER), retained_sid(ISSUER, KEY)),
     *("1e999999999", "203.0.113.0/24", "::/0", "QUJD", "arn:aws:iam::*:role/*", "${" * 20, "0x10", "1_000"),
 )
 
@@ -118,12 +118,8 @@ def _planned(document: TrustDocument) -> None:
 
 def _foreign(document: TrustDocument) -> list[str]:
     """Return the foreign statements; one that another writer made of ours is repaired, and counts as ours."""
-    ours = {sid_of(ISSUER, KEY), placeholder_sid(ISSUER)}
-    return [
-        statement_text(s)
-        for s in document.statements
-        if not is_owned(s, ISSUER) and not is_retained(s) and s.get("Sid") not in ours
-    ]
+    ours = {sid_of(ISSUER, KEY), retained_sid(ISSUER, KEY), placeholder_sid(ISSUER)}
+    return [statement_text(s) for s in document.statements if not is_owned(s, ISSUER) and s.get("Sid") not in ours]
 
 
 class _Pairs(list[tuple[str, Any]]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from trustbind.api.aws_account import AwsAccount, DriftPolicy
@@ -28,6 +28,12 @@ Status = Mapping[str, Any]
 
 _SLICE: Final = 20
 """Bindings that are decided until the event loop has its turn."""
+
+
+_SHOWN_RETAINED: Final = 50
+"""Retained subjects that a status lists; it counts all."""
+
+_RETAINED_FIELDS: Final = ("retainedSubjects", "retained")
 
 
 class AwsAccountController:
@@ -119,6 +125,28 @@ class AwsAccountController:
         if [c for c in stored.status["conditions"] if c.get("type") == kind] != shown:
             await self._write(stored, {**stored.status, "conditions": [*kept, *shown]})
 
+    async def retained(self, account_id: str, found: Mapping[RoleArn, Iterable[str]]) -> None:
+        """Show what deleted bindings left in the roles of an AWS account, as a survey found it.
+
+        Args:
+            account_id: which.
+            found: by role, whom it trusts for bindings that are gone.
+        """
+        account = self._context.cache.aws_account(account_id)
+        stored = self._context.cache.aws_accounts.get(account.name) if account is not None else None
+        if stored is None or not stored.status.get("conditions"):
+            return  # the next survey shows it
+        pairs = sorted((str(role), name) for role, names in found.items() for name in names)
+        shown = (
+            {}
+            if not pairs
+            else {
+                "retainedSubjects": len(pairs),
+                "retained": [{"roleArn": role, "subject": name} for role, name in pairs[:_SHOWN_RETAINED]],
+            }
+        )
+        await self._write(stored, {k: v for k, v in stored.status.items() if k not in _RETAINED_FIELDS} | shown)
+
     async def _inspect(self, stored: StoredAwsAccount, account: AwsAccount) -> tuple[Next, bool]:
         context = self._context
         context.pool.forget(account)
@@ -200,8 +228,8 @@ class AwsAccountController:
         now = stamp(self._context.now())
         conditions = merged(stored.status.get("conditions") or (), wanted, stored.generation, now)
         status = {"observedGeneration": stored.generation, "conditions": conditions, **facts}
-        if "revocationAllowedAt" in stored.status:
-            status["revocationAllowedAt"] = stored.status["revocationAllowedAt"]
+        kept = ("revocationAllowedAt", *_RETAINED_FIELDS)
+        status.update({name: stored.status[name] for name in kept if name in stored.status})
         await self._write(stored, status)
 
     async def _write(self, stored: StoredAwsAccount, status: Status) -> None:

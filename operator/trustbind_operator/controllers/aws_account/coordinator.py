@@ -113,9 +113,10 @@ class AwsAccountCoordinator:
             if _differs(before, replace(stored, requested_at=before.requested_at)):
                 self._enqueue_roles(stored.account_id)  # how it is reached may have changed
 
-    def gone(self, name: str) -> None:
-        """Take note that an AWSAccount is gone, from the cache as well."""
+    def gone(self, name: str, account_id: str) -> None:
+        """Take note that an AWSAccount is gone, from the cache as well; nothing waits for a pause there any more."""
         self._queue.forget(AccountKey(name))
+        self._enqueue_roles(account_id)
         for other in self._cache.aws_accounts:  # one that was a duplicate may count now
             self._queue.add(AccountKey(other), 0.0)
 
@@ -188,6 +189,7 @@ class AwsAccountCoordinator:
         except AwsError as error:  # what the rest of the survey found is repaired all the same
             self._survey_failed(account, error)
         await self._controller.note(key.account_id, ConditionType.SURVEYED, findings.condition)
+        await self._controller.retained(key.account_id, findings.retained)
         for role, names in findings.revoked.items():
             self.brake.found(role, names)
         self._roles.surveyed(findings)

@@ -10,6 +10,7 @@ consent is required.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -19,9 +20,10 @@ from trustbind.api.aws_account import AwsAccount
 from trustbind.api.role_grant import CONSENT_TAG
 from trustbind.errors import AccessDeniedError, AwsError, InvalidValueError, NotFoundError
 from trustbind.identity.arns import ProviderArn, RoleArn
-from trustbind.identity.subjects import Issuer
-from trustbind.policy.owned_statement import FederatedKey, WebIdentityKey, owner_prefix
-from trustbind.policy.plan import revoked_names
+from trustbind.identity.subjects import Issuer, Subject
+from trustbind.policy.owned_statement import RETAINED, FederatedKey, WebIdentityKey, owner_prefix
+from trustbind.policy.plan import retained_names, revoked_names
+from trustbind.policy.retention import KEEP_NONE, Retention
 from trustbind.policy.trust_document import TrustDocument
 from trustbind.reasons import TrustReason
 from trustbind.reconcile.decision import BindingDecision
@@ -48,6 +50,9 @@ class SurveyedRoles(Protocol):
     def decisions_for(self, role: RoleArn) -> tuple[BindingDecision, ...]:
         """Return the decisions for a role's bindings."""
 
+    def retention(self, role: RoleArn) -> Retention:
+        """Return which of what deleted bindings left in a role may stay."""
+
     def is_missing(self, role: RoleArn) -> bool:
         """Return whether the last run of a role found that there is none."""
 
@@ -68,6 +73,7 @@ class Findings:
         ours: roles with statements of ours that bindings name.
         strays: roles with statements of ours that no binding names, and that have to go.
         revoked: by role, whom its run will not trust any more; while revocation is paused, of no role.
+        retained: by role, whom deleted bindings left there; sorted.
         pages: calls of ListRoles.
         condition: what the AWSAccount has to show; None: nothing.
     """
@@ -77,6 +83,7 @@ class Findings:
     ours: set[RoleArn] = field(default_factory=set)
     strays: set[RoleArn] = field(default_factory=set)
     revoked: dict[RoleArn, frozenset[str]] = field(default_factory=dict)
+    retained: dict[RoleArn, tuple[str, ...]] = field(default_factory=dict)
     pages: int = 0
     condition: Condition | None = None
 
@@ -96,6 +103,8 @@ class Survey:
         self._wanted = wanted
         self._in_order: dict[RoleArn, bytes] = {}
         """Digest of each role's trust policy that was found as it is wanted, with what was wanted then."""
+        self._retained: dict[RoleArn, tuple[str, ...]] = {}
+        """Whom deleted bindings left in each role, as its trust policy was decoded last."""
         self._absent: set[RoleArn] = set()
         self._listed: dict[str, str] = {}
         """By AWS account id, the path below which its last survey listed roles."""
@@ -171,6 +180,11 @@ class Survey:
             for role, seen in self._in_order.items()
             if role.account_id != account.account_id or role in listed
         }
+        for role in [r for r in self._retained if r.account_id == account.account_id]:
+            if role in listed:
+                findings.retained[role] = self._retained[role]
+            else:
+                del self._retained[role]
         if outside:
             findings.condition = _outside(account, outside)
 
@@ -185,18 +199,23 @@ class Survey:
     ) -> bool:
         """Return whether a listed trust policy is as it is wanted; the same text for the same wish is not decoded."""
         by_trust = tuple(d for d in decisions if not d.stored.is_pod_identity)
-        digest = _digest(raw.policy, by_trust, entered.facts.limit)
+        kept = self._wanted.retention(role) if RETAINED in raw.policy else KEEP_NONE  # encoding leaves a Sid as it is
+        digest = _digest(raw.policy, by_trust, entered.facts.limit, kept)
         if self._in_order.get(role) == digest:
             return True
+        self._retained.pop(role, None)
         try:
             document = TrustDocument.parse(raw.policy, stored=True)
         except InvalidValueError:
             return False  # the role's own run says what is wrong with it
+        if left := retained_names(document, self._issuer):
+            self._retained[role] = left
         # Consent is looked at with the tags; here it counts as given, so that nothing of that is found twice.
         paused = self._wanted.pause(account.account_id)
         has_pod_identity = len(by_trust) < len(decisions)
-        work = RoleWork(role, self._issuer, account, by_trust, has_pod_identity, paused=paused)
-        planned = plan_role(work, Facts(entered.facts), RoleObservation(document, tags=_consenting(by_trust)))
+        work = RoleWork(role, self._issuer, account, by_trust, has_pod_identity, paused=paused, retention=kept)
+        tags = _consenting(by_trust, self._retained.get(role, ()))
+        planned = plan_role(work, Facts(entered.facts), RoleObservation(document, tags=tags))
         if paused and planned.trust.is_empty:
             return True  # until the pause ends, which lets every role run
         if names := revoked_names(planned.trust):
@@ -261,9 +280,8 @@ class Survey:
     async def _tags(
         self, entered: Entered, decisions: dict[RoleArn, tuple[BindingDecision, ...]], findings: Findings
     ) -> None:
-        for role, each in decisions.items():
-            if role in self._absent or not any(d.reason is None and not d.stored.deleting for d in each):
-                continue
+        bound = {role for role, each in decisions.items() if any(d.reason is None and _is_kept(d) for d in each)}
+        for role in sorted(bound.union(findings.retained) - self._absent):
             try:
                 tags = frozenset((await entered.api.role_tags(role)).items())
             except AccessDeniedError as error:
@@ -273,7 +291,9 @@ class Survey:
             except NotFoundError:
                 continue
             before = self._consents.get(role)
-            if before is None:
+            if before != tags and role not in decisions:
+                findings.strays.add(role)
+            elif before is None:
                 findings.unseen.add(role)
             elif before != tags:
                 findings.drifted.add(role)
@@ -286,13 +306,18 @@ async def _turn(number: int) -> None:
         await asyncio.sleep(0)
 
 
-def _digest(policy: str, decisions: Iterable[BindingDecision], limit: int | None) -> bytes:
-    wanted = repr([limit, *((d.stored.uid, d.reason, d.claims, d.retains) for d in decisions)])
+def _digest(policy: str, decisions: Iterable[BindingDecision], limit: int | None, kept: Retention) -> bytes:
+    named = [(grant.grant, sorted(grant.namespaces)) for grant in kept.grants or ()]  # a set has no order of its own
+    wanted = repr([limit, named, *((d.stored.uid, d.reason, d.claims, d.retains) for d in decisions)])
     return hashlib.blake2b(f"{policy}\n{wanted}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-def _consenting(decisions: Iterable[BindingDecision]) -> dict[str, str]:
-    return {CONSENT_TAG: " ".join({d.stored.ref.namespace for d in decisions})}
+def _consenting(decisions: Iterable[BindingDecision], retained: Iterable[str]) -> dict[str, str]:
+    namespaces = {d.stored.ref.namespace for d in decisions}
+    for name in retained:
+        with contextlib.suppress(InvalidValueError):
+            namespaces.add(Subject.parse(name).namespace)
+    return {CONSENT_TAG: " ".join(namespaces)}
 
 
 def _role_of(raw: ListedRole) -> RoleArn | None:
@@ -306,6 +331,10 @@ def _is_managed_source(decision: BindingDecision, role: RoleArn) -> bool:
     binding = decision.stored.binding
     source = binding.source if binding is not None else None
     return source is not None and source.role == role and source.manage_permission and bool(decision.claims)
+
+
+def _is_kept(decision: BindingDecision) -> bool:
+    return decision.retains or not decision.stored.deleting
 
 
 def _denied(error: AwsError) -> Condition:

@@ -14,9 +14,10 @@ from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer
 from trustbind.policy.claim import claims_on
 from trustbind.policy.owned_statement import sid_of
+from trustbind.policy.retention import Retention
 from trustbind.reasons import TrustReason
 from trustbind.reconcile.association_outcome import Seen, is_left_in_step
-from trustbind.reconcile.decision import BindingDecision, decide
+from trustbind.reconcile.decision import BindingDecision, decide, retention
 from trustbind.reconcile.failure_reasons import BELIEVED_FAILURES, OF_THE_ACCOUNT, role_failure
 from trustbind.reconcile.outcome import BindingOutcome
 from trustbind.reconcile.role_plan import RoleWork
@@ -146,6 +147,7 @@ class RoleController:
     async def _reconcile(self, role: RoleArn, decisions: list[BindingDecision]) -> Next:
         cache = self._context.cache
         account = cache.aws_account(role.account_id)
+        kept = retention(role, cache.around, cache.namespaces)
         by_association = [d for d in decisions if d.stored.is_pod_identity]
         by_trust = [d for d in decisions if not d.stored.is_pod_identity]
         guard = DecisionGuard(
@@ -163,7 +165,7 @@ class RoleController:
             self._pod_identity.claim(role, by_association)
             if not self._neighbours.pause(role.account_id, role):  # else nothing is deleted
                 cleared = await self._pod_identity.clear(role, account, by_trust, by_association, guard)
-        due, seen = await self._trust(role, account, by_trust, by_association, guard)
+        due, seen = await self._trust(role, account, by_trust, by_association, kept, guard)
         if has_associations:
             due = sooner(
                 due,
@@ -214,6 +216,7 @@ class RoleController:
         account: AwsAccount | None,
         decisions: list[BindingDecision],
         by_association: list[BindingDecision],
+        kept: Retention,
         guard: DecisionGuard,
     ) -> tuple[Next, Seen]:
         """Bring the role's trust policy in order; return when that is due again, and the role as it was read."""
@@ -230,6 +233,7 @@ class RoleController:
             bool(by_association),
             self.progress.was_source(role),
             self._neighbours.pause(role.account_id, role),
+            kept,
         )
         if not self.aws_state.concerns_aws(work, by_association):
             self.aws_state.unread(role)

@@ -22,9 +22,11 @@ from trustbind.errors import (
     ThrottledError,
     UnreachableError,
 )
-from trustbind.policy.owned_statement import owner_prefix
+from trustbind.policy.owned_statement import WebIdentityKey, owner_prefix, retained_sid
 from trustbind.policy.trust_document import TrustDocument
 from trustbind_operator.controllers.context import Next
+
+_RETAINED = retained_sid(ISSUER, WebIdentityKey("sts.amazonaws.com"))
 
 THROTTLED = ThrottledError("Rate exceeded", code="Throttling", operation=f"iam:GetRole on {ROLE}")
 DENIED = AccessDeniedError("not authorized", code="AccessDenied", operation=f"iam:GetRole on {ROLE}")
@@ -74,15 +76,20 @@ def test_last_binding_of_a_role_of_ours_alone(scene: RoleScenario) -> None:
 
 
 def test_retained(scene: RoleScenario) -> None:
-    """The trust stays in a statement that nobody owns."""
+    """The trust stays in a statement of its own, which later runs keep, and goes with the grant."""
     scene.settled(binding_body(deletionPolicy="Retain"))
     scene.delete()
 
     scene.run()
 
     assert not scene.exists()
-    assert [sid[:17] for sid in scene.sids()] == ["Ops", "TrustbindRetained"]
+    assert scene.sids() == ["Ops", _RETAINED]
     assert [t.reason for _, _, t in scene.cluster.events] == ["TrustRetained"]
+    scene.run()
+    assert scene.sids() == ["Ops", _RETAINED]
+    scene.has_grants(grant_body(allowRetain=False))
+    scene.run()
+    assert scene.sids() == ["Ops"]
 
 
 @pytest.mark.parametrize("method", ["GetRole", "UpdateAssumeRolePolicy"])
@@ -97,7 +104,7 @@ def test_retained_after_a_failure(scene: RoleScenario, method: str) -> None:
     scene.run()
 
     assert not scene.exists()
-    assert [sid[:17] for sid in scene.sids()] == ["Ops", "TrustbindRetained"]
+    assert scene.sids() == ["Ops", _RETAINED]
 
 
 def test_deletion_grants_nothing_new(scene: RoleScenario) -> None:
@@ -111,7 +118,7 @@ def test_deletion_grants_nothing_new(scene: RoleScenario) -> None:
 
     assert not scene.exists()
     (kept,) = (s for s in scene.aws.roles[ROLE].statements if s != OPS)
-    assert kept["Sid"].startswith("TrustbindRetained")
+    assert kept["Sid"] == _RETAINED
     assert kept["Condition"]["StringEquals"][ISSUER.subject_key] == ["system:serviceaccount:team-a:app"]
 
 

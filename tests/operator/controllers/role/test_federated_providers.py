@@ -11,6 +11,7 @@ from support.bodies import ACCOUNT, ISSUER, OPS, ROLE, account_body, binding_bod
 from support.scenario_role import RoleScenario
 from support.scenario_workflow import ENTRY, GITHUB, MAIN, workflow_scenario
 from trustbind.errors import AccessDeniedError, PolicyRejectedError, ThrottledError
+from trustbind.policy.owned_statement import is_retained
 from trustbind.policy.trust_document import TrustDocument
 from trustbind.reasons import TrustReason
 from trustbind.reconcile.decision import decide
@@ -264,7 +265,7 @@ def test_kept_while_workflows_are_let_in(scene: RoleScenario) -> None:
 
 
 def test_retained(scene: RoleScenario) -> None:
-    """With Retain both stay, in statements that belong to nobody."""
+    """With Retain both stay, in statements of their own."""
     scene.settled(body(deletionPolicy="Retain"))
     scene.delete()
 
@@ -272,7 +273,7 @@ def test_retained(scene: RoleScenario) -> None:
 
     assert not scene.exists()
     kept = [s for s in scene.aws.roles[ROLE].statements if s != OPS]
-    assert [s["Sid"].startswith("TrustbindRetained") for s in kept] == [True, True]
+    assert [is_retained(s, ISSUER) for s in kept] == [True, True]
     assert let_in(scene) == [MAIN]
 
 

@@ -169,7 +169,7 @@ def test_partly_fitting(scene: RoleScenario) -> None:
 
 
 def test_withdrawn_before_it_is_retained(scene: RoleScenario) -> None:
-    """What is retained belongs to nobody, so only what is granted at that moment is."""
+    """Only what is granted at that moment is retained."""
     scene.settled(binding_body(deletionPolicy="Retain"))
     scene.has_grants()
     scene.delete()
