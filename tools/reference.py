@@ -58,6 +58,7 @@ _TOLD: Final = "Event; metric trustbind_operator_bindings"
 _SHOWN: Final[Mapping[TrustReason, str]] = {
     TrustReason.GRANTED: "condition Authorized of the RoleBinding",
     TrustReason.NEAR_LIMIT: "condition NearLimit of the RoleBinding, absent while all is well; Event",
+    TrustReason.HAND_WRITTEN: "condition HandWrittenSubjects of the RoleBinding, absent while all is well; Event",
     TrustReason.NOT_GRANTED: f"{_READY}, and Authorized; {_TOLD}",
     TrustReason.NO_CONSENT: f"{_READY}, and Authorized; {_TOLD}",
     TrustReason.REVOKED: "Event when the RoleBinding is let go",
@@ -77,6 +78,8 @@ the operator can work in the account |
 | Authorized | RoleBinding | whether a RoleGrant, and where asked for the role itself, allows the binding |
 | TrustApplied | RoleBinding | whether the role's trust policy holds the binding |
 | NearLimit | RoleBinding | there, and True, while the trust policy is longer than 80 % of what the account allows |
+| HandWrittenSubjects | RoleBinding | there, and True, while service accounts of this cluster reach the target \
+role of a chain by a statement of its source role that trustbind did not write |
 """
 
 

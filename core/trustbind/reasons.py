@@ -148,6 +148,10 @@ class TrustReason(StrEnum):
     NEAR_LIMIT = "NearLimit"
     """The document is longer than 80 % of what the account allows. Remedy: plan for a second role or a higher
     quota."""
+    HAND_WRITTEN = "HandWrittenSubjects"
+    """A statement of the source role's trust policy that trustbind did not write lets in service accounts of this
+    cluster, and with the source role they get the targets of its chains. Remedy: remove them from that statement, or
+    use a source role of the chain's own."""
     STALE_PRINCIPAL = "StalePrincipal"
     """A foreign statement names a principal that was deleted, and IAM would refuse any write. Remedy: correct or
     remove the statement that the message names."""

@@ -51,6 +51,7 @@ __all__ = [
     "Desired",
     "Plan",
     "Refusal",
+    "foreign_subjects",
     "plan",
     "plan_without_revocation",
     "retained_names",
@@ -236,6 +237,35 @@ def retained_names(document: TrustDocument, issuer: Issuer) -> tuple[str, ...]:
     """
     left = (s for s in document.statements if is_retained(s, issuer) and is_owned(s, issuer))
     return tuple(sorted({name for statement in left for name in _names(statement)}))
+
+
+def foreign_subjects(document: TrustDocument, issuer: Issuer) -> tuple[str, ...]:
+    """Return whom of the cluster foreign statements let in, sorted.
+
+    Args:
+        document: a trust policy.
+        issuer: the cluster's.
+
+    Returns:
+        Subjects and patterns of subjects as the statements have them; for one that names no subject, ``*``.
+    """
+    names: set[str] = set()
+    for statement in document.statements:
+        if statement.get("Effect") == "Allow" and not is_owned(statement, issuer) and _is_for(statement, issuer):
+            blocks = [b for b in (statement.get("Condition") or {}).values() if isinstance(b, Mapping)]
+            values = [v for b in blocks for k, v in b.items() if str(k).casefold() == issuer.subject_key.casefold()]
+            names.update(str(v) for value in values for v in (value if isinstance(value, list) else [value]))
+            if not values:
+                names.add("*")
+    return tuple(sorted(names))
+
+
+def _is_for(statement: Statement, issuer: Issuer) -> bool:
+    """Return whether a statement names the issuer's OIDC provider."""
+    principal = statement.get("Principal")
+    named = principal.get("Federated", []) if isinstance(principal, Mapping) else []
+    ending = f":oidc-provider/{issuer.host_path}".casefold()
+    return any(str(name).casefold().endswith(ending) for name in (named if isinstance(named, list) else [named]))
 
 
 def withheld(planned: Plan, desired: Desired, refusal: Refusal) -> Plan:

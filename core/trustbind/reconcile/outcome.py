@@ -8,7 +8,7 @@ from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer, Subject
 from trustbind.policy.claim import claims_on
 from trustbind.policy.owned_statement import FederatedKey, is_retained, sid_of
-from trustbind.policy.plan import Plan, Refusal
+from trustbind.policy.plan import Plan, Refusal, foreign_subjects
 from trustbind.reasons import TrustReason
 from trustbind.reconcile.decision import BindingDecision, stands_in
 from trustbind.reconcile.role_plan import RolePlan
@@ -46,6 +46,7 @@ class BindingOutcome:
         near_limit: whether the trust policy is nearly full.
         changed: whether its statement was written in this run.
         may_linger: whether its statement may stand in the trust policy although it must not, or that is unknown.
+        hand_written: of a chain, whom of this cluster foreign statements let into its source role.
         hindrance: what keeps applied trust from being of use to every principal that the binding names.
     """
 
@@ -60,6 +61,7 @@ class BindingOutcome:
     near_limit: bool = False
     changed: bool = False
     may_linger: bool = False
+    hand_written: tuple[str, ...] = ()
     hindrance: Refusal | None = None
 
 
@@ -176,7 +178,7 @@ def chain_outcome(
         text = f"{decision.message}; its trust is being {what}, next in the {left}"
         return replace(outcome, reason=TrustReason.PENDING, message=text, may_linger=True)
     if rollout.is_applied_in(role) and rollout.is_applied_in(other):
-        return _whole(decision, outcome, issuer)
+        return _whole(decision, outcome, rollout, issuer)
     text = f"{_name(stored, binding.role)} trusts the source role; the source role is next"
     return replace(outcome, reason=TrustReason.PENDING, message=text, statement_id="", may_linger=True)
 
@@ -206,10 +208,13 @@ def progress_of(
     stands = ref in trust.applied and problem is None
     if not stands and (is_paused or is_stopped):
         stands = stands_in(trust.current, issuer, trust.role, agreed) or _is_pending(agreed, trust, issuer)
-    return RoleProgress(stands, refusal, is_waiting=is_waiting)
+    binding = asked.stored.binding
+    is_source = binding is not None and binding.source is not None and binding.source.role == trust.role
+    hand_written = foreign_subjects(trust.current, issuer) if is_source else ()
+    return RoleProgress(stands, refusal, is_waiting=is_waiting, hand_written=hand_written)
 
 
-def _whole(decision: BindingDecision, outcome: BindingOutcome, issuer: Issuer) -> BindingOutcome:
+def _whole(decision: BindingDecision, outcome: BindingOutcome, rollout: Rollout, issuer: Issuer) -> BindingOutcome:
     binding = decision.stored.binding
     assert binding is not None  # noqa: S101 - the caller has looked; this is for the type checker
     assert binding.source is not None  # noqa: S101 - a chain has a source; this is for the type checker
@@ -219,6 +224,7 @@ def _whole(decision: BindingDecision, outcome: BindingOutcome, issuer: Issuer) -
         outcome,
         reason=None,
         statement_id=sid_of(issuer, claim.key),
+        hand_written=rollout.at(binding.source.role).hand_written,
         message=f"{binding.role} trusts {binding.source.role}, which trusts {count} service "
         f"account{'' if count == 1 else 's'} of this binding",
     )

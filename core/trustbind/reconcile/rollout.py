@@ -40,6 +40,7 @@ class RoleProgress:
         is_missing: whether the last run found that there is no such role.
         is_waiting: whether the last run left the chain's claims as they were, because the other role comes first. What
             stands may then be another binding's, and the permission to assume the target role may be missing.
+        hand_written: in the source role, whom of this cluster foreign statements let in; see `foreign_subjects`.
     """
 
     stands: bool = False
@@ -48,6 +49,7 @@ class RoleProgress:
     is_underway: bool = False
     is_missing: bool = False
     is_waiting: bool = False
+    hand_written: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

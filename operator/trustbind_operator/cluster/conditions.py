@@ -28,6 +28,9 @@ __all__ = [
     "transitions",
 ]
 
+_NAMED: Final = 3
+"""Subjects that a message names."""
+
 MAX_MESSAGE: Final = 1024
 """Characters of a message; the schema allows a few more."""
 
@@ -39,11 +42,12 @@ class ConditionType(StrEnum):
     AUTHORIZED = "Authorized"
     TRUST_APPLIED = "TrustApplied"
     NEAR_LIMIT = "NearLimit"
+    HAND_WRITTEN = "HandWrittenSubjects"
     SURVEYED = "Surveyed"
     REVOCATION_PAUSED = "RevocationPaused"
 
 
-_ABNORMAL: Final = frozenset({ConditionType.NEAR_LIMIT, ConditionType.REVOCATION_PAUSED})
+_ABNORMAL: Final = frozenset({ConditionType.NEAR_LIMIT, ConditionType.HAND_WRITTEN, ConditionType.REVOCATION_PAUSED})
 """Types whose condition is there, and True, in the abnormal case alone."""
 
 
@@ -176,6 +180,16 @@ def _binding_conditions(outcome: BindingOutcome) -> list[Condition]:
         message = "the trust policy is over 80 % of what the account allows; plan for a second role or a higher quota"
         conditions.append(
             Condition(ConditionType.NEAR_LIMIT, status=True, reason=TrustReason.NEAR_LIMIT, message=message)
+        )
+    if outcome.hand_written:
+        named = ", ".join(outcome.hand_written[:_NAMED])
+        more = f" and {len(outcome.hand_written) - _NAMED} more" if len(outcome.hand_written) > _NAMED else ""
+        message = (
+            f"a statement of the source role that trustbind did not write lets in {named}{more}, and so into the "
+            "target role of this chain; remove them from it, or use a source role of the chain's own"
+        )
+        conditions.append(
+            Condition(ConditionType.HAND_WRITTEN, status=True, reason=TrustReason.HAND_WRITTEN, message=message)
         )
     return conditions
 

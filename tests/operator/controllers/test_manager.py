@@ -6,11 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.bodies import ACCOUNT, OPS, OTHER_ROLE, ROLE, account_body, binding_body, grant_body
+from support.bodies import ACCOUNT, ISSUER, OPS, OTHER_ROLE, ROLE, account_body, binding_body, grant_body
 from support.scenario_manager import ManagerScenario
 from trustbind.api.labels import ACCOUNT_FINALIZER, BINDING_FINALIZER, RECONCILE_REQUESTED_AT
 from trustbind.errors import AccessDeniedError, AwsError
 from trustbind.identity.arns import RoleArn
+from trustbind.identity.subjects import Subject
+from trustbind.policy.owned_statement import WebIdentityKey, build
 from trustbind.policy.trust_document import TrustDocument
 from trustbind_operator.controllers.pace import Pace
 
@@ -356,3 +358,25 @@ def test_a_source_role_of_another_namespace(scene: ManagerScenario) -> None:
 
     scene.remove("RoleBinding", "team-a/b", 20.0)
     assert scene.ready("c", "team-b")[0] == "True"
+
+
+def test_hand_written_subjects_of_the_source_role(scene: ManagerScenario) -> None:
+    """They reach the target of the chain, so the binding tells it, until they are gone."""
+    by_hand = build(ISSUER, OTHER_ROLE, WebIdentityKey("sts.amazonaws.com"), [Subject("ops", "admin")]) | {
+        "Sid": "Hand"
+    }
+    scene.aws.roles[OTHER_ROLE] = TrustDocument((OPS, by_hand))
+    scene.has_account()
+    scene.has_binding(binding_body(method="AssumeRole", source={"roleArn": str(OTHER_ROLE)}))
+    scene.start(30.0)
+
+    assert scene.ready()[0] == "True"
+    (told,) = (c for c in scene.known().status["conditions"] if c["type"] == "HandWrittenSubjects")
+    assert (told["status"], told["reason"]) == ("True", "HandWrittenSubjects")
+    assert "system:serviceaccount:ops:admin" in told["message"]
+
+    scene.aws.roles[OTHER_ROLE] = TrustDocument(
+        tuple(s for s in scene.aws.roles[OTHER_ROLE].statements if s != by_hand)
+    )
+    scene.wait(1200.0)
+    assert "HandWrittenSubjects" not in {c["type"] for c in scene.known().status["conditions"]}
