@@ -143,7 +143,8 @@ def test_a_leader_that_was_paused(world: World, start: Start) -> None:
     writes = account.calls("UpdateAssumeRolePolicy")
     leader.process.signal(signal.SIGCONT)
     assert leader.process.wait(seconds=SECONDS) == 1
-    assert leader.output[-1].startswith("trustbind operator: the Lease trustbind-operator was taken by ")
+    # Whichever it finds first: that its time is over, or that another process has the Lease.
+    assert leader.output[-1].startswith("trustbind operator: the Lease trustbind-operator ")
     assert account.calls("UpdateAssumeRolePolicy") == writes
     assert is_working(second)
 

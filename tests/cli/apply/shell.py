@@ -118,6 +118,8 @@ class Shell:
             url: of an AWS other than the local one.
         """
         identity = self._identity | ({"AWS_ENDPOINT_URL": url} if url else {})
+        # A shell lets what it starts in the background ignore Ctrl-C, and that is inherited; a handler is not.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         with subprocess.Popen(
             self._command(objects),
             env=self._environment(identity),
