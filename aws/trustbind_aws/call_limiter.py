@@ -8,6 +8,7 @@ loop; a thread gets values only.
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -131,7 +132,7 @@ class CallLimiter:
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Run ``work`` in one of the threads and return what it returns; for the holder of a slot."""
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix=self._name)
+            self._pool = ThreadPoolExecutor(self._threads, self._name, _leave_signals_to_the_main_thread)
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
     async def close(self) -> None:
@@ -196,3 +197,13 @@ class CallLimiter:
         self._tokens -= waiter.calls
         waiter.turn.set_result(None)
         return True
+
+
+def _leave_signals_to_the_main_thread() -> None:
+    """Block the signals that end a process: one that arrives in this thread would not wake the event loop.
+
+    Python runs the handler in the main thread, and that may wait for the answer of AWS (Python documentation, "signal",
+    Signals and threads).
+    """
+    if hasattr(signal, "pthread_sigmask"):  # not on Windows
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -283,3 +284,15 @@ def test_threads_have_the_account_s_name() -> None:
         return name
 
     assert asyncio.run(steps()).startswith("aws-444455556666")
+
+
+def test_signals_are_left_to_the_main_thread() -> None:
+    """Ctrl-C does not wait for a call: a signal that arrives in a thread would."""
+
+    async def blocked() -> set[int]:
+        limiter = CallLimiter()
+        found = await limiter.in_thread(lambda: {int(s) for s in signal.pthread_sigmask(signal.SIG_BLOCK, ())})
+        limiter.abandon()
+        return found
+
+    assert asyncio.run(blocked()) >= {signal.SIGINT, signal.SIGTERM}
