@@ -5,7 +5,6 @@ Nothing here acts. A `Plan` can be printed, compared and thrown away.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -15,7 +14,7 @@ from trustbind.api.role_binding import BindingRef
 from trustbind.errors import InvalidValueError
 from trustbind.evaluation.model import StatementRef
 from trustbind.identity.arns import RoleArn
-from trustbind.identity.subjects import Issuer, Subject
+from trustbind.identity.subjects import Issuer
 from trustbind.policy.claim import Claim
 from trustbind.policy.document_rules import STORED, Finding, findings
 from trustbind.policy.document_rules.dead import variable_as_text
@@ -28,19 +27,17 @@ from trustbind.policy.owned_statement import (
     build,
     has_owner_sid,
     is_owned,
-    is_retained,
     owner_prefix,
     placeholder,
     placeholder_sid,
     principal_of,
-    retained,
-    retained_key,
     retained_sid,
     sid_of,
-    subjects_of,
 )
+from trustbind.policy.retained_trust import left_behind, record_of
 from trustbind.policy.retention import KEEP_ALL, Retention
 from trustbind.policy.trust_document import Statement, TrustDocument, same_meaning
+from trustbind.policy.trusted_names import names_of
 from trustbind.reasons import TrustReason
 
 __all__ = [
@@ -51,10 +48,8 @@ __all__ = [
     "Desired",
     "Plan",
     "Refusal",
-    "foreign_subjects",
     "plan",
     "plan_without_revocation",
-    "retained_names",
     "revoked_names",
     "standing_claims",
     "withheld",
@@ -185,7 +180,7 @@ def plan(current: TrustDocument, desired: Desired, limit: int = DEFAULT_LIMIT) -
     claims, taken = _without_taken_sids(current, desired, sorted(desired.claims, key=_by_age))
     refusals += taken
     barred = {refusal.binding for refusal in taken if refusal.binding is not None}
-    record = _record(current, desired)
+    record = _recorded(current, desired)
     fitted = _fit(current, desired, claims, record, limit, barred)
     refusals += [_too_long(desired, binding, left, limit) for binding, left in fitted.left_out.items()]
     document, changes = _compose(current, desired, fitted.accepted, record)
@@ -228,46 +223,6 @@ def revoked_names(planned: Plan) -> frozenset[str]:
     return _trusted(planned.current, changed) - _trusted(planned.document, {s for s in stays if s.startswith(owners)})
 
 
-def retained_names(document: TrustDocument, issuer: Issuer) -> tuple[str, ...]:
-    """Return whom deleted bindings left in a document, sorted: subjects, patterns of subjects, and source roles.
-
-    Args:
-        document: a trust policy.
-        issuer: the cluster's.
-    """
-    left = (s for s in document.statements if is_retained(s, issuer) and is_owned(s, issuer))
-    return tuple(sorted({name for statement in left for name in _names(statement)}))
-
-
-def foreign_subjects(document: TrustDocument, issuer: Issuer) -> tuple[str, ...]:
-    """Return whom of the cluster foreign statements let in, sorted.
-
-    Args:
-        document: a trust policy.
-        issuer: the cluster's.
-
-    Returns:
-        Subjects and patterns of subjects as the statements have them; for one that names no subject, ``*``.
-    """
-    names: set[str] = set()
-    for statement in document.statements:
-        if statement.get("Effect") == "Allow" and not is_owned(statement, issuer) and _is_for(statement, issuer):
-            blocks = [b for b in (statement.get("Condition") or {}).values() if isinstance(b, Mapping)]
-            values = [v for b in blocks for k, v in b.items() if str(k).casefold() == issuer.subject_key.casefold()]
-            names.update(str(v) for value in values for v in (value if isinstance(value, list) else [value]))
-            if not values:
-                names.add("*")
-    return tuple(sorted(names))
-
-
-def _is_for(statement: Statement, issuer: Issuer) -> bool:
-    """Return whether a statement names the issuer's OIDC provider."""
-    principal = statement.get("Principal")
-    named = principal.get("Federated", []) if isinstance(principal, Mapping) else []
-    ending = f":oidc-provider/{issuer.host_path}".casefold()
-    return any(str(name).casefold().endswith(ending) for name in (named if isinstance(named, list) else [named]))
-
-
 def withheld(planned: Plan, desired: Desired, refusal: Refusal) -> Plan:
     """Return the plan that writes nothing, because of ``refusal``; what is there already still counts as applied."""
     there = _owned(planned.current, desired)
@@ -297,23 +252,8 @@ def _trusted(document: TrustDocument, sids: Collection[str]) -> frozenset[str]:
     names: set[str] = set()
     for statement in document.statements:
         if statement.get("Sid") in sids and statement.get("Effect") == "Allow":
-            names |= _names(statement)
+            names |= names_of(statement)
     return frozenset(names)
-
-
-def _names(statement: Statement) -> set[str]:
-    """Return the subjects of a statement; of one without any, its principals."""
-    names: set[str] = set()
-    blocks = [block for block in (statement.get("Condition") or {}).values() if isinstance(block, Mapping)]
-    for wanted in (":sub", "aws:PrincipalArn"):
-        for value in (v for block in blocks for k, v in block.items() if str(k).endswith(wanted)):
-            names.update(map(str, value if isinstance(value, list) else [value]))
-        if names:
-            return names
-    principal = statement.get("Principal")
-    for value in principal.values() if isinstance(principal, Mapping) else [principal]:
-        names.update(map(str, value if isinstance(value, list) else [value]))
-    return names
 
 
 def _kept_claims(current: TrustDocument, desired: Desired) -> list[Claim]:
@@ -345,7 +285,7 @@ def _retainable(current: TrustDocument, desired: Desired, limit: int) -> tuple[D
     if foreign.intersection(retained_sid(desired.issuer, claim.key) for claim in desired.retained):
         reason, what = TrustReason.SID_TAKEN, "has another statement with the Sid that its retained trust needs"
         todo = "rename the Sid of that statement, or set spec.deletionPolicy: Revoke"
-    elif _compose(current, desired, desired.claims, _record(current, desired))[0].size > limit:
+    elif _compose(current, desired, desired.claims, _recorded(current, desired))[0].size > limit:
         reason, what = TrustReason.TRUST_POLICY_FULL, "has no room to retain its trust in a statement of its own"
         todo = "make room, or set spec.deletionPolicy: Revoke"
     else:
@@ -496,50 +436,10 @@ def _wanted(desired: Desired, claims: Iterable[Claim]) -> dict[str, Statement]:
     return {statement["Sid"]: statement for statement in sorted(built, key=lambda s: str(s["Sid"]))}
 
 
-def _record(current: TrustDocument, desired: Desired) -> list[Claim]:
+def _recorded(current: TrustDocument, desired: Desired) -> list[Claim]:
     """Return what bindings leave and left, each as a claim: those that go now, and what stands of earlier ones."""
-    record = list(desired.retained)
-    for statement in _owned(current, desired).statements():
-        if not is_retained(statement, desired.issuer):
-            continue
-        key = retained_key(statement, desired.issuer)
-        if key is None:
-            continue
-        claim = Claim(_LEFT, key, _subjects_of(statement, key, desired.issuer))
-        is_understood = isinstance(key, ChainKey) or claim.subjects
-        part = claim if desired.keeps_all else desired.retention.kept(claim)
-        if is_understood and part is not None:
-            record.append(part)
-    return record
-
-
-def _subjects_of(statement: Statement, key: StatementKey, issuer: Issuer) -> tuple[Named, ...]:
-    """Return whom a statement with this key names, sorted; a subject that is no service account is left out."""
-    if isinstance(key, ChainKey):
-        return ()
-    if isinstance(key, FederatedKey):
-        return tuple(sorted(subjects_of(statement, key.issuer, of_cluster=False)))
-    found: list[Subject] = []
-    for text in subjects_of(statement, issuer):
-        with contextlib.suppress(InvalidValueError):
-            found.append(Subject.parse(text))
-    return tuple(sorted(found))
-
-
-def _left_behind(desired: Desired, record: Iterable[Claim], claims: Iterable[Claim]) -> dict[str, Statement]:
-    """Return Sid to statement for what bindings leave and left; what ``claims`` ask for is theirs."""
-    live: dict[StatementKey, set[Named]] = {}
-    for claim in claims:
-        live.setdefault(claim.key, set()).update(claim.subjects)
-    grouped: dict[StatementKey, set[Named]] = {}
-    for claim in record:
-        if not isinstance(claim.key, ChainKey):
-            if subjects := set(claim.subjects) - live.get(claim.key, set()):
-                grouped.setdefault(claim.key, set()).update(subjects)
-        elif claim.key not in live:
-            grouped[claim.key] = set()
-    built = [retained(desired.issuer, desired.role, key, subjects) for key, subjects in grouped.items()]
-    return {str(statement["Sid"]): statement for statement in sorted(built, key=lambda s: str(s["Sid"]))}
+    retention = KEEP_ALL if desired.keeps_all else desired.retention
+    return [*desired.retained, *record_of(_owned(current, desired).statements(), desired.issuer, retention)]
 
 
 def _fit(
@@ -560,7 +460,7 @@ def _fit(
     there = _owned(current, desired)
 
     def fitted(taken: Sequence[Claim]) -> Fit:
-        left = _as_written(current, _left_behind(desired, record, taken))
+        left = _as_written(current, left_behind(desired.role, desired.issuer, record, taken))
         return fit(current, there, [*foreign, *left], claims, limit, role=desired.role, barred=barred)
 
     found = fitted(claims)
@@ -580,7 +480,7 @@ def _compose(
     current: TrustDocument, desired: Desired, claims: Sequence[Claim], record: Iterable[Claim]
 ) -> tuple[TrustDocument, tuple[Change, ...]]:
     """Return the document with exactly these claims and what bindings leave and left, and what differs."""
-    wanted = _left_behind(desired, record, claims) | _wanted(desired, claims)
+    wanted = left_behind(desired.role, desired.issuer, record, claims) | _wanted(desired, claims)
     statements: list[Statement] = []
     changes: list[Change] = []
     seen: set[str] = set()
@@ -646,9 +546,6 @@ def _is_own(finding: Finding, current: TrustDocument, desired: Desired) -> bool:
 
 _KEPT: Final = BindingRef("", "")
 """The binding of claims that only keep what stands."""
-
-_LEFT: Final = BindingRef("", "left")
-"""Stands for the bindings that left what a retained statement holds; they are gone."""
 
 _OWNER: Final = len(owner_prefix(Issuer("https://any")))
 """Characters of a Sid that say which cluster may own its statement."""

@@ -8,7 +8,8 @@ from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer, Subject
 from trustbind.policy.claim import claims_on
 from trustbind.policy.owned_statement import FederatedKey, is_retained, sid_of
-from trustbind.policy.plan import Plan, Refusal, foreign_subjects
+from trustbind.policy.plan import Plan, Refusal
+from trustbind.policy.trusted_names import foreign_subjects
 from trustbind.reasons import TrustReason
 from trustbind.reconcile.decision import BindingDecision, stands_in
 from trustbind.reconcile.role_plan import RolePlan

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer, Subject
 from trustbind.policy.document_rules import RULES, STORED, Severity, findings, is_permissions_policy
-from trustbind.policy.owned_statement import ChainKey, FederatedKey, WebIdentityKey, build, disowned, placeholder
+from trustbind.policy.owned_statement import ChainKey, FederatedKey, WebIdentityKey, build, placeholder, retained
 from trustbind.policy.pod_identity import STATEMENT
 from trustbind.policy.trust_document import TrustDocument
 
@@ -156,7 +156,7 @@ def own_statements(draw: st.DrawFn) -> tuple[RoleArn, dict[str, Any]]:
         case "placeholder":
             return role, placeholder(issuer, role)
         case "retained":
-            return role, disowned(web, accounts)
+            return role, retained(issuer, role, WebIdentityKey("sts.amazonaws.com"), accounts)
         case _:
             return role, dict(STATEMENT)
 

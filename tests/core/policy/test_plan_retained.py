@@ -12,8 +12,9 @@ from support.trust import FOREIGN, GITHUB, ISSUER, ROLE, SOURCE, WEB, claim, doc
 from trustbind.api.role_grant import RoleGrant
 from trustbind.identity.subjects import Subject
 from trustbind.policy.owned_statement import ChainKey, FederatedKey, WebIdentityKey, is_retained, retained, subjects_of
-from trustbind.policy.plan import Desired, Plan, Refusal, plan, plan_without_revocation, retained_names, revoked_names
+from trustbind.policy.plan import Desired, Plan, Refusal, plan, plan_without_revocation, revoked_names
 from trustbind.policy.retention import KEEP_NONE, Retention, retention_of
+from trustbind.policy.trusted_names import retained_names
 from trustbind.reasons import TrustReason
 
 NAMESPACES = {"team-a": {"team": "a"}, "team-b": {}}

@@ -22,9 +22,10 @@ from trustbind.errors import AccessDeniedError, AwsError, InvalidValueError, Not
 from trustbind.identity.arns import ProviderArn, RoleArn
 from trustbind.identity.subjects import Issuer, Subject
 from trustbind.policy.owned_statement import RETAINED, FederatedKey, WebIdentityKey, owner_prefix
-from trustbind.policy.plan import retained_names, revoked_names
+from trustbind.policy.plan import revoked_names
 from trustbind.policy.retention import KEEP_NONE, Retention
 from trustbind.policy.trust_document import TrustDocument
+from trustbind.policy.trusted_names import retained_names
 from trustbind.reasons import TrustReason
 from trustbind.reconcile.decision import BindingDecision
 from trustbind.reconcile.observation import Facts, RoleObservation
