@@ -156,7 +156,7 @@ def own_statements(draw: st.DrawFn) -> tuple[RoleArn, dict[str, Any]]:
         case "placeholder":
             return role, placeholder(issuer, role)
         case "retained":
-            return role, retained(issuer, role, WebIdentityKey("sts.amazonaws.com"), accounts)
+            return role, retained(issuer, role, WebIdentityKey(audience), accounts)
         case _:
             return role, dict(STATEMENT)
 
