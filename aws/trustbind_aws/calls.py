@@ -158,8 +158,8 @@ class Calls:
         answer: tuple[Any, float] = await retrying(lambda: self._timed(call, None, None), self._reads)
         return answer
 
-    async def write(self, call: Call, permit: WritePermit, slot: Slot | None = None) -> None:
-        """Make a call that writes, with a single try.
+    async def write(self, call: Call, permit: WritePermit, slot: Slot | None = None) -> Any:
+        """Make a call that writes, with a single try, and return its answer.
 
         Args:
             call: the call.
@@ -171,7 +171,8 @@ class Calls:
             StaleReadError: the read is too old.
             AwsError: see `translated`. After `UnreachableError` the write may have taken effect.
         """
-        await self._timed(call, slot, permit)
+        answer, _ = await self._timed(call, slot, permit)
+        return answer
 
     async def _timed(self, call: Call, slot: Slot | None, permit: WritePermit | None) -> tuple[Any, float]:
         """Make one try, within the budget and counted; return its answer and when that arrived in the thread."""

@@ -103,8 +103,8 @@ class AccountApi(Protocol):
     async def read(self, call: Call) -> Any:
         """Make a call of another service that writes nothing, with retries; return its answer."""
 
-    async def write(self, call: Call, permit: WritePermit) -> None:
-        """Make a call of another service that writes, with a single try."""
+    async def write(self, call: Call, permit: WritePermit) -> Any:
+        """Make a call of another service that writes, with a single try, and return its answer."""
 
 
 class AccountClient:
@@ -319,11 +319,11 @@ class AccountClient:
         """
         return (await self._calls.read(call))[0]
 
-    async def write(self, call: Call, permit: WritePermit) -> None:
-        """Make a call of another service that writes, with a single try.
+    async def write(self, call: Call, permit: WritePermit) -> Any:
+        """Make a call of another service that writes, with a single try, and return its answer.
 
         Raises:
             NotLeadingError: the permit is over.
             AwsError: see `trustbind_aws.calls.translated`.
         """
-        await self._calls.write(call, permit)
+        return await self._calls.write(call, permit)

@@ -12,7 +12,8 @@ from typing import Any, Final, Protocol
 
 from trustbind.api.aws_account import EksCluster
 from trustbind.errors import NotFoundError
-from trustbind.policy.pod_identity_association import Association, Listed
+from trustbind.identity.subjects import Subject
+from trustbind.policy.pod_identity_association import Association, Listed, Wish
 from trustbind_aws.calls import Call
 from trustbind_aws.client import AccountApi
 from trustbind_aws.permits import WriteGuard, WritePermit
@@ -32,12 +33,12 @@ class AssociationStore(Protocol):
         """Return an association whole; None when it was deleted meanwhile."""
 
     async def create(
-        self, namespace: str, service_account: str, role: str, tags: Mapping[str, str], guard: WriteGuard
-    ) -> None:
-        """Associate a service account with a role."""
+        self, subject: Subject, role: str, wish: Wish, tags: Mapping[str, str], guard: WriteGuard
+    ) -> Association:
+        """Associate a service account with a role; return the association."""
 
-    async def move(self, association: Association, role: str, guard: WriteGuard) -> None:
-        """Let an association name another role."""
+    async def change(self, association: Association, role: str, wish: Wish, guard: WriteGuard) -> Association:
+        """Let an association name this role, and be as it is wished for; return it as it is then."""
 
     async def tag(self, association: Association, tags: Mapping[str, str], guard: WriteGuard) -> None:
         """Give an association tags, beside those that it has."""
@@ -103,38 +104,41 @@ class EksAssociations:
             )
         except NotFoundError:
             return None
-        raw = answer["association"]
-        return Association(listed, raw.get("roleArn", ""), raw.get("tags") or {}, raw.get("targetRoleArn") or "")
+        return _association(answer["association"])
 
     async def create(
-        self, namespace: str, service_account: str, role: str, tags: Mapping[str, str], guard: WriteGuard
-    ) -> None:
-        """Associate a service account with a role.
+        self, subject: Subject, role: str, wish: Wish, tags: Mapping[str, str], guard: WriteGuard
+    ) -> Association:
+        """Associate a service account with a role; return the association.
 
         Raises:
             NotLeadingError: nothing may be written.
             AwsError: with code ``ResourceInUseException`` when it has an association already.
         """
-        await self._write(
+        answer = await self._write(
             "CreatePodIdentityAssociation",
-            f" for {namespace}/{service_account} in cluster {self._about}",
+            f" for {subject.namespace}/{subject.name} in cluster {self._about}",
             "create_pod_identity_association",
             guard,
             clusterName=self._name,
-            namespace=namespace,
-            serviceAccount=service_account,
+            namespace=subject.namespace,
+            serviceAccount=subject.name,
             roleArn=role,
             tags=dict(tags),
+            **({"disableSessionTags": True} if wish.disable_session_tags else {}),
+            **_further(wish),
         )
+        return _association(answer["association"])
 
-    async def move(self, association: Association, role: str, guard: WriteGuard) -> None:
-        """Let an association name another role.
+    async def change(self, association: Association, role: str, wish: Wish, guard: WriteGuard) -> Association:
+        """Let an association name this role, and be as it is wished for; return it as it is then.
 
         Raises:
             NotLeadingError: nothing may be written.
             AwsError: see `trustbind_aws.calls.translated`.
         """
-        await self._write(
+        is_changed = wish.disable_session_tags != association.disable_session_tags
+        answer = await self._write(
             "UpdatePodIdentityAssociation",
             f" on {association.listed.arn}",
             "update_pod_identity_association",
@@ -142,7 +146,10 @@ class EksAssociations:
             clusterName=self._name,
             associationId=association.listed.id,
             roleArn=role,
+            **({"disableSessionTags": wish.disable_session_tags} if is_changed or wish.policy else {}),
+            **_further(wish),
         )
+        return _association(answer["association"])
 
     async def tag(self, association: Association, tags: Mapping[str, str], guard: WriteGuard) -> None:
         """Give an association tags, beside those that it has.
@@ -186,8 +193,25 @@ class EksAssociations:
         call = Call(f"eks:{action}", about, getattr(eks, method), {"clusterName": self._name, **arguments})
         return await self._api.read(call)
 
-    async def _write(self, action: str, about: str, method: str, guard: WriteGuard, **arguments: Any) -> None:
+    async def _write(self, action: str, about: str, method: str, guard: WriteGuard, **arguments: Any) -> Any:
         eks = await self._api.client("eks", self._region)
-        await self._api.write(
+        return await self._api.write(
             Call(f"eks:{action}", about, getattr(eks, method), arguments), WritePermit(guard.deadline())
         )
+
+
+def _further(wish: Wish) -> dict[str, str]:
+    """Return the parameters that are named only where they are wanted."""
+    return {key: value for key, value in (("targetRoleArn", wish.target), ("policy", wish.policy)) if value}
+
+
+def _association(raw: Mapping[str, Any]) -> Association:
+    return Association(
+        Listed(raw["associationId"], raw["associationArn"], raw["namespace"], raw["serviceAccount"]),
+        raw.get("roleArn", ""),
+        raw.get("tags") or {},
+        raw.get("targetRoleArn") or "",
+        raw.get("externalId") or "",
+        bool(raw.get("disableSessionTags")),
+        raw.get("policy") or "",
+    )

@@ -143,8 +143,8 @@ class TrustReason(StrEnum):
     second role, or raise the quota 'Role trust policy length'."""
     SOURCE_POLICY_FULL = "SourcePolicyFull"
     """The source role's inline policies have no room for another target. Remedy: remove a chain over that role or
-    another inline policy of it, use a second source role, or set spec.source.managePermission: false and allow it by a
-    managed policy."""
+    another inline policy of it, use a second source role, or with method AssumeRole set spec.source.managePermission:
+    false and allow it by a managed policy."""
     NEAR_LIMIT = "NearLimit"
     """The document is longer than 80 % of what the account allows. Remedy: plan for a second role or a higher
     quota."""
@@ -177,7 +177,8 @@ class TrustReason(StrEnum):
     """EKS has an association of the service account with another role already, and somebody else made it. An account
     has one. Remedy: delete that association, or take the account out of the binding."""
     CLUSTER_NOT_FOUND = "EksClusterNotFound"
-    """EKS has no cluster of that name in that account and region. Remedy: correct spec.eks of the AWSAccount."""
+    """EKS has no cluster of that name in that account and region, or spec.targetRoleArn is set and the AWSAccount names
+    no cluster. Remedy: correct spec.eks of the AWSAccount."""
     AWS_FAILED = "AwsFailed"
     """AWS failed a call for a reason that is none of the others. Remedy: see the message; it is tried again."""
 

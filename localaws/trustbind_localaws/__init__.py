@@ -19,7 +19,8 @@ Where it differs from AWS:
 - Throttling and eventual consistency are only what was asked for, the latter only for trust policies. The quotas
   checked are trust policy length, providers per account, client ids and thumbprints per provider.
 - moto's own gaps remain elsewhere: tags of users are not shown, role names differ by case.
-- EKS clusters are only names. EKS's agent, which gives pods their credentials, is not there.
+- EKS clusters are only names. EKS's agent is not there; the call by which it gets credentials for a pod is answered.
+  The external ids of associations are random.
 - Error codes are AWS's. Messages are AWS's where they are known, else written to read like them: match on codes.
 - Stored trust policies come back with account ids as root ARNs and condition keys sorted. IAM changes form too, but in
   which order it lists keys is not documented.

@@ -13,10 +13,12 @@ import pytest
 from support.pipeline_scene import NOT_LEADING, Refusing
 from support.target_account import ONE_TRY, ROLE, TARGET, access, as_root, trust
 from trustbind.api.aws_account import EksCluster
+from trustbind.api.role_binding import BindingRef
 from trustbind.backoff import Backoff
 from trustbind.errors import AccessDeniedError, AwsError, NotFoundError, ThrottledError, UnreachableError
+from trustbind.identity.subjects import Subject
 from trustbind.policy.pod_identity import STATEMENT
-from trustbind.policy.pod_identity_association import Association, Listed
+from trustbind.policy.pod_identity_association import Association, Listed, Wish
 from trustbind_aws.eks import EksAssociations
 from trustbind_aws.permits import ALWAYS
 from trustbind_localaws import LocalAws
@@ -26,6 +28,7 @@ T = TypeVar("T")
 BLUE: Final = EksCluster("blue", "eu-central-1")
 PODS: Final = f"arn:aws:iam::{TARGET}:role/pods"
 A: Final = {"a": "1"}
+WISH: Final = Wish(BindingRef("team-a", "b"))
 
 
 @pytest.fixture
@@ -52,7 +55,7 @@ def play(steps: Coroutine[Any, Any, T]) -> T:
 
 async def made(store: EksAssociations, name: str = "reader") -> Association:
     """Create an association, and return it."""
-    await store.create("team-a", name, PODS, A, ALWAYS)
+    await store.create(Subject("team-a", name), PODS, WISH, A, ALWAYS)
     listed = next(one for one in await store.listed("team-a") if one.service_account == name)
     found = await store.described(listed)
     assert found is not None
@@ -66,7 +69,7 @@ def test_from_creation_to_deletion() -> None:
     store = eks(lambda *call: counted.append(call))
 
     async def steps() -> None:
-        await store.create("team-a", "reader", PODS, A, ALWAYS)
+        await store.create(Subject("team-a", "reader"), PODS, WISH, A, ALWAYS)
         (listed,) = await store.listed("team-a")
         assert (listed.namespace, listed.service_account) == ("team-a", "reader")
         assert await store.listed("team-b") == []
@@ -75,7 +78,7 @@ def test_from_creation_to_deletion() -> None:
         assert (found.role, found.tags, found.subject.name) == (PODS, A, "reader")
         await store.tag(found, {"b": "2", "a": "3"}, ALWAYS)
         await store.untag(found, ["b"], ALWAYS)
-        await store.move(found, PODS, ALWAYS)
+        await store.change(found, PODS, WISH, ALWAYS)
         assert await store.described(listed) == replace(found, tags={"a": "3"})
         await store.delete(found, ALWAYS)
         await store.delete(found, ALWAYS)
@@ -120,11 +123,32 @@ def test_list_of_many() -> None:
 
     async def steps() -> tuple[int, int]:
         for n in range(101):
-            await store.create("team-a", f"reader-{n}", PODS, A, ALWAYS)
-        await store.create("team-b", "reader", PODS, A, ALWAYS)
+            await store.create(Subject("team-a", f"reader-{n}"), PODS, WISH, A, ALWAYS)
+        await store.create(Subject("team-b", "reader"), PODS, WISH, A, ALWAYS)
         return len(await store.listed("team-a")), len(await store.listed())
 
     assert play(steps()) == (101, 102)
+
+
+def test_target_tags_and_session_policy(cluster: LocalAws) -> None:
+    """They are set and changed, and EKS's external id is read; what is not wanted is not named."""
+    del cluster
+    store, near = eks(), f"arn:aws:iam::{TARGET}:role/near"
+    policy = '{"Version": "2012-10-17", "Statement": []}'
+    wish = replace(WISH, target=near, disable_session_tags=True, policy=policy)
+    made = play(store.create(Subject("team-a", "reader"), PODS, wish, A, ALWAYS))
+    assert (made.role, made.target, made.disable_session_tags, made.policy) == (PODS, near, True, policy)
+    assert made.external_id
+    assert play(store.described(made.listed)) == made
+    changed = play(store.change(made, PODS, replace(WISH, target=near + "er", disable_session_tags=True), ALWAYS))
+    assert changed == replace(made, target=near + "er")
+    plain = play(store.create(Subject("team-a", "plain"), PODS, WISH, A, ALWAYS))
+    assert (plain.target, plain.external_id, plain.disable_session_tags, plain.policy) == ("", "", False, "")
+    tagless = play(store.change(plain, PODS, replace(WISH, disable_session_tags=True), ALWAYS))
+    assert tagless == replace(plain, disable_session_tags=True)
+    with pytest.raises(AwsError, match="disableSessionTags") as caught:
+        play(store.change(changed, PODS, replace(WISH, policy=policy), ALWAYS))
+    assert caught.value.code == "InvalidParameterException"
 
 
 def test_refusals(cluster: LocalAws) -> None:
@@ -132,10 +156,10 @@ def test_refusals(cluster: LocalAws) -> None:
     store = eks()
     found = play(made(store))
     with pytest.raises(AwsError, match=r"for team-a/reader in cluster blue \(eu-central-1\)") as caught:
-        play(store.create("team-a", "reader", PODS, A, ALWAYS))
+        play(store.create(Subject("team-a", "reader"), PODS, WISH, A, ALWAYS))
     assert caught.value.code == "ResourceInUseException"
     with pytest.raises(AwsError, match="Trust policy of the role provided is invalid") as caught:
-        play(store.create("team-a", "writer", str(ROLE), A, ALWAYS))
+        play(store.create(Subject("team-a", "writer"), str(ROLE), WISH, A, ALWAYS))
     assert caught.value.code == "InvalidParameterException"
     with pytest.raises(NotFoundError, match="eks:ListPodIdentityAssociations of cluster green"):
         play(eks(cluster=EksCluster("green", BLUE.region)).listed())
@@ -165,7 +189,7 @@ def test_reads_are_tried_again_and_writes_are_not(cluster: LocalAws) -> None:
 
     cluster.throttle(TARGET, ["CreatePodIdentityAssociation"])
     with pytest.raises(ThrottledError):
-        play(store.create("team-a", "reader", PODS, A, ALWAYS))
+        play(store.create(Subject("team-a", "reader"), PODS, WISH, A, ALWAYS))
     assert len(cluster.calls(TARGET, "CreatePodIdentityAssociation")) == 1
 
 
@@ -176,9 +200,9 @@ def test_nothing_is_sent_without_permission(cluster: LocalAws, error: AwsError) 
     found = play(made(store))
     cluster.reset_calls()
     guard = Refusing(error)
-    writes: list[Callable[[], Coroutine[Any, Any, None]]] = [
-        lambda: store.create("team-a", "writer", PODS, A, guard),
-        lambda: store.move(found, PODS, guard),
+    writes: list[Callable[[], Coroutine[Any, Any, object]]] = [
+        lambda: store.create(Subject("team-a", "writer"), PODS, WISH, A, guard),
+        lambda: store.change(found, PODS, WISH, guard),
         lambda: store.tag(found, A, guard),
         lambda: store.untag(found, ["a"], guard),
         lambda: store.delete(found, guard),
@@ -200,7 +224,7 @@ def test_one_client_for_each_region(cluster: LocalAws) -> None:
         assert await client.client("eks", "eu-central-1") is await client.client("eks", "eu-central-1")
         assert await client.client("eks", "us-east-1") is not await client.client("eks", "eu-central-1")
         cluster.create_cluster(TARGET, "us-east-1", "blue")
-        await EksAssociations(client, BLUE).create("team-a", "reader", PODS, A, ALWAYS)
+        await EksAssociations(client, BLUE).create(Subject("team-a", "reader"), PODS, WISH, A, ALWAYS)
         assert await EksAssociations(client, EksCluster("blue", "us-east-1")).listed() == []
 
     play(steps())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from botocore.exceptions import ClientError
 
 from support.agents import WRITES, EksAccount
 from support.halves import Operator
@@ -12,6 +13,7 @@ from support.world import FOREIGN, SECONDS, Team, World
 from trustbind.api.role_binding import BindingRef
 from trustbind.identity.subjects import Issuer
 from trustbind.policy.pod_identity import BINDING_TAG, OWNER_TAG, STATEMENT, owner_of, tags_of
+from trustbind.policy.source_policy import policy_name
 
 pytestmark = pytest.mark.usefixtures("operator")
 
@@ -274,3 +276,76 @@ def test_other_accounts_are_left_to_eks(world: World) -> None:
     assert binding.ready()["message"] == "pods get container credentials; the association with the role is EKS's"
     assert "finalizers" not in binding.get()["metadata"]
     assert account.calls("ListPodIdentityAssociations", *WRITES) == 0
+
+
+def test_from_binding_to_target_role_and_back(world: World) -> None:
+    """Association, trust by its external id, permission; a pod gets the target role; and all is taken back."""
+    eks, far, team = EksAccount.of(world), world.account(), world.team()
+    team.grant(eks.account, far, methods=["PodIdentity"])
+    team.service_account()
+    source, target = eks.role("base"), far.role("app")
+    binding = eks.binding(team, source, targetRoleArn=target)
+    assert binding.ready()["message"] == (
+        f"{target} trusts the EKS Pod Identity association of 1 service account of this binding with {source}"
+    )
+    (made,) = eks.there().values()
+    assert (made["roleArn"], made["targetRoleArn"]) == (source, target)
+    (statement,) = far.owned()
+    assert statement["Principal"] == {"AWS": source}
+    assert statement["Condition"] == {"StringEquals": {"sts:ExternalId": [made["externalId"]]}}
+    assert binding.get()["status"]["associations"] == [
+        {
+            "serviceAccount": "reader",
+            "id": made["associationId"],
+            "externalId": made["externalId"],
+            "targetRoleArn": target,
+        }
+    ]
+    token = world.api.token(team.namespace, "reader", "pods.eks.amazonaws.com", 3600)
+    got = eks.credentials(token)
+    assert got["assumedRoleUser"]["arn"].startswith(f"arn:aws:sts::{far.id}:assumed-role/app/")
+
+    binding.delete()
+    binding.gone()
+    assert eks.roles() == {}
+    assert far.statements() == [FOREIGN]
+    name = policy_name(Issuer(world.issuer))
+    gone = lambda: name not in eks.account.iam.list_role_policies(RoleName="base")["PolicyNames"]  # noqa: E731 - once
+    eventually(gone, "the permission goes", seconds=SECONDS)
+    with pytest.raises(ClientError, match="ResourceNotFoundException"):
+        eks.credentials(token)
+
+
+def test_target_role_changes_and_association_is_made_again(world: World, operator: Operator) -> None:
+    """The trust follows the target, and an external id that changed while the operator was down."""
+    eks, far, team = EksAccount.of(world), world.account(), world.team()
+    team.grant(eks.account, far, methods=["PodIdentity"])
+    team.service_account()
+    source, one, two = eks.role("base"), far.role("one"), far.role("two")
+    binding = eks.binding(team, source, targetRoleArn=one)
+    binding.ready()
+    (made,) = eks.there().values()
+    binding.patch(targetRoleArn=two)
+    eventually(lambda: far.owned("one") == [], "the former target trusts nobody", seconds=SECONDS)
+    binding.ready()
+    (moved,) = eks.there().values()
+    assert (moved["associationId"], moved["targetRoleArn"]) == (made["associationId"], two)
+    operator.stop()
+    eks.client.delete_pod_identity_association(clusterName=eks.name, associationId=moved["associationId"])
+    again = eks.client.create_pod_identity_association(
+        clusterName=eks.name,
+        namespace=team.namespace,
+        serviceAccount="reader",
+        roleArn=source,
+        targetRoleArn=two,
+        tags=moved["tags"],
+    )["association"]
+    assert again["externalId"] != moved["externalId"]
+    operator.start()
+
+    def trusted() -> list[str]:
+        return [i for s in far.owned("two") for i in s["Condition"]["StringEquals"]["sts:ExternalId"]]
+
+    eventually(lambda: trusted() == [again["externalId"]], "the new external id is trusted", seconds=SECONDS)
+    token = world.api.token(team.namespace, "reader", "pods.eks.amazonaws.com", 3600)
+    assert ":assumed-role/two/" in eks.credentials(token)["assumedRoleUser"]["arn"]

@@ -434,14 +434,15 @@ class Access:
         """Make a call of EKS that writes nothing, with retries; return its answer."""
         return await self._read(call.operation, call.subject, lambda: call.method(**call.arguments))
 
-    async def write(self, call: Call, permit: WritePermit) -> None:
-        """Make a call of EKS that writes, with a single try."""
+    async def write(self, call: Call, permit: WritePermit) -> Any:
+        """Make a call of EKS that writes, with a single try; return its answer."""
         arguments = call.arguments
         if call.operation == "eks:CreatePodIdentityAssociation":
             self._world.rules.association_handed_over(
                 self._operator, arguments["namespace"], arguments["serviceAccount"], arguments["roleArn"]
             )
-        await self._timed(call.operation, call.subject, lambda: call.method(**arguments), None, permit)
+        answer, _ = await self._timed(call.operation, call.subject, lambda: call.method(**arguments), None, permit)
+        return answer
 
     def _lag(self) -> float:
         faults = self._world.faults
@@ -554,12 +555,7 @@ class _Eks:
         """List."""
         return {
             "associations": [
-                {
-                    "associationId": each.id,
-                    "associationArn": f"arn:{each.id}",
-                    "namespace": each.namespace,
-                    "serviceAccount": each.service_account,
-                }
+                _whole(each)["association"]
                 for each in self._account.associations.values()
                 if namespace in ("", each.namespace)
             ]
@@ -567,8 +563,7 @@ class _Eks:
 
     def describe_pod_identity_association(self, *, associationId: str, **_: Any) -> Any:  # noqa: N803 - as in boto3
         """Describe."""
-        each = self._found(associationId)
-        return {"association": {"roleArn": each.role, "tags": dict(each.tags)}}
+        return _whole(self._found(associationId))
 
     def create_pod_identity_association(
         self,
@@ -585,7 +580,7 @@ class _Eks:
             raise AwsError("in use", code="ResourceInUseException", operation="eks:CreatePodIdentityAssociation")
         made = Association(self._account.next_id(), namespace, serviceAccount, roleArn, dict(tags))
         self._account.associations[key] = made
-        return {}
+        return _whole(made)
 
     def update_pod_identity_association(self, *, associationId: str, roleArn: str, **_: Any) -> Any:  # noqa: N803
         """Change the role."""
@@ -610,13 +605,26 @@ class _Eks:
 
     def _put(self, association: Association) -> Any:
         self._account.associations[association.namespace, association.service_account] = association
-        return {}
+        return _whole(association)
 
     def _found(self, association_id: str) -> Association:
         for each in self._account.associations.values():
             if each.id == association_id:
                 return each
         raise NotFoundError("no such association", code="ResourceNotFoundException", operation="eks:Describe")
+
+
+def _whole(each: Association) -> dict[str, dict[str, Any]]:
+    return {
+        "association": {
+            "associationId": each.id,
+            "associationArn": f"arn:{each.id}",
+            "namespace": each.namespace,
+            "serviceAccount": each.service_account,
+            "roleArn": each.role,
+            "tags": dict(each.tags),
+        }
+    }
 
 
 class Sessions:

@@ -12,7 +12,7 @@ from trustbind.evaluation.wildcards import glob_covers, glob_matches
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer
 from trustbind.policy.claim import claims_on
-from trustbind.policy.owned_statement import ChainKey, StatementKey, sid_of
+from trustbind.policy.owned_statement import AssociationKey, ChainKey, StatementKey, sid_of
 
 if TYPE_CHECKING:
     from simulation.cluster import Item, Key
@@ -109,8 +109,9 @@ class Known:
         for grant in (i.grant for i in self.of_kind("RoleGrant")):
             if not grant.allow_retain or not any(arn_matches(p, str(role)) for p in grant.role_arns):
                 continue
-            if isinstance(key, ChainKey):
-                if "AssumeRole" in grant.methods and any(arn_matches(p, str(key.source)) for p in grant.role_arns):
+            if isinstance(key, ChainKey | AssociationKey):
+                method = "AssumeRole" if isinstance(key, ChainKey) else "PodIdentity"
+                if method in grant.methods and any(arn_matches(p, str(key.source)) for p in grant.role_arns):
                     return True
             elif issuer:
                 if any(

@@ -116,8 +116,8 @@ def _of_role(world: World, cluster: Cluster, cache: ClusterCache, known: Known, 
         role,
         issuer,
         account,
-        tuple(d for d in decisions if not d.stored.is_pod_identity),
-        any(d.stored.is_pod_identity for d in decisions),
+        tuple(d for d in decisions if not d.stored.is_associated_with(role)),
+        tuple(d for d in decisions if d.stored.is_associated_with(role)),
         retention=retention(role, cache.around, cache.namespaces),
     )
     inline = there.inline.get(policy_name(issuer))

@@ -88,6 +88,12 @@ class EksAccount:
         )
         return dict(made["association"])
 
+    def credentials(self, token: str) -> Json:
+        """Return what EKS's agent on a node gets for a pod with this token."""
+        root = {"aws_access_key_id": self.account.id, "aws_secret_access_key": "unused"}
+        client = boto3.client("eks-auth", region_name=REGION, endpoint_url=self.account.world.aws.url, **root)
+        return dict(client.assume_role_for_pod_identity(clusterName=self.name, token=token))
+
     def trust(self, name: str, *statements: Mapping[str, Any]) -> None:
         """Replace a role's trust policy."""
         self.account.iam.update_assume_role_policy(

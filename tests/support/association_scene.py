@@ -238,7 +238,8 @@ class AssociationScene:
         seen = self._seen(role) if aws_account is not None else Seen(None)
         for decision in others:
             await self._trust(decision, role)
-        return sooner(cleared, await self.controller.run(role, aws_account, own, seen, guard))
+        due, _ = await self.controller.run(role, aws_account, own, seen, guard)
+        return sooner(cleared, due)
 
     def survey(self, account_id: str = ACCOUNT) -> frozenset[RoleArn]:
         """Search for associations that no binding wants."""

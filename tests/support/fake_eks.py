@@ -13,12 +13,12 @@ from trustbind.api.role_binding import BindingRef
 from trustbind.errors import AwsError, NotFoundError
 from trustbind.identity.subjects import Subject
 from trustbind.policy.pod_identity import tags_of
-from trustbind.policy.pod_identity_association import Association, Listed
+from trustbind.policy.pod_identity_association import Association, Listed, Wish
 from trustbind_aws.permits import WriteGuard, WritePermit
 
 __all__ = ["WRITES", "FakeEks"]
 
-WRITES: Final = ("create", "move", "tag", "untag", "delete")
+WRITES: Final = ("create", "change", "tag", "untag", "delete")
 
 
 class FakeEks:
@@ -88,19 +88,21 @@ class FakeEks:
         return found
 
     async def create(
-        self, namespace: str, service_account: str, role: str, tags: Mapping[str, str], guard: WriteGuard
-    ) -> None:
+        self, subject: Subject, role: str, wish: Wish, tags: Mapping[str, str], guard: WriteGuard
+    ) -> Association:
         """Make one."""
         await self._called("create", guard)
-        subject = Subject(namespace, service_account)
         if subject in self.there:
             raise AwsError("Association already exists", code="ResourceInUseException", operation="eks:Create")
-        self.has(subject, role, tags)
+        made = _as_wished(self.has(subject, role, tags), role, wish)
+        self.there[subject] = made
         await self.pause()
+        return made
 
-    async def move(self, association: Association, role: str, guard: WriteGuard) -> None:
-        """Let one name another role."""
-        await self._changed("move", association, guard, lambda known: replace(known, role=role))
+    async def change(self, association: Association, role: str, wish: Wish, guard: WriteGuard) -> Association:
+        """Let one name another role, or be otherwise."""
+        await self._changed("change", association, guard, lambda known: _as_wished(known, role, wish))
+        return self.there[association.subject]
 
     async def tag(self, association: Association, tags: Mapping[str, str], guard: WriteGuard) -> None:
         """Add tags."""
@@ -135,6 +137,17 @@ class FakeEks:
 
     def _present(self, listed: Listed) -> Association | None:
         return next((a for a in self.there.values() if a.listed.id == listed.id), None)
+
+
+def _as_wished(known: Association, role: str, wish: Wish) -> Association:
+    return replace(
+        known,
+        role=role,
+        target=wish.target or known.target,
+        external_id=known.external_id or (f"external-{known.listed.id}" if wish.target else ""),
+        disable_session_tags=wish.disable_session_tags,
+        policy=wish.policy or known.policy,
+    )
 
 
 async def _at_once() -> None:

@@ -306,9 +306,11 @@ class FakeAccount:
         """Make a call of another service that writes nothing, with retries; return its answer."""
         return await self._read(call.operation, call.subject.strip(), lambda: call.method(**call.arguments))
 
-    async def write(self, call: Call, permit: WritePermit) -> None:
-        """Make a call of another service that writes, with a single try."""
-        await self._call(call.operation, call.subject.strip(), lambda: call.method(**call.arguments), None, permit)
+    async def write(self, call: Call, permit: WritePermit) -> Any:
+        """Make a call of another service that writes, with a single try; return its answer."""
+        return await self._call(
+            call.operation, call.subject.strip(), lambda: call.method(**call.arguments), None, permit
+        )
 
     async def _role_pages(self, path_prefix: str) -> AsyncIterator[list[ListedRole]]:
         listed = sorted(str(role) for role in self.roles if role.path.startswith(path_prefix))

@@ -8,13 +8,13 @@ new look.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from trustbind.errors import AwsError
 from trustbind.identity.subjects import Issuer, Subject
 from trustbind.policy.pod_identity import BINDING_TAG, OWNER_TAG
-from trustbind.policy.pod_identity_association import Act, Association, Listed, Step, is_ours
+from trustbind.policy.pod_identity_association import Act, Association, Listed, Step, differs, is_ours
 from trustbind.reconcile.association_plan import AssociationWork, NamespaceResult, NamespaceWork, plan_namespace
 from trustbind_aws.eks import AssociationStore
 from trustbind_aws.permits import DecisionChangedError, NotLeadingError, WriteGuard
@@ -106,7 +106,8 @@ async def apply(
     written = 0
     result = NamespaceResult()
     for _ in range(_ROUNDS):
-        planned = plan(work, here, await observe(store, here.namespace, here.concerned))
+        present = {a.subject: a for a in await observe(store, here.namespace, here.concerned)}
+        planned = plan(work, here, present.values())
         undone = {step.subject for step in planned.steps}
         overruled: set[Subject] = set()
         error: AwsError | None = None
@@ -115,31 +116,36 @@ async def apply(
                 if step.subject in here.wanted and not is_claimed(step.subject):
                     overruled.add(step.subject)
                 elif work.may_write:
-                    await _carry_out(store, str(work.role), step, guard)
+                    after = await _carry_out(store, str(work.role), step, guard)
+                    present.pop(step.subject, None)
+                    present.update({step.subject: after} if after is not None else {})
                     undone.discard(step.subject)
                     written += 1
         except (NotLeadingError, DecisionChangedError):
             raise
         except AwsError as failure:
             error = failure
-        result = NamespaceResult(planned, frozenset(undone), frozenset(overruled), written, error)
+        result = NamespaceResult(
+            planned, tuple(present.values()), frozenset(undone), frozenset(overruled), written, error
+        )
         if error is None or error.code not in _OVERTAKEN:
             break
     return result
 
 
-async def _carry_out(store: AssociationStore, role: str, step: Step, guard: WriteGuard) -> None:
-    association = step.association
-    if association is not None and step.act is Act.REPLACE:
+async def _carry_out(store: AssociationStore, role: str, step: Step, guard: WriteGuard) -> Association | None:
+    """Carry out a step; return the association as it is then, None when there is none of ours any more."""
+    association, wish = step.association, step.wish
+    if association is not None and step.act in {Act.DELETE, Act.REPLACE}:
         await store.delete(association, guard)
-    if association is None or step.act is Act.REPLACE:
-        await store.create(step.subject.namespace, step.subject.name, role, step.tags, guard)
-    elif step.act is Act.DELETE:
-        await store.delete(association, guard)
-    elif step.act is Act.DISOWN:
+    if association is not None and step.act is Act.DISOWN:
         await store.untag(association, (OWNER_TAG, BINDING_TAG), guard)
-    else:
-        if association.role != role:
-            await store.move(association, role, guard)
-        if step.tags:
-            await store.tag(association, step.tags, guard)
+    if wish is None:
+        return None
+    if association is None or step.act is Act.REPLACE:
+        return await store.create(step.subject, role, wish, step.tags, guard)
+    if differs(association, role, wish):
+        association = await store.change(association, role, wish, guard)
+    if step.tags:
+        await store.tag(association, step.tags, guard)
+    return replace(association, tags={**association.tags, **step.tags})

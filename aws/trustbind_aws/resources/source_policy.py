@@ -16,7 +16,7 @@ from typing import Any, Final
 from trustbind.errors import AccessDeniedError, PolicyRejectedError
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer
-from trustbind.policy.source_policy import policy_name, source_policy, targets_of
+from trustbind.policy.source_policy import Target, policy_name, source_policy, targets_of
 from trustbind.policy.trust_document import raw_policy
 from trustbind.reconcile.observation import Facts
 from trustbind.reconcile.role_plan import NarrowSourcePolicy, RoleWork, WidenSourcePolicy
@@ -33,7 +33,7 @@ TOO_LONG: Final = "LimitExceeded"
 """IAM API reference, PutRolePolicy, Errors."""
 
 
-async def observe(entered: Entered, work: RoleWork, targets: Collection[RoleArn], facts: Facts) -> Facts:
+async def observe(entered: Entered, work: RoleWork, targets: Collection[Target], facts: Facts) -> Facts:
     """Return the facts with the targets that our inline policy of the role allows.
 
     Args:
@@ -91,7 +91,7 @@ async def widen(
             raise
         return replace(facts, source_unreadable=True)
     known = entered.facts.source_targets.get(work.role) or frozenset()
-    no_room = frozenset(RoleArn.parse(target) for target in ordered if target not in known)
+    no_room = frozenset(target for target in step.targets if str(target) not in known)
     return replace(facts, account=entered.facts, no_room=no_room)
 
 

@@ -38,6 +38,11 @@ def pod_identity_problem(binding: RoleBinding) -> str:
     """Return why a binding with method PodIdentity is not written, and what to do; empty for other methods."""
     if binding.method.writes_trust_policy:
         return ""
+    if binding.source is not None:
+        return (
+            f"RoleBinding {binding.ref} has method {binding.method} and spec.targetRoleArn, which needs the operator: "
+            f"EKS makes the external id that {binding.role} has to ask for when the association is made"
+        )
     return (
         f"RoleBinding {binding.ref} has method {binding.method}, for which there is nothing to do in IAM: create the "
         "association in EKS (aws eks create-pod-identity-association). trustbind does not change the trust policy of "

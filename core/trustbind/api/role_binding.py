@@ -6,6 +6,7 @@ pass an API server. Rules and messages that exist in both places are compared by
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -57,6 +58,9 @@ MAX_SESSION_SECONDS: Final = 43200  # IAM API reference, MaxSessionDuration
 MAX_CHAINED_SESSION_SECONDS: Final = 3600  # IAM User Guide, "Role chaining"
 
 
+MAX_SESSION_POLICY: Final = 2048  # STS API reference, AssumeRole, Policy
+
+
 class Injection(StrEnum):
     """How a container gets its credentials."""
 
@@ -93,7 +97,7 @@ class Method(StrEnum):
 
     @property
     def writes_trust_policy(self) -> bool:
-        """Whether trustbind writes statements into trust policies."""
+        """Whether a binding always has a statement in a trust policy; by EKS Pod Identity only a target role has."""
         return self is not Method.POD_IDENTITY
 
     @property
@@ -136,7 +140,7 @@ class ExtraCondition:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The first role of a chain (method AssumeRole).
+    """The first role of a chain: ``spec.source`` with method AssumeRole, the association's role with PodIdentity.
 
     Attributes:
         role: its ARN.
@@ -158,12 +162,15 @@ class RoleBinding:
         ref: namespace and name.
         created: ``metadata.creationTimestamp`` in RFC 3339, empty when unknown (a file): such a binding counts as
             the newest, ties are broken by name.
-        role: the target role.
+        role: the target role: ``spec.roleArn``, or with method PodIdentity ``spec.targetRoleArn`` where there is one.
+        source: the first role of a chain; with method PodIdentity and a target role, ``spec.roleArn``.
         service_account_names: the accounts by name; empty with a selector.
         selector: the accounts by label; None with names.
         token_expiration_seconds: clamped nowhere, since the schema bounds it; None when not given.
         session_duration_seconds: None when not given.
         federated: who of other issuers is let into the role besides the accounts.
+        disable_session_tags: whether EKS adds no session tags (method PodIdentity).
+        session_policy: a policy in JSON that narrows what the session may do (method PodIdentity); empty: none.
         is_deleting: whether its deletion was asked for.
         is_ready: whether the stored status says that this generation of the spec is Ready; False for a file.
     """
@@ -184,11 +191,18 @@ class RoleBinding:
     region: str = ""
     conditions: tuple[ExtraCondition, ...] = ()
     federated: tuple[FederatedSubjects, ...] = ()
+    disable_session_tags: bool = False
+    session_policy: str = ""
     profile: str = DEFAULT_PROFILE
     wait_until_ready: bool = False
     deletion_policy: DeletionPolicy = DeletionPolicy.REVOKE
     is_deleting: bool = False
     is_ready: bool = False
+
+    @property
+    def association_role(self) -> RoleArn:
+        """The role that an EKS Pod Identity association of the binding names."""
+        return self.source.role if self.source is not None else self.role
 
     @property
     def age_key(self) -> tuple[bool, str, BindingRef]:
@@ -229,6 +243,10 @@ class RoleBinding:
         namespace = raw.metadata.namespace or default_namespace
         _check_accounts(namespace, spec)
         _check_method(spec, role)
+        _check_association(spec, role)
+        source = _source(spec.source)
+        if spec.target_role_arn is not None:
+            role, source = _role(spec.target_role_arn, "spec.targetRoleArn"), Source(role)
         session = spec.session or _Session()
         if session.name is not None:
             session_names.check_template(session.name, field="spec.session.name")
@@ -245,7 +263,7 @@ class RoleBinding:
             service_account_names=tuple(sorted(set(spec.service_account_names or ()))),
             selector=selector_of(spec.service_account_selector, field="spec.serviceAccountSelector"),
             method=Method(spec.method),
-            source=_source(spec.source),
+            source=source,
             external_id=spec.external_id or "",
             audience=audience_of(spec.audience, field="spec.audience"),
             session_name=session.name or "",
@@ -254,6 +272,8 @@ class RoleBinding:
             region="" if spec.region is None else region_of(spec.region, field="spec.region"),
             conditions=_conditions(spec.conditions, Method(spec.method), _source(spec.source)),
             federated=federated_of(spec.federated_subjects, field="spec.federatedSubjects"),
+            disable_session_tags=spec.disable_session_tags or False,
+            session_policy=spec.session_policy or "",
             profile=spec.profile,
             wait_until_ready=spec.wait_until_ready,
             deletion_policy=DeletionPolicy(spec.deletion_policy),
@@ -290,6 +310,9 @@ class _Spec(Strict, frozen=True):
     method: Literal["WebIdentity", "AssumeRole", "PodIdentity"] = "WebIdentity"
     source: _Source | None = None
     external_id: str | None = None
+    target_role_arn: str | None = None
+    disable_session_tags: bool | None = None
+    session_policy: Annotated[str, Meta(min_length=1, max_length=MAX_SESSION_POLICY)] | None = None
     audience: str = DEFAULT_AUDIENCE
     session: _Session | None = None
     token: _Token | None = None
@@ -347,7 +370,7 @@ def _check_method(spec: _Spec, role: RoleArn) -> None:
     if spec.federated_subjects and not method.target_trusts_tokens:
         raise InvalidValueError("goes only with method WebIdentity", field="spec.federatedSubjects")
     if spec.conditions and not method.writes_trust_policy:
-        raise InvalidValueError("goes not with method PodIdentity: no trust policy is written", field="spec.conditions")
+        raise InvalidValueError("goes not with method PodIdentity", field="spec.conditions")
     if method.has_source_role:
         if spec.source is None:
             raise InvalidValueError("required with method AssumeRole: the role to start from", field="spec.source")
@@ -374,6 +397,42 @@ def _check_method(spec: _Spec, role: RoleArn) -> None:
     for value, field in ((spec.source, "source"), (spec.external_id, "externalId")):
         if value is not None:
             raise InvalidValueError("goes only with method AssumeRole", field=f"spec.{field}")
+
+
+def _check_association(spec: _Spec, role: RoleArn) -> None:
+    """Check the fields of an EKS Pod Identity association (EKS API reference, CreatePodIdentityAssociation)."""
+    if Method(spec.method).uses_pod_identity_association:
+        if spec.target_role_arn is not None:
+            target = _role(spec.target_role_arn, "spec.targetRoleArn")
+            if target == role:
+                raise InvalidValueError("is the association's own role", field="spec.targetRoleArn")
+            if target.partition != role.partition:
+                raise InvalidValueError(
+                    f"is in partition {target.partition} and the association's role in {role.partition}; "
+                    "no role can be assumed across partitions",
+                    field="spec.targetRoleArn",
+                )
+        if spec.session_policy is not None:
+            if not spec.disable_session_tags:
+                raise InvalidValueError("needs spec.disableSessionTags: true", field="spec.sessionPolicy")
+            _check_session_policy(spec.session_policy)
+        return
+    for value, field in (
+        (spec.target_role_arn, "targetRoleArn"),
+        (spec.disable_session_tags, "disableSessionTags"),
+        (spec.session_policy, "sessionPolicy"),
+    ):
+        if value is not None:
+            raise InvalidValueError("goes only with method PodIdentity", field=f"spec.{field}")
+
+
+def _check_session_policy(text: str) -> None:
+    try:
+        policy = json.loads(text)
+    except (ValueError, RecursionError):
+        raise InvalidValueError("is not JSON", field="spec.sessionPolicy") from None
+    if not isinstance(policy, dict) or "Statement" not in policy:
+        raise InvalidValueError("is not a policy: a JSON object with a Statement", field="spec.sessionPolicy")
 
 
 def _source(raw: _Source | None) -> Source | None:

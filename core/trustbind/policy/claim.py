@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from trustbind.api.role_binding import BindingRef, RoleBinding
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Subject
-from trustbind.policy.owned_statement import ChainKey, FederatedKey, Named, StatementKey, WebIdentityKey
+from trustbind.policy.owned_statement import (
+    AssociationKey,
+    ChainKey,
+    FederatedKey,
+    Named,
+    StatementKey,
+    WebIdentityKey,
+)
 
 __all__ = ["Claim", "claims_on"]
 
@@ -33,23 +40,30 @@ class Claim:
     age: tuple[bool, str, BindingRef] = field(default=(True, "", BindingRef("", "")))
 
 
-def claims_on(role: RoleArn, binding: RoleBinding, subjects: Iterable[Subject]) -> tuple[Claim, ...]:
+def claims_on(
+    role: RoleArn, binding: RoleBinding, subjects: Iterable[Subject], external_ids: Iterable[str] = ()
+) -> tuple[Claim, ...]:
     """Return what ``binding`` claims in the trust policy of ``role``.
 
     The target role of a web-identity binding lets the subjects in, and those of other issuers that it names. With
-    method AssumeRole the source role lets the subjects in, and the target role lets the source role in.
+    method AssumeRole the source role lets the subjects in, and the target role lets the source role in. With EKS Pod
+    Identity a target role lets the associations of the source role in, by their external ids.
 
     Args:
         role: whose trust policy is meant.
         binding: the binding.
         subjects: the service accounts that it names or selects; see `RoleBinding.subjects`.
+        external_ids: of the binding's EKS Pod Identity associations; where none is known, the claim names none.
 
     Returns:
         One claim for the accounts or the source role, and after it one for each other issuer and audience. None when
-        the binding is about other roles, or names nobody, or uses EKS Pod Identity, which does without.
+        the binding is about other roles, or names nobody, or uses EKS Pod Identity without a target role.
     """
-    if not binding.method.writes_trust_policy:
-        return ()
+    if binding.method.uses_pod_identity_association:
+        if binding.source is None or role != binding.role:
+            return ()
+        key_of_ids = AssociationKey(binding.source.role)
+        return (Claim(binding.ref, key_of_ids, tuple(sorted(external_ids)), binding.age_key),)
     claims: list[Claim] = []
     source = binding.source.role if binding.method.has_source_role and binding.source else None
     named = tuple(subjects)

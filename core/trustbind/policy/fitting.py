@@ -13,7 +13,17 @@ from trustbind.api.role_binding import BindingRef
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer, Subject
 from trustbind.policy.claim import Claim
-from trustbind.policy.owned_statement import ChainKey, FederatedKey, Named, StatementKey, build, sid_of, subjects_of
+from trustbind.policy.owned_statement import (
+    AssociationKey,
+    ChainKey,
+    FederatedKey,
+    Named,
+    StatementKey,
+    build,
+    external_ids_of,
+    sid_of,
+    subjects_of,
+)
 from trustbind.policy.trust_document import Statement, TrustDocument, json_size, same_meaning, statement_text
 
 __all__ = ["Fit", "LeftOut", "OwnedStatements", "fit"]
@@ -157,10 +167,15 @@ class OwnedStatements:
     def names(self, key: StatementKey) -> frozenset[str]:
         """Return the subjects that the statement with this key admits now."""
         if key not in self._names:
-            statement = self.statement(key) or {}
-            foreign = key.issuer if isinstance(key, FederatedKey) else None
-            self._names[key] = subjects_of(statement, foreign or self.issuer, of_cluster=foreign is None)
+            self._names[key] = self._read_names(key)
         return self._names[key]
+
+    def _read_names(self, key: StatementKey) -> frozenset[str]:
+        statement = self.statement(key) or {}
+        if isinstance(key, AssociationKey):
+            return external_ids_of(statement)
+        foreign = key.issuer if isinstance(key, FederatedKey) else None
+        return subjects_of(statement, foreign or self.issuer, of_cluster=foreign is None)
 
     def split(self, claim: Claim) -> tuple[Claim | None, Claim | None]:
         """Return the part of a claim that stands in its statement, and the part that does not; None for nothing."""
@@ -282,6 +297,8 @@ def _described(key: StatementKey, subjects: Sequence[Named], total: int) -> str:
     """Return the subjects of one statement, as a part of the ``total`` that their binding asks for."""
     if isinstance(key, ChainKey):
         return f"its source role {key.source}"
+    if isinstance(key, AssociationKey):
+        return f"{len(subjects)} of its {total} associations with {key.source}"
     plural = "" if total == 1 else "s"
     kind = f"subject{plural} of {key.issuer}" if isinstance(key, FederatedKey) else f"service account{plural}"
     names = [s.name if isinstance(s, Subject) else s for s in subjects]

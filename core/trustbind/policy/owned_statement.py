@@ -27,6 +27,7 @@ from trustbind.policy.trust_document import Statement, stale_principals
 __all__ = [
     "PREFIX",
     "RETAINED",
+    "AssociationKey",
     "ChainKey",
     "FederatedKey",
     "Named",
@@ -35,6 +36,7 @@ __all__ = [
     "build",
     "check_conditions",
     "check_issuer",
+    "external_ids_of",
     "has_owner_sid",
     "is_owned",
     "is_retained",
@@ -101,10 +103,31 @@ class FederatedKey:
     conditions: tuple[ExtraCondition, ...] = ()
 
 
-StatementKey = WebIdentityKey | ChainKey | FederatedKey
+@dataclass(frozen=True, slots=True, order=True)
+class AssociationKey:
+    """What tells one statement for the role of EKS Pod Identity associations from another.
+
+    The external ids that EKS made for the associations are grouped into it. EKS sends the association's, and session
+    tags, when it assumes the target role (EKS API reference, PodIdentityAssociation, externalId).
+
+    Attributes:
+        source: the associations' role.
+    """
+
+    source: RoleArn
+
+    @property
+    def conditions(self) -> tuple[ExtraCondition, ...]:
+        """Further ones: none."""
+        return ()
+
+
+StatementKey = WebIdentityKey | ChainKey | FederatedKey | AssociationKey
 
 Named = Subject | str
-"""Whom a statement lets in: an account, or a pattern over another issuer's subjects."""
+"""Whom a statement lets in: an account, a pattern over another issuer's subjects, or an association by external id."""
+
+_ASSOCIATION_ACTIONS: Final = ("sts:AssumeRole", "sts:TagSession")
 
 
 def owner_prefix(issuer: Issuer) -> str:
@@ -150,6 +173,8 @@ def sid_of(issuer: Issuer, key: StatementKey) -> str:
             parts = ["federated", key.issuer.url, key.audience, conditions]
         case ChainKey():
             parts = ["chain", str(key.source), key.external_id, conditions, *(["root"] if key.via_root else [])]
+        case AssociationKey():
+            parts = ["association", str(key.source)]
     return owner_prefix(issuer) + _digest(json.dumps(parts, separators=(",", ":")))
 
 
@@ -170,6 +195,8 @@ def build(issuer: Issuer, role: RoleArn, key: StatementKey, subjects: Iterable[N
     names = sorted({str(s) for s in subjects})
     if isinstance(key, FederatedKey):
         check_issuer(issuer, key.issuer)
+    if isinstance(key, AssociationKey) and not names:
+        raise InvalidValueError(f"a statement without an external id would trust every association of {key.source}")
     if not isinstance(key, ChainKey) and not names:
         whose = key.issuer if isinstance(key, FederatedKey) else issuer
         raise InvalidValueError(f"a statement without a subject would trust every subject of {whose}")
@@ -177,7 +204,7 @@ def build(issuer: Issuer, role: RoleArn, key: StatementKey, subjects: Iterable[N
         "Sid": sid_of(issuer, key),
         "Effect": "Allow",
         "Principal": principal_of(issuer, role, key),
-        "Action": "sts:AssumeRole" if isinstance(key, ChainKey) else "sts:AssumeRoleWithWebIdentity",
+        "Action": _action_of(key),
     }
     if condition := _with_conditions(_base(issuer, key, names), key.conditions):
         statement["Condition"] = condition
@@ -194,6 +221,8 @@ def principal_of(issuer: Issuer, role: RoleArn, key: StatementKey) -> dict[str, 
         case ChainKey():
             root = f"arn:{key.source.partition}:iam::{key.source.account_id}:root"
             return {"AWS": root if key.via_root else str(key.source)}
+        case AssociationKey():
+            return {"AWS": str(key.source)}
 
 
 def check_issuer(issuer: Issuer, other: Issuer) -> None:
@@ -241,6 +270,18 @@ def subjects_of(statement: Statement, issuer: Issuer, *, of_cluster: bool = True
     value = block.get(issuer.subject_key) if isinstance(block, Mapping) else None
     listed = [value] if isinstance(value, str) else value
     return frozenset(v for v in listed if isinstance(v, str)) if isinstance(listed, list) else frozenset()
+
+
+def external_ids_of(statement: Statement) -> frozenset[str]:
+    """Return the external ids of associations that a statement lets in; empty for one of another kind."""
+    actions = statement.get("Action")
+    if not isinstance(actions, list) or set(map(str, actions)) != set(_ASSOCIATION_ACTIONS):
+        return frozenset()
+    condition = statement.get("Condition")
+    block = condition.get("StringEquals") if isinstance(condition, Mapping) else None
+    value = block.get("sts:ExternalId") if isinstance(block, Mapping) else None
+    listed = value if isinstance(value, list) else [value]
+    return frozenset(v for v in listed if isinstance(v, str))
 
 
 def is_retained(statement: Statement, issuer: Issuer) -> bool:
@@ -300,6 +341,18 @@ def _base(issuer: Issuer, key: StatementKey, names: list[str]) -> dict[str, dict
             if key.via_root:
                 stated["aws:PrincipalArn"] = str(key.source)
             return {"StringEquals": stated} if stated else {}
+        case AssociationKey():
+            return {"StringEquals": {"sts:ExternalId": names}}
+
+
+def _action_of(key: StatementKey) -> str | list[str]:
+    match key:
+        case ChainKey():
+            return "sts:AssumeRole"
+        case AssociationKey():
+            return list(_ASSOCIATION_ACTIONS)
+        case _:
+            return "sts:AssumeRoleWithWebIdentity"
 
 
 def _with_conditions(base: Mapping[str, dict[str, Any]], extra: tuple[ExtraCondition, ...]) -> dict[str, Any]:
@@ -333,11 +386,15 @@ def _keys_of(statement: Statement, own: Issuer) -> Iterator[StatementKey]:
     source = _role(_only(list(conditions.get(by_arn, ()))) if via_root else name)
     if source is None:
         return
+    if is_association := bool(external_ids_of(statement)):
+        yield AssociationKey(source)
     stated = {by_arn} if via_root else set()
     yield ChainKey(source, "", _without(conditions, stated), via_root)
     by_id = ("StringEquals", "sts:ExternalId")
     if len(external_id := conditions.get(by_id, ())) == 1:
         yield ChainKey(source, external_id[0], _without(conditions, {*stated, by_id}), via_root)
+    if not is_association:
+        yield AssociationKey(source)
 
 
 def _conditions_of(statement: Statement) -> dict[tuple[str, str], tuple[str, ...]] | None:

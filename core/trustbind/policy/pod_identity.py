@@ -41,6 +41,9 @@ _TAG_LENGTH: Final = 256  # EKS User Guide, "Tag restrictions"
 
 _BY_ACCOUNT: Final = "kubernetes-service-account"
 
+_OF_TAGS: Final = ("aws:RequestTag/", "aws:TagKeys")
+"""How the condition keys of session tags begin."""
+
 _SESSION_TAGS: Final = (
     "eks-cluster-arn",
     "eks-cluster-name",
@@ -61,7 +64,14 @@ def tags_of(issuer: Issuer, binding: BindingRef) -> dict[str, str]:
     return {OWNER_TAG: owner_of(issuer), BINDING_TAG: str(binding)[:_TAG_LENGTH]}
 
 
-def untrusted(document: TrustDocument, role: RoleArn, cluster: EksCluster, subjects: Sequence[Subject]) -> str:
+def untrusted(
+    document: TrustDocument,
+    role: RoleArn,
+    cluster: EksCluster,
+    subjects: Sequence[Subject],
+    *,
+    is_tagged: bool = True,
+) -> str:
     """Return a sentence when the trust policy for certain does not let EKS Pod Identity in for a subject; else empty.
 
     What a request will have is known in part: cluster, namespace and account, but not the pod. Conditions on anything
@@ -72,19 +82,24 @@ def untrusted(document: TrustDocument, role: RoleArn, cluster: EksCluster, subje
         role: whose it is; its account is the cluster's.
         cluster: where the pods run.
         subjects: service accounts of one namespace.
+        is_tagged: whether EKS adds session tags.
     """
     by_account = _BY_ACCOUNT in document.to_json().lower()
     for subject in subjects if by_account else subjects[:1]:  # else all of a namespace fare the same
-        if text := _untrusted(document, role, cluster, subject):
+        if text := _untrusted(document, role, cluster, subject, is_tagged=is_tagged):
             return text
     return ""
 
 
-def _untrusted(document: TrustDocument, role: RoleArn, cluster: EksCluster, subject: Subject) -> str:
+def _untrusted(
+    document: TrustDocument, role: RoleArn, cluster: EksCluster, subject: Subject, *, is_tagged: bool
+) -> str:
     context = _context(role, cluster, subject)
     known = {key.lower() for key in context}
+    if not is_tagged:
+        context = {key: value for key, value in context.items() if not key.startswith(_OF_TAGS)}
     hopeful = document.with_statements(h for s in document.statements if (h := _hopeful(s, known)) is not None)
-    for action in ACTIONS:
+    for action in ACTIONS if is_tagged else ACTIONS[:1]:
         answer = _answer(hopeful, Request(Caller(PrincipalKind.SERVICE, SERVICE), action, context))
         if answer.refused:
             because = f" ({answer.because})" if answer.because else ""

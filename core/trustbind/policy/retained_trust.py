@@ -12,10 +12,12 @@ from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer, Subject
 from trustbind.policy.claim import Claim
 from trustbind.policy.owned_statement import (
+    AssociationKey,
     ChainKey,
     FederatedKey,
     Named,
     StatementKey,
+    external_ids_of,
     is_retained,
     retained,
     retained_key,
@@ -80,6 +82,8 @@ def _subjects_of(statement: Statement, key: StatementKey, issuer: Issuer) -> tup
     """Return whom a statement with this key names, sorted; a subject that is no service account is left out."""
     if isinstance(key, ChainKey):
         return ()
+    if isinstance(key, AssociationKey):
+        return tuple(sorted(external_ids_of(statement)))
     if isinstance(key, FederatedKey):
         return tuple(sorted(subjects_of(statement, key.issuer, of_cluster=False)))
     found: list[Subject] = []

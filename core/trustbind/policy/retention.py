@@ -1,7 +1,7 @@
 """Which retained trust may stay: what deleted bindings left in a role, while a grant still allows it.
 
 No object speaks for it any more, so its statement is asked: the subjects, the audience, the source role that it names.
-The names of patterns and of source roles do not tell a namespace, so for those a grant to any namespace counts.
+Patterns, source roles and external ids do not tell a namespace, so for those a grant to any namespace counts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from trustbind.evaluation.wildcards import glob_matches
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Subject
 from trustbind.policy.claim import Claim
-from trustbind.policy.owned_statement import ChainKey, FederatedKey
+from trustbind.policy.owned_statement import AssociationKey, ChainKey, FederatedKey
 
 __all__ = ["KEEP_ALL", "KEEP_NONE", "Retention", "RetentionGrant", "retention_of"]
 
@@ -50,16 +50,18 @@ class Retention:
             return claim
         key = claim.key
         if isinstance(key, ChainKey):
-            return claim if self._covers_source(key.source) else None
+            return claim if self._covers_source(key.source, Method.ASSUME_ROLE) else None
+        if isinstance(key, AssociationKey):
+            return claim if self._covers_source(key.source, Method.POD_IDENTITY) else None
         if isinstance(key, FederatedKey):
             subjects = tuple(s for s in claim.subjects if self._covers_pattern(key, str(s)))
         else:
             subjects = tuple(s for s in claim.subjects if isinstance(s, Subject) and self._covers(s, key.audience))
         return replace(claim, subjects=subjects) if subjects else None
 
-    def _covers_source(self, source: RoleArn) -> bool:
+    def _covers_source(self, source: RoleArn, method: Method) -> bool:
         return self.grants is None or any(
-            Method.ASSUME_ROLE in g.grant.methods and any(arn_matches(p, str(source)) for p in g.grant.role_arns)
+            method in g.grant.methods and any(arn_matches(p, str(source)) for p in g.grant.role_arns)
             for g in self.grants
         )
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from trustbind.identity.subjects import Issuer
-from trustbind.policy.owned_statement import is_owned, is_retained
+from trustbind.policy.owned_statement import external_ids_of, is_owned, is_retained
 from trustbind.policy.trust_document import Statement, TrustDocument
 
 __all__ = ["foreign_subjects", "names_of", "retained_names"]
 
 
 def names_of(statement: Statement) -> set[str]:
-    """Return the subjects of a statement; of one without any, its principals."""
-    names: set[str] = set()
+    """Return the subjects of a statement, or the external ids of associations; of one without any, its principals."""
+    names: set[str] = set(external_ids_of(statement))
+    if names:
+        return names
     blocks = [block for block in (statement.get("Condition") or {}).values() if isinstance(block, Mapping)]
     for wanted in (":sub", "aws:PrincipalArn"):
         for value in (v for block in blocks for k, v in block.items() if str(k).endswith(wanted)):

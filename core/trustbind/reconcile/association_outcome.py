@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from trustbind.api.aws_account import AwsAccount, EksCluster
+from trustbind.api.role_binding import BindingRef
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer
+from trustbind.policy.plan import Refusal
 from trustbind.policy.pod_identity import OWNER_TAG, owner_of, untrusted
 from trustbind.policy.pod_identity_association import Association
 from trustbind.policy.trust_document import TrustDocument
@@ -16,7 +18,8 @@ from trustbind.reasons import TrustReason
 from trustbind.reconcile.association_plan import AssociationWork, NamespaceResult, named_subjects
 from trustbind.reconcile.decision import BindingDecision
 from trustbind.reconcile.failure_reasons import TRANSIENT, association_failure
-from trustbind.reconcile.outcome import BindingOutcome
+from trustbind.reconcile.outcome import BindingOutcome, has_failed
+from trustbind.reconcile.rollout import RoleProgress
 from trustbind.reconcile.stored_binding import ready_condition
 
 __all__ = [
@@ -25,7 +28,10 @@ __all__ = [
     "NamespaceReport",
     "Seen",
     "association_outcome",
+    "association_progress",
     "blocked_outcome",
+    "held_bindings",
+    "held_outcome",
     "is_left_in_step",
     "is_settled",
     "may_keep_status",
@@ -52,6 +58,7 @@ class Seen:
         reason: why it could not be read.
         message: the sentence about that.
         problem: why its trust policy differs from what is wanted; None when it does not.
+        unassociated: see `RolePlan.unassociated`.
     """
 
     document: TrustDocument | None
@@ -59,6 +66,7 @@ class Seen:
     reason: TrustReason = TrustReason.AWS_FAILED
     message: str = ""
     problem: Problem | None = None
+    unassociated: Mapping[BindingRef, Refusal] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +138,57 @@ def association_outcome(
     return BindingOutcome(decision.authorized, sentence, None, text, decision.subjects)
 
 
+def held_bindings(decisions: Iterable[BindingDecision], seen: Seen) -> dict[BindingRef, Problem]:
+    """Return the chains whose associations stay as they are for now, each with the reason."""
+    held: dict[BindingRef, Problem] = {}
+    for decision in decisions:
+        binding = decision.stored.binding
+        refusal = seen.unassociated.get(decision.stored.ref)
+        if refusal is not None:
+            held[decision.stored.ref] = refusal.reason, refusal.message
+        elif binding is not None and decision.rollout.waits_for_target(decision):
+            text = f"{decision.message}; its associations go after the trust in the target role {binding.role}"
+            held[decision.stored.ref] = TrustReason.PENDING, text
+    return held
+
+
+def held_outcome(decision: BindingDecision, problem: Problem) -> BindingOutcome:
+    """Return the outcome of a binding whose associations stay as they are for now."""
+    authorized = None if decision.stored.deleting else decision.authorized
+    return BindingOutcome(authorized, decision.message, *problem, named_subjects(decision), may_linger=True)
+
+
+def association_progress(
+    decision: BindingDecision,
+    outcome: BindingOutcome,
+    result: NamespaceResult,
+    refusal: tuple[TrustReason, str] | None,
+    hand_written: tuple[str, ...] = (),
+) -> RoleProgress:
+    """Return the progress of a chain by EKS Pod Identity in the role of its associations.
+
+    Args:
+        decision: for the binding.
+        outcome: of that role alone.
+        result: on the binding's namespace.
+        refusal: why that role itself refuses the binding.
+        hand_written: see `RoleProgress`.
+    """
+    binding = decision.stored.binding
+    role = binding.association_role if binding is not None else None
+    known = decision.rollout.at(role).associations if role is not None else None
+    if result.present is not None:
+        names = set(named_subjects(decision)) - result.planned.taken.keys()
+        known = tuple(a for a in result.present if a.subject in names and a.role == str(role))
+    is_revoked = decision.stored.deleting or decision.reason is not None
+    if is_revoked and outcome.reason in {decision.reason, *RELEASED} and not outcome.may_linger:
+        return RoleProgress(refusal=refusal, hand_written=hand_written, associations=())
+    problem = (outcome.reason, outcome.message) if outcome.reason and has_failed(decision, outcome) else None
+    stands = outcome.reason is None or outcome.may_linger or bool(known)
+    is_missing = outcome.reason is TrustReason.ROLE_NOT_FOUND
+    return RoleProgress(stands, refusal, problem, is_missing=is_missing, hand_written=hand_written, associations=known)
+
+
 def blocked_outcome(decision: BindingDecision, reason: TrustReason, message: str) -> BindingOutcome:
     """Return the outcome of a binding whose release its associations block."""
     text = f"its associations could not be deleted, so it is kept: {message}"
@@ -160,6 +219,8 @@ def is_left_in_step(decision: BindingDecision, issuer: Issuer) -> bool:
     """Return whether the stored status of a binding by EKS Pod Identity says that this decision was carried out."""
     stored = decision.stored
     ready = ready_condition(stored.status) or {}
+    if stored.is_chain and decision.reason is None:
+        return False  # the external ids of its associations are in no status that counts
     if decision.cluster is not None and stored.binding is not None:
         return (
             stored.guarded
@@ -180,7 +241,7 @@ def is_left_in_step(decision: BindingDecision, issuer: Issuer) -> bool:
 
 def is_settled(decision: BindingDecision, outcome: BindingOutcome) -> bool:
     """Return whether a binding needs no retry: it is in order, or only its user or a grant can change its refusal."""
-    return outcome.reason in {None, decision.reason, *RELEASED}
+    return outcome.reason in {None, decision.reason, TrustReason.PENDING, *RELEASED}
 
 
 def may_keep_status(decision: BindingDecision, outcome: BindingOutcome) -> bool:
@@ -236,7 +297,8 @@ def _problem(
         return TrustReason.ASSOCIATION_TAKEN, _taken(work, taken)
     # EKS reads the trust policy, too, and its message says less.
     if unfinished is None or (result.error is not None and result.error.code == "InvalidParameterException"):
-        closed = untrusted(seen.document, work.role, work.cluster, decision.subjects)
+        is_tagged = decision.stored.binding is None or not decision.stored.binding.disable_session_tags
+        closed = untrusted(seen.document, work.role, work.cluster, decision.subjects, is_tagged=is_tagged)
         return (TrustReason.UNTRUSTED, closed) if closed else unfinished
     return unfinished
 

@@ -15,7 +15,7 @@ from trustbind.api.role_binding import BindingRef
 from trustbind.errors import AwsError, InvalidValueError
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer, Subject
-from trustbind.policy.pod_identity_association import Association, AssociationPlan, plan_associations
+from trustbind.policy.pod_identity_association import Association, AssociationPlan, Wish, plan_associations
 from trustbind.reconcile.decision import BindingDecision
 from trustbind.reconcile.stored_binding import SHOWN_SUBJECTS, StoredBinding
 
@@ -29,6 +29,7 @@ __all__ = [
     "named_subjects",
     "plan_namespace",
     "shown_subjects",
+    "wish_of",
 ]
 
 
@@ -39,16 +40,18 @@ class NamespaceWork:
     Attributes:
         namespace: which.
         concerned: the service accounts that have, may have, or should have an association of ours with the role.
-        wanted: of these, those that should have one, each with its binding.
+        wanted: of these, those that should have one, each with what it is to be.
         retained: of these, those whose association stays and loses our tags.
         named: of these, those that a binding names, or its status.
+        kept: of these, those whose association stays as it is for now.
     """
 
     namespace: str
     concerned: frozenset[Subject]
-    wanted: Mapping[Subject, BindingRef] = field(default_factory=dict)
+    wanted: Mapping[Subject, Wish] = field(default_factory=dict)
     retained: frozenset[Subject] = frozenset()
     named: frozenset[Subject] = frozenset()
+    kept: frozenset[Subject] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,8 @@ class NamespaceResult:
 
     Attributes:
         planned: the last plan that was made.
+        present: the associations of the service accounts that are concerned, as they were seen or written last; None
+            when they could not be read.
         undone: service accounts whose association differs from what is wanted, or was not read.
         overruled: of these, those that another role claims now.
         written: how many steps were carried out.
@@ -89,6 +94,7 @@ class NamespaceResult:
     """
 
     planned: AssociationPlan = field(default_factory=AssociationPlan)
+    present: tuple[Association, ...] | None = None
     undone: frozenset[Subject] = frozenset()
     overruled: frozenset[Subject] = frozenset()
     written: int = 0
@@ -104,6 +110,7 @@ def association_work(
     decisions: Iterable[BindingDecision],
     known: Collection[Subject],
     *,
+    kept: Collection[BindingRef] = (),
     creates: bool = True,
     deletes: bool = True,
 ) -> AssociationWork:
@@ -116,16 +123,21 @@ def association_work(
         cluster: the EKS cluster there.
         decisions: for the role's bindings by EKS Pod Identity, oldest first.
         known: service accounts that have, or may have, an association of ours with the role.
+        kept: bindings whose associations stay as they are for now.
         creates: False leaves what is wanted as it is, and only deletes the rest.
         deletes: False leaves what is not wanted as it is.
     """
-    wanted: dict[Subject, BindingRef] = {}
+    wanted: dict[Subject, Wish] = {}
     retained: set[Subject] = set()
     named: set[Subject] = set()
+    held: set[Subject] = set()
     for decision in decisions:
-        if decision.cluster is not None:
+        if decision.stored.ref in kept:
+            held.update(named_subjects(decision))
+        elif decision.cluster is not None:
+            wish = wish_of(decision)
             for subject in decision.subjects:
-                wanted.setdefault(subject, decision.stored.ref)
+                wanted.setdefault(subject, wish)
         if decision.retains:
             retained.update(decision.subjects)
         if decision.stored.guarded:
@@ -143,15 +155,30 @@ def association_work(
             {s: wanted[s] for s in group & wanted.keys()},
             frozenset(group & retained),
             frozenset(group & named),
+            frozenset(group & held - wanted.keys()),
         )
         for namespace, group in groups.items()
     }
     return AssociationWork(role, issuer, aws_account, cluster, namespaces)
 
 
+def wish_of(decision: BindingDecision) -> Wish:
+    """Return what the associations of a granted binding are to be."""
+    stored, binding = decision.stored, decision.stored.binding
+    if binding is None:
+        return Wish(stored.ref)
+    return Wish(
+        stored.ref,
+        str(binding.role) if binding.source is not None else "",
+        binding.disable_session_tags,
+        binding.session_policy,
+        decision.rollout.at(binding.role).trusted or frozenset(),
+    )
+
+
 def plan_namespace(work: AssociationWork, here: NamespaceWork, present: Iterable[Association]) -> AssociationPlan:
     """Return the plan for one namespace from the associations that its concerned service accounts have."""
-    return plan_associations(str(work.role), work.issuer, here.wanted, present, here.retained)
+    return plan_associations(str(work.role), work.issuer, here.wanted, present, here.retained, here.kept)
 
 
 def known_after(
@@ -162,7 +189,7 @@ def known_after(
     for namespace, here in work.namespaces.items():
         result = results[namespace]
         after -= here.concerned
-        after |= result.undone | (here.wanted.keys() - result.planned.taken.keys() - result.planned.shared)
+        after |= here.kept | result.undone | (here.wanted.keys() - result.planned.taken.keys() - result.planned.shared)
     return frozenset(after)
 
 

@@ -143,7 +143,7 @@ def decide_binding(snapshot: BindingSnapshot, around: Surroundings, role: RoleAr
         reason, message = refused
         return BindingDecision(stored, authorized=True, reason=reason, message=message, subjects=subjects)
     if stored.is_pod_identity:
-        account = around.aws_accounts.get(binding.role.account_id)
+        account = around.aws_accounts.get(binding.association_role.account_id)
         cluster = account.eks if account is not None else None
         return BindingDecision(
             stored, authorized=True, reason=None, message=answer.message, subjects=subjects, cluster=cluster
@@ -249,7 +249,7 @@ def _refused(
     binding: RoleBinding, subjects: tuple[Subject, ...], around: Surroundings
 ) -> tuple[TrustReason, str] | None:
     """Return why a granted binding gets nothing; None when nothing is in its way."""
-    if binding.method.uses_pod_identity_association:
+    if binding.method.uses_pod_identity_association and binding.source is None:
         account = around.aws_accounts.get(binding.role.account_id)
         # Without a cluster, another owner keeps the association of service account and role.
         kept = account is not None and account.eks is not None
@@ -257,6 +257,12 @@ def _refused(
     for needed in (binding.role, *((binding.source.role,) if binding.source else ())):
         if needed.account_id not in around.aws_accounts:
             return TrustReason.ACCOUNT_UNKNOWN, unknown_account(needed)
+    account = around.aws_accounts[binding.association_role.account_id]
+    if binding.method.uses_pod_identity_association and account.eks is None:
+        return TrustReason.CLUSTER_NOT_FOUND, (
+            f"AWSAccount {account.name} names no EKS cluster, and spec.targetRoleArn needs the association that "
+            f"trustbind makes there; set spec.eks of AWSAccount {account.name}"
+        )
     if not subjects and not binding.federated:
         return TrustReason.NO_SUBJECTS, NO_SUBJECTS
     return None

@@ -66,7 +66,7 @@ def role_failure(role: RoleArn, error: AwsError) -> tuple[TrustReason, str]:
                 TrustReason.ACCESS_DENIED,
                 (
                     f"{error}; allow {', '.join(_INLINE[:-1])} and {_INLINE[-1]} on {role} to the account's manager "
-                    "role, or set spec.source.managePermission: false"
+                    "role, or with method AssumeRole set spec.source.managePermission: false"
                 ),
             )
         case AccessDeniedError():

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from trustbind.errors import AwsError
 from trustbind.identity.arns import ProviderArn, RoleArn
+from trustbind.policy.source_policy import Target
 from trustbind.policy.trust_document import TrustDocument
 
 __all__ = ["AccountFacts", "Facts", "RoleObservation"]
@@ -37,8 +38,8 @@ class AccountFacts:
         limit: characters that a trust policy may have; None: not read yet.
         providers: client ids of OIDC providers; None for one that the AWS account does not have. One that is not in the
             mapping was not read yet.
-        source_targets: the roles that our inline policy of a source role allows, as ARNs; None for a policy that is not
-            as we write it. One that is not in the mapping was not read yet.
+        source_targets: what our inline policy of a source role allows, as texts of `Target`; None for a policy that is
+            not as we write it. One that is not in the mapping was not read yet.
     """
 
     limit: int | None = None
@@ -73,5 +74,5 @@ class Facts:
     account: AccountFacts
     read: frozenset[ProviderArn] = frozenset()
     failures: Mapping[ProviderArn, AwsError] = field(default_factory=dict)
-    no_room: frozenset[RoleArn] = frozenset()
+    no_room: frozenset[Target] = frozenset()
     source_unreadable: bool = False

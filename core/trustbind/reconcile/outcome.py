@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from trustbind.api.role_binding import RoleBinding
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer, Subject
 from trustbind.policy.claim import claims_on
-from trustbind.policy.owned_statement import FederatedKey, is_retained, sid_of
+from trustbind.policy.owned_statement import FederatedKey, external_ids_of, is_retained, sid_of
 from trustbind.policy.plan import Plan, Refusal
+from trustbind.policy.pod_identity_association import Association
+from trustbind.policy.trust_document import Statement
 from trustbind.policy.trusted_names import foreign_subjects
 from trustbind.reasons import TrustReason
 from trustbind.reconcile.decision import BindingDecision, stands_in
@@ -49,6 +53,7 @@ class BindingOutcome:
         may_linger: whether its statement may stand in the trust policy although it must not, or that is unknown.
         hand_written: of a chain, whom of this cluster foreign statements let into its source role.
         hindrance: what keeps applied trust from being of use to every principal that the binding names.
+        associations: of a chain by EKS Pod Identity, its associations; None: not known now.
     """
 
     authorized: bool | None
@@ -64,6 +69,7 @@ class BindingOutcome:
     may_linger: bool = False
     hand_written: tuple[str, ...] = ()
     hindrance: Refusal | None = None
+    associations: tuple[Association, ...] | None = ()
 
 
 def outcome_of(
@@ -161,6 +167,8 @@ def chain_outcome(
     binding = stored.binding
     if binding is None or not stored.is_chain:
         return outcome
+    if stored.is_pod_identity:
+        outcome = replace(outcome, associations=rollout.at(binding.association_role).associations)
     standing = rollout.unsettled if stored.deleting else rollout.standing
     if has_failed(decision, outcome):
         return replace(outcome, message=f"{_name(stored, role)}: {outcome.message}", may_linger=bool(standing))
@@ -174,12 +182,18 @@ def chain_outcome(
             return outcome
         if outcome.reason is TrustReason.ACCOUNT_UNKNOWN:  # without it nothing can be revoked
             return replace(outcome, may_linger=True)
-        left = " and ".join(_name(stored, r) for r in sorted(standing, key=lambda r: r == binding.role))
+        last = binding.association_role if stored.is_pod_identity else binding.role
+        left = " and ".join(_name(stored, r) for r in sorted(standing, key=lambda r: r == last))
         what = "retained" if decision.retains else "revoked"
         text = f"{decision.message}; its trust is being {what}, next in the {left}"
         return replace(outcome, reason=TrustReason.PENDING, message=text, may_linger=True)
-    if rollout.is_applied_in(role) and rollout.is_applied_in(other):
+    is_applied = rollout.is_applied_in(role) and rollout.is_applied_in(other)
+    if is_applied and (not stored.is_pod_identity or rollout.is_whole(decision)):
         return _whole(decision, outcome, rollout, issuer)
+    if stored.is_pod_identity:
+        return replace(
+            outcome, reason=TrustReason.PENDING, message=_next_of(binding, rollout), statement_id="", may_linger=True
+        )
     text = f"{_name(stored, binding.role)} trusts the source role; the source role is next"
     return replace(outcome, reason=TrustReason.PENDING, message=text, statement_id="", may_linger=True)
 
@@ -212,7 +226,33 @@ def progress_of(
     binding = asked.stored.binding
     is_source = binding is not None and binding.source is not None and binding.source.role == trust.role
     hand_written = foreign_subjects(trust.current, issuer) if is_source else ()
-    return RoleProgress(stands, refusal, is_waiting=is_waiting, hand_written=hand_written)
+    trusted = _trusted(agreed, planned) if problem is None else None
+    return RoleProgress(stands, refusal, is_waiting=is_waiting, hand_written=hand_written, trusted=trusted)
+
+
+def _trusted(decision: BindingDecision, planned: RolePlan) -> frozenset[str] | None:
+    """Return the external ids of a chain by EKS Pod Identity that the planned document trusts; None: not known."""
+    binding = decision.stored.binding
+    ids = decision.rollout.external_ids(decision)
+    if binding is None or not decision.stored.is_pod_identity or ids is None:
+        return None
+    names = (external_ids_of(s) for s in planned.trust.document.statements if _is_of(s, binding))
+    return ids.intersection(frozenset[str]().union(*names))
+
+
+def _is_of(statement: Statement, binding: RoleBinding) -> bool:
+    """Return whether a statement names the role of a binding's associations as its principal."""
+    principal = statement.get("Principal")
+    return isinstance(principal, Mapping) and principal.get("AWS") == str(binding.association_role)
+
+
+def _next_of(binding: RoleBinding, rollout: Rollout) -> str:
+    """Return what comes next on the way to a whole chain by EKS Pod Identity."""
+    if not rollout.stands_in(binding.association_role):
+        return f"the associations with {binding.association_role} are next; then {binding.role} trusts them"
+    if not rollout.is_applied_in(binding.role):
+        return f"the associations are made; the trust policy of the target role {binding.role} is next"
+    return f"the target role {binding.role} trusts the associations; they name it next"
 
 
 def _whole(decision: BindingDecision, outcome: BindingOutcome, rollout: Rollout, issuer: Issuer) -> BindingOutcome:
@@ -221,6 +261,16 @@ def _whole(decision: BindingDecision, outcome: BindingOutcome, rollout: Rollout,
     assert binding.source is not None  # noqa: S101 - a chain has a source; this is for the type checker
     (claim,) = claims_on(binding.role, binding, ())
     count = len(decision.subjects)
+    if decision.stored.is_pod_identity:
+        plural = "" if count == 1 else "s"
+        return replace(
+            outcome,
+            reason=None,
+            statement_id=sid_of(issuer, claim.key),
+            hand_written=rollout.at(binding.source.role).hand_written,
+            message=f"{binding.role} trusts the EKS Pod Identity association{plural} of {count} service "
+            f"account{plural} of this binding with {binding.source.role}",
+        )
     return replace(
         outcome,
         reason=None,

@@ -5,18 +5,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from trustbind.api.aws_account import AwsAccount, DriftPolicy
-from trustbind.api.role_binding import BindingRef
+from trustbind.api.role_binding import BindingRef, RoleBinding
 from trustbind.api.role_grant import PROTECTED_TAG
 from trustbind.errors import AwsError, InvalidValueError, NotFoundError
 from trustbind.identity.arns import ProviderArn, RoleArn
 from trustbind.identity.subjects import Issuer
 from trustbind.policy.claim import Claim, claims_on
-from trustbind.policy.owned_statement import ChainKey, FederatedKey, WebIdentityKey, build, sid_of
+from trustbind.policy.fitting import OwnedStatements
+from trustbind.policy.owned_statement import (
+    AssociationKey,
+    ChainKey,
+    FederatedKey,
+    WebIdentityKey,
+    build,
+    is_owned,
+    sid_of,
+)
 from trustbind.policy.plan import (
     DEFAULT_LIMIT,
     Plan,
@@ -27,6 +36,7 @@ from trustbind.policy.plan import (
     withheld,
 )
 from trustbind.policy.retention import KEEP_ALL, Retention
+from trustbind.policy.source_policy import TaggedTarget, Target
 from trustbind.policy.trust_document import Statement, TrustDocument, same_meaning
 from trustbind.reasons import TrustReason
 from trustbind.reconcile.decision import BindingDecision, desired_of, with_consent
@@ -57,20 +67,24 @@ class RoleWork:
         issuer: the cluster's.
         aws_account: how its AWS account is reached.
         decisions: for its bindings that have statements in trust policies, oldest first.
-        has_pod_identity: whether it has bindings by EKS Pod Identity besides.
+        associations: the decisions for its bindings whose EKS Pod Identity associations name it, oldest first. As the
+            source role of chains, they need permission to assume their targets.
         was_source: whether it may have been the source of a chain that does not name it any more.
         paused: why nothing may be revoked in its AWS account now; empty when it may.
         retention: which of what deleted bindings left there may stay.
+        kept: associations' roles whose external ids stay trusted for now: an association still names the role as its
+            target, although its binding names another one.
     """
 
     role: RoleArn
     issuer: Issuer
     aws_account: AwsAccount
     decisions: tuple[BindingDecision, ...]
-    has_pod_identity: bool = False
+    associations: tuple[BindingDecision, ...] = ()
     was_source: bool = False
     paused: str = ""
     retention: Retention = KEEP_ALL
+    kept: frozenset[RoleArn] = frozenset()
 
     @property
     def may_write(self) -> bool:
@@ -95,7 +109,7 @@ class EnsureProvider:
 class WidenSourcePolicy:
     """Let the source role assume all of these targets, the most important first; what it may besides stays for now."""
 
-    targets: tuple[RoleArn, ...]
+    targets: tuple[Target, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +121,7 @@ class WriteTrustPolicy:
 class NarrowSourcePolicy:
     """Let the source role assume these targets and no others."""
 
-    targets: tuple[RoleArn, ...]
+    targets: tuple[Target, ...]
 
 
 Step = EnsureProvider | WidenSourcePolicy | WriteTrustPolicy | NarrowSourcePolicy
@@ -129,6 +143,7 @@ class RolePlan:
         targets: the roles that this one is to be allowed to assume, as the source of chains; None when it is the source
             of none.
         unpermitted: whether the source role's inline policies have no room for a target.
+        unassociated: the bindings by EKS Pod Identity whose target has no room there.
     """
 
     decisions: tuple[BindingDecision, ...]
@@ -138,8 +153,9 @@ class RolePlan:
     lacking: AwsError | None = None
     hindrances: Mapping[BindingRef, Refusal] = field(default_factory=dict)
     waiting: Mapping[BindingRef, RoleArn] = field(default_factory=dict)
-    targets: tuple[RoleArn, ...] | None = None
+    targets: tuple[Target, ...] | None = None
     unpermitted: bool = False
+    unassociated: Mapping[BindingRef, Refusal] = field(default_factory=dict)
 
 
 def unread_providers(work: RoleWork, facts: Facts) -> tuple[ProviderArn, ...]:
@@ -175,13 +191,15 @@ def plan_role(work: RoleWork, facts: Facts, seen: RoleObservation) -> RolePlan:
     missing = missing_client_ids(work, facts, decisions)
     lacking = _lacking(work, facts, missing)
     held = tuple(d for d in decisions if _admits(d) and _audiences([d]) & missing) if lacking is not None else ()
-    is_source = _may_have_targets(work, facts, decisions)
+    associations = with_consent(work.associations, work.aws_account, seen.tags)
+    is_source = _may_have_targets(work, facts, (*decisions, *associations))
     going_on = [d for d in decisions if d not in held]
     going_on, full, refusals = _without_permission(role, going_on, facts.no_room if is_source else ())
     waiting = _waiting(role, going_on)
     paused = [*held, *full, *(d for d in going_on if d.stored.ref in waiting)]
     intact, edited = _without_edited(document, issuer, role, (c for d in paused for c in _claims(role, d)))
-    kept = standing_claims(document, issuer, intact)
+    kept = standing_claims(document, issuer, (c for c in intact if not isinstance(c.key, AssociationKey)))
+    kept += _kept_associations(document, issuer, role, {*work.kept, *_sources(intact)})
     retention = work.retention.with_tags(
         seen.tags,
         is_protected=PROTECTED_TAG in seen.tags,
@@ -203,7 +221,12 @@ def plan_role(work: RoleWork, facts: Facts, seen: RoleObservation) -> RolePlan:
         refusals=(*trust.refusals, *refusals),
         applied={ref: sid for ref, sid in trust.applied.items() if ref not in partly},
     )
-    targets = _targets(work, facts, decisions, trust) if is_source else None
+    targets: tuple[Target, ...] | None = None
+    unassociated: dict[BindingRef, Refusal] = {}
+    if is_source:
+        targets = (*_targets(work, facts, decisions, trust), *_tagged_targets(work, facts, associations))
+        _, _, full_too = _without_permission(role, associations, facts.no_room)
+        unassociated = {refusal.binding: refusal for refusal in full_too if refusal.binding is not None}
     provided = _needed(work, going_on, trust) & missing if lacking is None else frozenset[str]()
     return RolePlan(
         decisions=(*going_on, *held),
@@ -214,7 +237,8 @@ def plan_role(work: RoleWork, facts: Facts, seen: RoleObservation) -> RolePlan:
         hindrances=hindrances,
         waiting=waiting,
         targets=targets,
-        unpermitted=bool(refusals),
+        unpermitted=bool(refusals) or bool(unassociated),
+        unassociated=unassociated,
     )
 
 
@@ -333,14 +357,14 @@ def _lacking(work: RoleWork, facts: Facts, missing: frozenset[str]) -> AwsError 
     return NotFoundError(problem, operation="iam:GetOpenIDConnectProvider")
 
 
-def _may_have_targets(work: RoleWork, facts: Facts, decisions: list[BindingDecision]) -> bool:
+def _may_have_targets(work: RoleWork, facts: Facts, decisions: Sequence[BindingDecision]) -> bool:
     """Return whether the role's inline policy is ours to keep: it is the source of a chain.
 
     Without any decision, what a binding left behind whose finalizer was removed by force has to go.
     """
     if not work.may_write or facts.source_unreadable:
         return False
-    is_source = any(_is_source(d, work.role) for d in decisions) if decisions else not work.has_pod_identity
+    is_source = any(_is_source(d, work.role) for d in decisions) if decisions else True
     return is_source or work.was_source
 
 
@@ -363,8 +387,28 @@ def _targets(work: RoleWork, facts: Facts, decisions: Iterable[BindingDecision],
     )
 
 
+def _tagged_targets(work: RoleWork, facts: Facts, associations: Iterable[BindingDecision]) -> tuple[TaggedTarget, ...]:
+    """Return the targets of the role's EKS Pod Identity associations, in the order of decisions.
+
+    What an association names stays allowed until no association names it, and is not allowed anew.
+    """
+    there = facts.account.source_targets.get(work.role, _UNREAD)
+    targets: dict[TaggedTarget, None] = {}
+    for decision in associations:
+        binding = decision.stored.binding
+        if binding is None or not _is_managed(decision, work.role):
+            continue
+        is_granted = decision.reason is None and not decision.stored.deleting
+        if is_granted and TaggedTarget(binding.role) not in facts.no_room:
+            targets[TaggedTarget(binding.role)] = None
+        for target in map(TaggedTarget, decision.rollout.named_targets(decision.stored)):
+            if there is _UNREAD or str(target) in (there or ()):
+                targets[target] = None
+    return tuple(targets)
+
+
 def _without_permission(
-    role: RoleArn, decisions: Iterable[BindingDecision], no_room: Collection[RoleArn]
+    role: RoleArn, decisions: Iterable[BindingDecision], no_room: Collection[Target]
 ) -> tuple[list[BindingDecision], list[BindingDecision], tuple[Refusal, ...]]:
     """Take the claims from chains whose target the source role cannot be allowed to assume.
 
@@ -376,14 +420,15 @@ def _without_permission(
     refusals: list[Refusal] = []
     for decision in decisions:
         stored, binding = decision.stored, decision.stored.binding
-        if binding is None or binding.role not in no_room or not decision.claims or not _is_managed(decision, role):
+        if binding is None or _target_of(binding) not in no_room or not _admits_or_associates(decision, role):
             result.append(decision)
             continue
         message = (
             f"the inline policies of {role} have no room for {binding.role} in their 10,240 characters; remove a chain "
-            "over it or another inline policy of it, use a second source role, or set spec.source.managePermission: "
-            "false and allow it by a managed policy"
+            "over it or another inline policy of it, or use a second source role"
         )
+        if binding.method.has_source_role:
+            message += "; or set spec.source.managePermission: false and allow it by a managed policy"
         refusals.append(Refusal(stored.ref, TrustReason.SOURCE_POLICY_FULL, message))
         full.append(decision)
         result.append(replace(decision, claims=()))
@@ -395,14 +440,41 @@ def _waiting(role: RoleArn, decisions: Iterable[BindingDecision]) -> dict[Bindin
     waiting: dict[BindingRef, RoleArn] = {}
     for decision in decisions:
         stored, binding = decision.stored, decision.stored.binding
-        if binding is None or binding.source is None or not stored.is_chain or decision.retains:
+        if binding is None or binding.source is None:
             continue
         is_granted = decision.reason is None and not stored.deleting
+        if stored.is_pod_identity:
+            if (is_granted or decision.retains) and decision.rollout.external_ids(decision) is None:
+                waiting[stored.ref] = binding.source.role
+            continue
+        if decision.retains:
+            continue
         if is_granted and role == binding.source.role and not decision.rollout.stands_in(binding.role):
             waiting[stored.ref] = binding.role
         elif not is_granted and role == binding.role and decision.claims:
             waiting[stored.ref] = binding.source.role
     return waiting
+
+
+def _sources(claims: Iterable[Claim]) -> frozenset[RoleArn]:
+    return frozenset(claim.key.source for claim in claims if isinstance(claim.key, AssociationKey))
+
+
+def _kept_associations(
+    document: TrustDocument, issuer: Issuer, role: RoleArn, sources: Collection[RoleArn]
+) -> list[Claim]:
+    """Return claims for all external ids that the document trusts for associations with these roles.
+
+    A statement that differs from what trustbind writes is not kept, for the reason of `_without_edited`.
+    """
+    there = OwnedStatements((s for s in document.statements if is_owned(s, issuer)), issuer)
+    keys = [AssociationKey(source) for source in sorted(sources)]
+    nobody = BindingRef("", "")
+    return [
+        Claim(nobody, key, tuple(sorted(names)), (False, "", nobody))
+        for key in keys
+        if (names := there.names(key)) and same_meaning(there.statement(key) or {}, build(issuer, role, key, names))
+    ]
 
 
 def _claims(role: RoleArn, decision: BindingDecision) -> tuple[Claim, ...]:
@@ -455,7 +527,7 @@ def _observed(work: RoleWork, trust: Plan) -> Refusal:
 
 
 def _steps(
-    work: RoleWork, facts: Facts, provided: frozenset[str], targets: tuple[RoleArn, ...] | None, trust: Plan
+    work: RoleWork, facts: Facts, provided: frozenset[str], targets: tuple[Target, ...] | None, trust: Plan
 ) -> tuple[Step, ...]:
     steps: list[Step] = []
     if provided:
@@ -489,6 +561,16 @@ def _admits(decision: BindingDecision) -> bool:
 def _is_source(decision: BindingDecision, role: RoleArn) -> bool:
     binding = decision.stored.binding
     return binding is not None and binding.source is not None and binding.source.role == role
+
+
+def _target_of(binding: RoleBinding) -> Target:
+    """Return what the source role of a chain has to be allowed to assume."""
+    return TaggedTarget(binding.role) if binding.method.uses_pod_identity_association else binding.role
+
+
+def _admits_or_associates(decision: BindingDecision, role: RoleArn) -> bool:
+    """Return whether the source role lets somebody in for a chain, for whom it needs permission."""
+    return _is_managed(decision, role) and (bool(decision.claims) or decision.cluster is not None)
 
 
 def _is_managed(decision: BindingDecision, role: RoleArn) -> bool:

@@ -2,7 +2,8 @@
 
 The target role of a chain trusts its source role as a whole. So every pod that gets the source role gets the targets of
 all chains over it, whichever namespace they are of. That is granted only where each namespace has a grant for each
-target.
+target, with the method of its chain. The external id of an EKS Pod Identity association is no secret: whoever has the
+credentials of the source role can send it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from trustbind.reconcile.snapshot import BindingSnapshot, Surroundings
 __all__ = ["source_conflicts"]
 
 Labels = Mapping[str, str]
+_Target = tuple[RoleArn, Method]
 
 
 def source_conflicts(
@@ -44,7 +46,7 @@ def source_conflicts(
         if binding is None or stored.deleting or decide_binding(alone, around, source).authorized is not True:
             continue
         is_chain = binding.source is not None and binding.source.role == source
-        target = binding.role if is_chain else None
+        target = (binding.role, binding.method) if is_chain else None
         if problem := sharing.add(stored.ref, snapshot.namespace_labels, target):
             refused[stored.ref] = problem
     return refused
@@ -55,11 +57,11 @@ class _Sharing:
 
     def __init__(self, source: RoleArn, grants: Iterable[RoleGrant]) -> None:
         self._source = source
-        self._grants = [grant for grant in grants if Method.ASSUME_ROLE in grant.methods]
+        self._grants = tuple(grants)
         self._namespaces: dict[str, Labels] = {}
-        self._targets: dict[RoleArn, BindingRef] = {}
+        self._targets: dict[_Target, BindingRef] = {}
 
-    def add(self, ref: BindingRef, labels: Labels, target: RoleArn | None) -> str:
+    def add(self, ref: BindingRef, labels: Labels, target: _Target | None) -> str:
         """Add a binding; return why it cannot be added, and then it is not."""
         namespace = ref.namespace
         new_target = target is not None and target not in self._targets
@@ -74,23 +76,24 @@ class _Sharing:
             self._targets[target] = ref
         return ""
 
-    def _is_granted(self, namespace: str, labels: Labels, target: RoleArn) -> bool:
+    def _is_granted(self, namespace: str, labels: Labels, target: _Target) -> bool:
+        role, method = target
         return any(
-            grant.covers_namespace(namespace, labels)
-            and all(
-                any(arn_matches(pattern, str(role)) for pattern in grant.role_arns) for role in (self._source, target)
-            )
+            method in grant.methods
+            and grant.covers_namespace(namespace, labels)
+            and all(any(arn_matches(pattern, str(r)) for pattern in grant.role_arns) for r in (self._source, role))
             for grant in self._grants
         )
 
-    def _problem(self, namespace: str, other: str, target: RoleArn) -> str:
+    def _problem(self, namespace: str, other: str, target: _Target) -> str:
+        role, method = target
         because = (
-            f"RoleBinding {self._targets[target]} has it as the source role of a chain to {target}"
+            f"RoleBinding {self._targets[target]} has it as the source role of a chain to {role}"
             if other == namespace
             else f"namespace {other} has it, too"
         )
         return (
-            f"{self._source} cannot be shared: {because}, so namespace {other} would get {target}, which no RoleGrant "
+            f"{self._source} cannot be shared: {because}, so namespace {other} would get {role}, which no RoleGrant "
             f"covers for it; use a source role for each namespace, or ask a cluster administrator for a grant of both "
-            "roles with method AssumeRole"
+            f"roles with method {method}"
         )

@@ -62,7 +62,11 @@ class StoredBinding:
         except InvalidValueError as error:
             problem = str(error)
         roles: set[RoleArn] = set()
-        for text in (spec.get("roleArn"), source.get("roleArn") if isinstance(source, Mapping) else None):
+        for text in (
+            spec.get("roleArn"),
+            source.get("roleArn") if isinstance(source, Mapping) else None,
+            spec.get("targetRoleArn"),
+        ):
             try:
                 roles.add(RoleArn.parse(str(text)))
             except InvalidValueError:
@@ -108,13 +112,23 @@ class StoredBinding:
 
     @property
     def is_chain(self) -> bool:
-        """Whether it is a chain (method AssumeRole)."""
-        return self.binding is not None and self.binding.method.has_source_role
+        """Whether it is a chain: of two roles, the target role trusts the source role."""
+        return self.binding is not None and self.binding.source is not None
 
     @property
     def is_pod_identity(self) -> bool:
-        """Whether EKS Pod Identity gives the credentials; then the binding has no statement in a trust policy."""
+        """Whether EKS Pod Identity gives the credentials; then it has a statement only in the target of a chain."""
         return self.binding is not None and self.binding.method.uses_pod_identity_association
+
+    def is_associated_with(self, role: RoleArn) -> bool:
+        """Return whether its EKS Pod Identity associations name ``role``."""
+        return self.is_pod_identity and self.binding is not None and self.binding.association_role == role
+
+    @property
+    def associations(self) -> tuple[Mapping[str, Any], ...]:
+        """The EKS Pod Identity associations that the stored status lists."""
+        listed = self.status.get("associations")
+        return tuple(each for each in listed if isinstance(each, Mapping)) if isinstance(listed, list) else ()
 
     @property
     def statement_id(self) -> str:

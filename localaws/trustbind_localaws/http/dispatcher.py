@@ -6,8 +6,9 @@ import logging
 from typing import Final
 
 from trustbind_localaws.protocol.query import AwsFailure, Call, Response, error_response, parse_call
-from trustbind_localaws.protocol.rest_json import json_error, parse_rest_call
+from trustbind_localaws.protocol.rest_json import REST_SERVICES, json_error, parse_rest_call
 from trustbind_localaws.services.eks import Eks
+from trustbind_localaws.services.eks_auth import EksAuth
 from trustbind_localaws.services.iam import Iam
 from trustbind_localaws.services.oidc_provider import Oidc
 from trustbind_localaws.services.sts import Sts
@@ -33,9 +34,10 @@ class Dispatcher:
         self._oidc = Oidc(state)
         self._sts = Sts(state)
         self._eks = Eks(state)
+        self._eks_auth = EksAuth(state, self._sts)
 
     def handle_rest(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Response:
-        """Return the answer to an HTTP request of EKS, whose operation is told by method and path.
+        """Return the answer to an HTTP request of EKS or EKS Auth, whose operation is told by method and path.
 
         Args:
             method: of HTTP.
@@ -101,13 +103,15 @@ class Dispatcher:
             defect = AwsFailure(code, "The local AWS has a defect; its log shows where.")
             response = _refusal(defect, call)
         finally:
-            names = _EKS_RESOURCES if call.service == "eks" else _RESOURCES
+            names = _EKS_RESOURCES if call.service in REST_SERVICES else _RESOURCES
             resource = next((call.params[name] for name in names if call.params.get(name)), "")
             caller = identity.arn if identity else ""
             self._state.journal.add_call(CallRecord(account, call.operation, resource, caller, code, call.service))
         return response
 
     def _operate(self, call: Call, identity: Identity) -> Response:
+        if call.operation == "AssumeRoleForPodIdentity":
+            return self._eks_auth.assume_role_for_pod_identity(call, identity)
         if call.service == "eks":
             return self._eks.handle(call, identity)
         if call.service == "iam":
@@ -120,7 +124,7 @@ class Dispatcher:
 
 
 def _refusal(failure: AwsFailure, call: Call) -> Response:
-    if call.service == "eks":
+    if call.service in REST_SERVICES:
         return json_error(failure)
     return error_response(failure, service=call.service, request_id=call.request_id)
 

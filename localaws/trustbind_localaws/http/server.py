@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from trustbind_localaws.http.control_api import PREFIX, Admin
 from trustbind_localaws.http.dispatcher import Dispatcher
 from trustbind_localaws.protocol.query import Response, credential_scope
+from trustbind_localaws.protocol.rest_json import REST_SERVICES
 from trustbind_localaws.state.faults import DroppedError
 
 __all__ = ["Server"]
@@ -107,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         headers = {name.lower(): value for name, value in self.headers.items()}
         query = urlsplit(self.path).query
-        rest = credential_scope(headers.get("authorization", ""))[2] == "eks"
+        rest = credential_scope(headers.get("authorization", ""))[2] in REST_SERVICES
         if self.command == "GET" and "X-Amz-Credential=" in query:
             body = query.encode()  # presigned: as EKS sends on to STS what a client brings as its token
         elif self.command != "POST" and not rest:

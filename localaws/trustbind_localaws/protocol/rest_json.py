@@ -14,7 +14,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from trustbind_localaws.protocol.query import AwsFailure, Call, Response, credential_scope
 
-__all__ = ["json_error", "json_response", "parse_rest_call"]
+__all__ = ["REST_SERVICES", "json_error", "json_response", "parse_rest_call"]
+
+REST_SERVICES: Final = ("eks", "eks-auth")
+"""The services whose operations are told by method and path; as credential scopes name them."""
 
 _ROUTES: Final = tuple(
     (method, re.compile(path), operation)
@@ -36,6 +39,7 @@ _ROUTES: Final = tuple(
             r"/clusters/(?P<name>[^/]+)/pod-identity-associations/(?P<associationId>[^/]+)",
             "DeletePodIdentityAssociation",
         ),
+        ("POST", r"/clusters/(?P<name>[^/]+)/assume-role-for-pod-identity", "AssumeRoleForPodIdentity"),
         ("POST", r"/tags/(?P<resourceArn>[^/]+)", "TagResource"),
         ("DELETE", r"/tags/(?P<resourceArn>[^/]+)", "UntagResource"),
         ("GET", r"/tags/(?P<resourceArn>[^/]+)", "ListTagsForResource"),
@@ -98,6 +102,7 @@ def parse_rest_call(method: str, target: str, headers: Mapping[str, str], body: 
         raise AwsFailure("InvalidRequestException", "The body is not a JSON object.")
     query = {name: ",".join(values) for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
     texts = {name: value for name, value in document.items() if isinstance(value, str)}
+    texts |= {name: str(value).lower() for name, value in document.items() if isinstance(value, bool)}
     tags = document.get("tags")
     access_key, region, service = credential_scope(headers.get("authorization", ""))
     return Call(

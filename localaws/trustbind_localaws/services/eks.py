@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 import string
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from trustbind.errors import InvalidValueError
@@ -28,6 +29,7 @@ POD_IDENTITY: Final = "pods.eks.amazonaws.com"
 """Who assumes the roles of associations, in every partition."""
 
 MAX_TAGS: Final = 50
+_SHAPING: Final = ("targetRoleArn", "disableSessionTags", "policy")
 _PAGE: Final = 100  # ListPodIdentityAssociations, maxResults
 _ALPHABET: Final = string.ascii_lowercase + string.digits
 
@@ -85,8 +87,8 @@ class Eks:
             created=now,
             modified=now,
             tags=dict(call.tags),
-            target=call.param("targetRoleArn"),
         )
+        _shape(association, call)
         self._state.clusters.associations[arn] = association
         return {"association": association.whole()}
 
@@ -111,11 +113,13 @@ class Eks:
 
     def _update(self, call: Call, identity: Identity) -> dict[str, Any]:
         association = self._found(call, identity)
-        if not call.param("roleArn") and not call.param("targetRoleArn"):
+        if not any(call.param(name) for name in ("roleArn", *_SHAPING)):
             raise AwsFailure("InvalidParameterException", "At least one field has to be changed.")
-        if call.param("roleArn"):
-            association.role = self._role(call, identity)
-        association.target = call.param("targetRoleArn") or association.target
+        role = self._role(call, identity) if call.param("roleArn") else association.role
+        changed = replace(association)
+        _shape(changed, call)
+        association.role, association.target, association.external_id = role, changed.target, changed.external_id
+        association.disable_session_tags, association.policy = changed.disable_session_tags, changed.policy
         association.modified = self._state.clock.now()
         return {"association": association.whole()}
 
@@ -209,6 +213,25 @@ class Eks:
         self, identity: Identity, action: str, resource: str, context: Mapping[str, tuple[str, ...]] | None = None
     ) -> None:
         require(self._state.callers, identity, action, resource, context=context)
+
+
+def _shape(association: Association, call: Call) -> None:
+    """Take what a call says of target role, session tags and session policy.
+
+    EKS says neither how an external id looks nor when it changes; here it is random, and stays with the association.
+    """
+    if target := call.param("targetRoleArn"):
+        try:
+            RoleArn.parse(target)
+        except InvalidValueError:
+            raise AwsFailure("InvalidParameterException", "Target role provided is not a valid ARN.") from None
+        association.target = target
+        association.external_id = association.external_id or secrets.token_hex(16)
+    if text := call.param("disableSessionTags"):
+        association.disable_session_tags = text == "true"
+    association.policy = call.param("policy") or association.policy
+    if association.policy and not association.disable_session_tags:
+        raise AwsFailure("InvalidParameterException", "A policy needs disableSessionTags to be true.")
 
 
 def _prefix(place: Place, identity: Identity) -> str:

@@ -18,7 +18,7 @@ from trustbind.identity.arns import ProviderArn, RoleArn
 from trustbind_localaws.protocol.query import AwsFailure, Call, Response, response_of, timestamp
 from trustbind_localaws.rules.identity_policy import Verdict, judge
 from trustbind_localaws.rules.trust_policy import statements_of
-from trustbind_localaws.state.credentials import Identity
+from trustbind_localaws.state.credentials import Identity, Session
 from trustbind_localaws.state.moto_store import Role
 from trustbind_localaws.state.state import State
 from trustbind_localaws.tokens.issuer_keys import WebToken, read_token
@@ -50,6 +50,10 @@ class Sts:
         Raises:
             AwsFailure: a parameter is wrong, or the caller may not.
         """
+        return _granted(call, self.session(call, identity), {})
+
+    def session(self, call: Call, identity: Identity) -> Session:
+        """Return a session of a role that trusts the caller; see `assume_role`."""
         arn_text, session_name = call.required("RoleArn"), call.required("RoleSessionName")
         with self._state.journal.deciding(
             operation=call.operation, role_arn=arn_text, caller=identity.arn, session_name=session_name
@@ -69,7 +73,7 @@ class Sts:
                 raise AwsFailure("AccessDenied", refusal, why=f"there is no role {arn_text}")
             self._judge_own_policies(call, identity, role, facts, refusal)
             _check_max(role, seconds)
-            return self._granted(call, role, session_name, seconds, {})
+            return self._state.callers.open_session(role, session_name, seconds)
 
     def assume_role_with_web_identity(self, call: Call) -> Response:
         """Return credentials of a role that trusts the token.
@@ -103,7 +107,7 @@ class Sts:
                 "Provider": str(provider),
                 "Audience": context[f"{provider.host_path}:aud"][0],
             }
-            return self._granted(call, role, session_name, seconds, extra)
+            return _granted(call, self._state.callers.open_session(role, session_name, seconds), extra)
 
     def _trusted_provider(self, role: RoleArn, token: WebToken) -> ProviderArn:
         """Return the provider in the role's account that vouches for a token, after all checks of the token."""
@@ -150,16 +154,16 @@ class Sts:
                 )
                 raise AwsFailure("AccessDenied", refusal.replace("sts:AssumeRole", action))
 
-    def _granted(self, call: Call, role: Role, session_name: str, seconds: int, extra: Mapping[str, str]) -> Response:
-        session = self._state.callers.open_session(role, session_name, seconds)
-        credentials = {
-            "AccessKeyId": session.access_key,
-            "SecretAccessKey": session.secret,
-            "SessionToken": session.token,
-            "Expiration": timestamp(session.expires),
-        }
-        user = {"AssumedRoleId": f"{role.id}:{session_name}", "Arn": session.arn}
-        return response_of(call, {"Credentials": credentials, "AssumedRoleUser": user, **extra})
+
+def _granted(call: Call, session: Session, extra: Mapping[str, str]) -> Response:
+    credentials = {
+        "AccessKeyId": session.access_key,
+        "SecretAccessKey": session.secret,
+        "SessionToken": session.token,
+        "Expiration": timestamp(session.expires),
+    }
+    user = {"AssumedRoleId": f"{session.role_id}:{session.name}", "Arn": session.arn}
+    return response_of(call, {"Credentials": credentials, "AssumedRoleUser": user, **extra})
 
 
 def _settle(decision: Decision, facts: dict[str, Any], refusal: str) -> None:

@@ -19,6 +19,9 @@ class Association:
     Attributes:
         place: the cluster.
         target: the role that pods go on to from ``role``; empty: none.
+        external_id: what EKS sends when it assumes the target; empty without one.
+        disable_session_tags: whether EKS adds no session tags.
+        policy: narrows the session of the role that pods end up with; empty: none.
         request_token: of the request that created it; the same request sent again changes nothing.
     """
 
@@ -33,6 +36,9 @@ class Association:
     modified: datetime
     tags: dict[str, str] = field(default_factory=dict)
     target: str = ""
+    external_id: str = ""
+    disable_session_tags: bool = False
+    policy: str = ""
 
     def summary(self) -> dict[str, Any]:
         """Return what a list shows."""
@@ -52,8 +58,9 @@ class Association:
             "tags": dict(self.tags),
             "createdAt": self.created.timestamp(),
             "modifiedAt": self.modified.timestamp(),
-            "disableSessionTags": False,
-            **({"targetRoleArn": self.target} if self.target else {}),
+            "disableSessionTags": self.disable_session_tags,
+            **({"targetRoleArn": self.target, "externalId": self.external_id} if self.target else {}),
+            **({"policy": self.policy} if self.policy else {}),
         }
 
 

@@ -108,11 +108,23 @@ def binding_status(
         status["statementId"] = outcome.statement_id
     elif outcome.may_linger and "statementId" in stored:
         status["statementId"] = stored["statementId"]
+    if outcome.associations is None:
+        status |= {"associations": stored["associations"]} if "associations" in stored else {}
+    elif outcome.associations:
+        status["associations"] = [
+            {
+                "serviceAccount": association.subject.name,
+                "id": association.listed.id,
+                "externalId": association.external_id,
+                "targetRoleArn": association.target,
+            }
+            for association in sorted(outcome.associations, key=lambda a: a.subject)[:SHOWN_SUBJECTS]
+        ]
     for key in ("policySize", "policyLimit", "lastAppliedTime"):
         if key in stored and applied:
             status[key] = stored[key]
-    differs = any(stored.get(k) != v for k, v in status.items()) or (
-        "statementId" in stored and "statementId" not in status
+    differs = any(stored.get(k) != v for k, v in status.items()) or any(
+        key in stored and key not in status for key in ("statementId", "associations")
     )
     if applied and (differs or outcome.changed):
         if outcome.size is not None:

@@ -212,6 +212,10 @@ class Manager:
         """Return which of what deleted bindings left in a role may stay."""
         return retention(role, self._cache.around, self._cache.namespaces)
 
+    def naming_as_target(self, role: RoleArn) -> frozenset[RoleArn]:
+        """Return the roles whose associations still name ``role`` as their target; see `Progress`."""
+        return self._roles.progress.naming_as_target(role)
+
     def is_missing(self, role: RoleArn) -> bool:
         """Return whether the last run of a role found that there is none."""
         return self._roles.aws_state.is_missing(role)
@@ -248,8 +252,10 @@ class Manager:
         return cache.aws_account(account_id), (
             decision
             for stored in cache.in_account(account_id)
-            if stored.binding is not None and stored.is_pod_identity
-            for decision in decide(cache.snapshot_of(stored, stored.binding.role, {}))
+            if stored.binding is not None
+            and stored.is_pod_identity
+            and stored.binding.association_role.account_id == account_id
+            for decision in decide(cache.snapshot_of(stored, stored.binding.association_role, {}))
         )
 
     # --- the work ---------------------------------------------------------------------------------------------------
@@ -261,6 +267,7 @@ class Manager:
         """
         self._begun = True
         self._roles.aws_state.begin(self._cache.bindings.values())
+        self._roles.progress.begin(self._cache.bindings.values())
         due = 0
         for role in self._cache.roles():
             in_step = self._roles.is_in_step(role)

@@ -15,6 +15,7 @@ from trustbind.api.aws_account import AwsAccount
 from trustbind.api.role_binding import BindingRef
 from trustbind.errors import AccessDeniedError, AwsError, ThrottledError
 from trustbind.identity.subjects import Subject
+from trustbind.policy.pod_identity_association import Wish
 from trustbind.reconcile.association_plan import AssociationWork, NamespaceResult, NamespaceWork
 from trustbind_aws.permits import ALWAYS, DecisionChangedError, WriteGuard
 from trustbind_aws.resources.pod_identity_association import apply, observe, search
@@ -28,7 +29,7 @@ LATE = AwsError("exists", code="ResourceInUseException", operation="eks:CreatePo
 
 def work_for(*wanted: Subject, goes: tuple[Subject, ...] = (), **spec: Any) -> tuple[AssociationWork, NamespaceWork]:
     """Return a run's work, and its part in namespace team-a."""
-    here = NamespaceWork("team-a", frozenset((*wanted, *goes)), dict.fromkeys(wanted, BINDING))
+    here = NamespaceWork("team-a", frozenset((*wanted, *goes)), dict.fromkeys(wanted, Wish(BINDING)))
     account = AwsAccount.parse(account_body(eks={"clusterName": "blue", "region": "eu-central-1"}, **spec))
     assert account.eks is not None
     return AssociationWork(ROLE, ISSUER, account, account.eks, {"team-a": here}), here
@@ -105,7 +106,7 @@ def test_foreign_one_in_the_place_of_ours_is_not_changed() -> None:
 
     for goes in (True, False):
         eks.has(A, ROLE if goes else OTHER_ROLE, of="b")
-        eks.meanwhile = {"delete": [replaced], "move": [replaced]}
+        eks.meanwhile = {"delete": [replaced], "change": [replaced]}
         result = applied(eks, work_for(goes=(A,)) if goes else work_for(A))
         assert eks.there[A].tags == {"owner": "ops"}
         assert set(result.planned.taken) == (set() if goes else {A})

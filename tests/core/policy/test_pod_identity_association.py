@@ -18,6 +18,7 @@ from trustbind.policy.pod_identity_association import (
     Association,
     AssociationPlan,
     Listed,
+    Wish,
     is_ours,
     plan_associations,
 )
@@ -38,7 +39,7 @@ def planned(
     *present: Association, wanted: tuple[Subject, ...] = (), retained: tuple[Subject, ...] = ()
 ) -> AssociationPlan:
     """Return the plan for the role."""
-    return plan_associations(str(ROLE), ISSUER, dict.fromkeys(wanted, BINDING), present, retained)
+    return plan_associations(str(ROLE), ISSUER, dict.fromkeys(wanted, Wish(BINDING)), present, retained)
 
 
 def acts(plan: AssociationPlan) -> list[tuple[Act, str]]:
@@ -84,7 +85,7 @@ def test_foreign_ones_are_left(tags: dict[str, str]) -> None:
 
 
 def test_a_target_role_is_what_pods_get() -> None:
-    """A foreign association is judged by it; ours never has one, and an update could not take it away."""
+    """A foreign association is judged by it; where none is wanted, an update could not take ours away."""
     via, beyond = replace(there(READER, OTHER_ROLE), target=str(ROLE)), replace(there(WRITER), target=str(OTHER_ROLE))
     plan = planned(via, beyond, wanted=(READER, WRITER))
     assert plan == AssociationPlan((), {WRITER: beyond}, frozenset({READER}))
@@ -92,6 +93,58 @@ def test_a_target_role_is_what_pods_get() -> None:
     (step,) = planned(ours, wanted=(READER,)).steps
     assert (step.act, step.tags) == (Act.REPLACE, OURS)
     assert acts(planned(ours)) == [(Act.DELETE, "reader")]
+
+
+def test_target_session_tags_and_policy() -> None:
+    """One of ours is changed where it differs; a session policy that is given up needs a new association."""
+    policy = '{"Statement": []}'
+    wish = Wish(BINDING, str(OTHER_ROLE), disable_session_tags=True, policy=policy)
+    whole = replace(
+        there(READER, tags=OURS),
+        target=str(OTHER_ROLE),
+        external_id="x",
+        disable_session_tags=True,
+        policy='{ "Statement" : [] }',
+    )
+
+    def acts_for(association: Association, wish: Wish = wish) -> list[tuple[Act, str]]:
+        return acts(plan_associations(str(ROLE), ISSUER, {READER: wish}, [association]))
+
+    assert acts_for(whole) == []
+    assert acts_for(replace(whole, disable_session_tags=False)) == [(Act.CHANGE, "reader")]
+    assert acts_for(replace(whole, policy="")) == [(Act.CHANGE, "reader")]
+    assert acts_for(replace(whole, policy="no JSON")) == [(Act.CHANGE, "reader")]
+    assert acts_for(whole, replace(wish, policy="")) == [(Act.REPLACE, "reader")]
+
+
+def test_target_changes_only_once_it_trusts_the_association() -> None:
+    """Unless EKS gave it no external id, so that nothing could trust it."""
+    wish = Wish(BINDING, str(OTHER_ROLE))
+    other = replace(there(READER, tags=OURS), target="arn:aws:iam::444455556666:role/before", external_id="x")
+    held = plan_associations(str(ROLE), ISSUER, {READER: wish}, [other])
+    assert held == AssociationPlan(held=frozenset({READER}))
+    trusting = replace(wish, trusted=frozenset({"x"}))
+    assert acts(plan_associations(str(ROLE), ISSUER, {READER: trusting}, [other])) == [(Act.CHANGE, "reader")]
+    without = replace(other, external_id="")
+    assert acts(plan_associations(str(ROLE), ISSUER, {READER: wish}, [without])) == [(Act.CHANGE, "reader")]
+
+
+def test_foreign_association_has_to_have_the_target() -> None:
+    """With another target, or by another role, it serves nobody."""
+    wish = Wish(BINDING, str(OTHER_ROLE))
+    same = replace(there(READER), target=str(OTHER_ROLE))
+    by_another = replace(same, role="arn:aws:iam::444455556666:role/third")
+    for association, shared in ((same, True), (there(READER), False), (by_another, False)):
+        plan = plan_associations(str(ROLE), ISSUER, {READER: wish}, [association])
+        assert (plan.steps, bool(plan.shared), bool(plan.taken)) == ((), shared, not shared)
+
+
+def test_kept_association_stays_as_it_is() -> None:
+    """Neither deleted nor made."""
+    plan = plan_associations(str(ROLE), ISSUER, {}, [there(READER, tags=OURS)], kept=(READER, WRITER))
+    assert plan == AssociationPlan()
+    held = plan_associations(str(ROLE), ISSUER, {WRITER: Wish(BINDING)}, [], kept=(WRITER,))
+    assert held == AssociationPlan()
 
 
 def test_what_is_not_wanted_any_more_goes() -> None:

@@ -14,7 +14,7 @@ from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer
 from trustbind.policy.claim import claims_on
 from trustbind.policy.owned_statement import ChainKey, build
-from trustbind.policy.source_policy import policy_name, source_policy, targets_of
+from trustbind.policy.source_policy import TaggedTarget, policy_name, source_policy, targets_of
 from trustbind.policy.trust_document import document_size
 
 ISSUER = Issuer("https://oidc.example/id/1")
@@ -95,3 +95,18 @@ def test_binding_through_the_account() -> None:
 
     assert claim.key == ChainKey(SOURCE, via_root=True)
     assert document_size(build(ISSUER, TARGET, claim.key)) > 0
+
+
+def test_targets_with_session_tags() -> None:
+    """They have a statement of their own, and are read back as what they are."""
+    target, tagged = SOURCE, TaggedTarget(TARGET)
+    policy = source_policy([tagged, target])
+    assert policy is not None
+    assert policy["Statement"] == [
+        {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": [str(SOURCE)]},
+        {"Effect": "Allow", "Action": ["sts:AssumeRole", "sts:TagSession"], "Resource": [str(TARGET)]},
+    ]
+    assert set(targets_of(policy) or ()) == {str(SOURCE), f"sts:TagSession {TARGET}"}
+    assert source_policy(targets_of(policy) or ()) == policy
+    only = {"Effect": "Allow", "Action": ["sts:TagSession"], "Resource": [str(SOURCE)]}
+    assert targets_of({"Version": "2012-10-17", "Statement": [only]}) is None

@@ -45,7 +45,7 @@ def test_role(kind: type[AwsError], reason: TrustReason, remedy: str) -> None:
     ("kind", "call", "said"),
     [
         (AccessDeniedError, "Get", "iam:PutRolePolicy and iam:DeleteRolePolicy on "),
-        (AccessDeniedError, "Put", "or set spec.source.managePermission: false"),
+        (AccessDeniedError, "Put", "set spec.source.managePermission: false"),
         (PolicyRejectedError, "Put", "IAM refused the inline policy of "),
     ],
 )

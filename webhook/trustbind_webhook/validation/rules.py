@@ -249,7 +249,9 @@ def _undescribed(binding: RoleBinding, knowledge: Knowledge) -> Iterator[str]:
     described = {account.account_id for account in knowledge.aws_accounts}
     counting = {a.account_id: a for a in sorted(knowledge.aws_accounts, key=lambda a: a.age_key, reverse=True)}
     roles = [("spec.roleArn", binding.role)]
-    if binding.source is not None:
+    if binding.source is not None and binding.method.uses_pod_identity_association:
+        roles = [("spec.roleArn", binding.source.role), ("spec.targetRoleArn", binding.role)]
+    elif binding.source is not None:
         roles.append(("spec.source.roleArn", binding.source.role))
     for place, role in roles:
         if problem := manager_role(role, counting.get(role.account_id)):

@@ -63,6 +63,9 @@ class SurveyedRoles(Protocol):
     def pause(self, account_id: str) -> str:
         """Return why nothing may be revoked in an AWS account now; empty when it may."""
 
+    def naming_as_target(self, role: RoleArn) -> frozenset[RoleArn]:
+        """Return the roles whose associations name ``role`` as their target, although their bindings do not."""
+
 
 @dataclass(slots=True)
 class Findings:
@@ -199,9 +202,11 @@ class Survey:
         findings: Findings,
     ) -> bool:
         """Return whether a listed trust policy is as it is wanted; the same text for the same wish is not decoded."""
-        by_trust = tuple(d for d in decisions if not d.stored.is_pod_identity)
+        by_trust = tuple(d for d in decisions if not d.stored.is_associated_with(role))
+        associations = tuple(d for d in decisions if d.stored.is_associated_with(role))
         kept = self._wanted.retention(role) if RETAINED in raw.policy else KEEP_NONE  # encoding leaves a Sid as it is
-        digest = _digest(raw.policy, by_trust, entered.facts.limit, kept)
+        named = self._wanted.naming_as_target(role)
+        digest = _digest(raw.policy, by_trust, entered.facts.limit, kept, named)
         if self._in_order.get(role) == digest:
             return True
         self._retained.pop(role, None)
@@ -213,8 +218,7 @@ class Survey:
             self._retained[role] = left
         # Consent is looked at with the tags; here it counts as given, so that nothing of that is found twice.
         paused = self._wanted.pause(account.account_id)
-        has_pod_identity = len(by_trust) < len(decisions)
-        work = RoleWork(role, self._issuer, account, by_trust, has_pod_identity, paused=paused, retention=kept)
+        work = RoleWork(role, self._issuer, account, by_trust, associations, paused=paused, retention=kept, kept=named)
         tags = _consenting(by_trust, self._retained.get(role, ()))
         planned = plan_role(work, Facts(entered.facts), RoleObservation(document, tags=tags))
         if paused and planned.trust.is_empty:
@@ -307,9 +311,11 @@ async def _turn(number: int) -> None:
         await asyncio.sleep(0)
 
 
-def _digest(policy: str, decisions: Iterable[BindingDecision], limit: int | None, kept: Retention) -> bytes:
-    named = [(grant.grant, sorted(grant.namespaces)) for grant in kept.grants or ()]  # a set has no order of its own
-    wanted = repr([limit, named, *((d.stored.uid, d.reason, d.claims, d.retains) for d in decisions)])
+def _digest(
+    policy: str, decisions: Iterable[BindingDecision], limit: int | None, kept: Retention, named: frozenset[RoleArn]
+) -> bytes:
+    grants = [(grant.grant, sorted(grant.namespaces)) for grant in kept.grants or ()]  # a set has no order of its own
+    wanted = repr([limit, grants, sorted(named), *((d.stored.uid, d.reason, d.claims, d.retains) for d in decisions)])
     return hashlib.blake2b(f"{policy}\n{wanted}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
@@ -331,7 +337,8 @@ def _role_of(raw: ListedRole) -> RoleArn | None:
 def _is_managed_source(decision: BindingDecision, role: RoleArn) -> bool:
     binding = decision.stored.binding
     source = binding.source if binding is not None else None
-    return source is not None and source.role == role and source.manage_permission and bool(decision.claims)
+    is_used = bool(decision.claims) or decision.cluster is not None
+    return source is not None and source.role == role and source.manage_permission and is_used
 
 
 def _is_kept(decision: BindingDecision) -> bool:

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Protocol
 
 from trustbind.api.aws_account import AwsAccount
+from trustbind.api.role_binding import BindingRef
 from trustbind.errors import AwsError
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer, Subject
@@ -26,6 +27,8 @@ from trustbind.reconcile.association_outcome import (
     Seen,
     association_outcome,
     blocked_outcome,
+    held_bindings,
+    held_outcome,
     is_settled,
     may_keep_status,
     namespace_report,
@@ -47,6 +50,7 @@ from trustbind_aws.permits import WriteGuard
 from trustbind_operator.controllers.context import Next
 from trustbind_operator.controllers.pod_identity.claims import ServiceAccountClaims
 from trustbind_operator.controllers.pod_identity.inventory import AssociationInventory, OpenCluster
+from trustbind_operator.controllers.role.report import BindingReport, of_associations
 from trustbind_operator.metrics import Telemetry
 
 __all__ = ["AccountDecisions", "BindingReports", "PodIdentityController"]
@@ -170,7 +174,7 @@ class PodIdentityController:
         seen: Seen,
         guard: WriteGuard,
         paused: str = "",
-    ) -> Next:
+    ) -> tuple[Next, list[BindingReport]]:
         """Bring the associations of one role in order, and report on its bindings.
 
         Args:
@@ -181,6 +185,9 @@ class PodIdentityController:
             guard: asked right before each write.
             paused: why nothing may be revoked now, so that no association is deleted; empty when it may.
 
+        Returns:
+            When the role is due again, and a report on each chain, whose other role has a part in it.
+
         Raises:
             NotLeadingError: nothing may be written.
             DecisionChangedError: what was decided does not hold any more.
@@ -188,20 +195,32 @@ class PodIdentityController:
         cluster = aws_account.eks if aws_account is not None else None
         if aws_account is None or cluster is None:
             self._inventory.forget(role)
-            await self._report(
-                role, [(d, unmanaged_outcome(d, role, aws_account, seen, self._issuer)) for d in decisions]
+            outcomes = [(d, unmanaged_outcome(d, role, aws_account, seen, self._issuer)) for d in decisions]
+            await self._report(role, outcomes)
+            return Next.RESYNC if decisions else Next.NEVER, of_associations(
+                role, outcomes, aws_account, seen, self._issuer
             )
-            return Next.RESYNC if decisions else Next.NEVER
         is_readable = seen.document is not None
         if is_readable:
             decisions = with_consent(decisions, aws_account, seen.tags)
+        chains: list[BindingReport] = []
         if paused:
-            decisions = await self._keep(role, decisions, paused)
+            decisions, kept = await self._keep(role, decisions, paused)
+            chains = of_associations(role, kept, aws_account, seen, self._issuer)
+        held = held_bindings(decisions, seen)
         doubted = {d.stored.ref.namespace for d in decisions if may_have_more(d)}
         unseen = await self._inventory.look(aws_account, cluster, doubted)
         known = self._inventory.known(role)
         work = association_work(
-            role, self._issuer, aws_account, cluster, decisions, known, creates=is_readable, deletes=not paused
+            role,
+            self._issuer,
+            aws_account,
+            cluster,
+            decisions,
+            known,
+            kept=held,
+            creates=is_readable,
+            deletes=not paused,
         )
         reports = await self._apply(work, unseen, guard)
         if decisions or work.namespaces:
@@ -211,23 +230,34 @@ class PodIdentityController:
             )
         nothing = NamespaceReport()
         outcomes = [
-            (d, association_outcome(d, work, seen, reports.get(d.stored.ref.namespace, nothing))) for d in decisions
+            (
+                d,
+                held_outcome(d, held[d.stored.ref])
+                if d.stored.ref in held
+                else association_outcome(d, work, seen, reports.get(d.stored.ref.namespace, nothing)),
+            )
+            for d in decisions
         ]
         if paused:  # only the status lists what EKS has, and it has to survive a restart
             outcomes = [(d, replace(outcome, subjects=named_subjects(d))) for d, outcome in outcomes]
-        await self._report(role, self._due(role, outcomes, seen, reports.values()))
+        due = self._due(role, outcomes, seen, reports.values())
+        await self._report(role, outcomes, due)
+        results = {namespace: report.result for namespace, report in reports.items()}
+        chains += of_associations(role, outcomes, aws_account, seen, self._issuer, results, due)
         # Under Observe, what differs is no error: it differs until a user acts, and the bindings concerned say so.
         is_absent = seen.document is None and seen.reason is TrustReason.ROLE_NOT_FOUND
         in_order = all(report.result.error is None for report in reports.values())
         if in_order and is_absent:  # its trust policy is looked for, and its associations wait for that
-            return Next.NEVER
+            return Next.NEVER, chains
         in_order = in_order and (is_readable or not decisions)
         if not in_order or not all(is_settled(decision, outcome) for decision, outcome in outcomes):
-            return Next.RETRY
-        return Next.RESYNC if decisions or self._inventory.known(role) else Next.NEVER
+            return Next.RETRY, chains
+        return Next.RESYNC if decisions or self._inventory.known(role) else Next.NEVER, chains
 
-    async def _keep(self, role: RoleArn, decisions: Iterable[BindingDecision], paused: str) -> list[BindingDecision]:
-        """Report on the bindings whose associations stay although they are to go; return the other decisions."""
+    async def _keep(
+        self, role: RoleArn, decisions: Iterable[BindingDecision], paused: str
+    ) -> tuple[list[BindingDecision], list[tuple[BindingDecision, BindingOutcome]]]:
+        """Report on the bindings whose associations stay although they are to go; return the others, and these."""
         kept = [d for d in decisions if d.cluster is None and d.stored.guarded and not d.retains]
         outcomes = []
         for d in kept:
@@ -236,7 +266,7 @@ class PodIdentityController:
             reason = TrustReason.REVOCATION_PAUSED
             outcomes.append((d, BindingOutcome(d.authorized, d.message, reason, text, subjects, may_linger=True)))
         await self._report(role, outcomes)
-        return [d for d in decisions if d not in kept]
+        return [d for d in decisions if d not in kept], outcomes
 
     async def survey(self, account_id: str) -> frozenset[RoleArn]:
         """Return the roles whose associations may differ from what is wanted; see `AssociationInventory.survey`.
@@ -248,7 +278,7 @@ class PodIdentityController:
         if aws_account is None or aws_account.eks is None:
             return frozenset()
         wanted = {
-            subject: decision.stored.binding.role
+            subject: decision.stored.binding.association_role
             for decision in decisions
             if decision.cluster is not None and decision.stored.binding is not None
             for subject in decision.subjects
@@ -278,8 +308,8 @@ class PodIdentityController:
         outcomes: Collection[tuple[BindingDecision, BindingOutcome]],
         seen: Seen,
         reports: Collection[NamespaceReport],
-    ) -> list[tuple[BindingDecision, BindingOutcome]]:
-        """Return the outcomes to report now; a binding keeps its status for the first transient failures in a row."""
+    ) -> frozenset[BindingRef]:
+        """Return the bindings to report on; one keeps its status for the first transient failures in a row."""
         reasons = {report.problem[0] for report in reports if report.problem is not None}
         if seen.document is None:
             reasons.add(seen.reason)
@@ -289,22 +319,31 @@ class PodIdentityController:
         else:
             self._failures.pop(role, None)
         overruled = frozenset[Subject]().union(*(report.result.overruled for report in reports))
-        return [
-            (decision, outcome)
+        return frozenset(
+            decision.stored.ref
             for decision, outcome in outcomes
             # Where another role has the claim now, its run comes next, and then this role's again.
             if overruled.isdisjoint(decision.subjects)
             and not (failures < BELIEVED_FAILURES and may_keep_status(decision, outcome))
-        ]
+        )
 
-    async def _report(self, role: RoleArn, outcomes: Iterable[tuple[BindingDecision, BindingOutcome]]) -> None:
+    async def _report(
+        self,
+        role: RoleArn,
+        outcomes: Iterable[tuple[BindingDecision, BindingOutcome]],
+        due: Collection[BindingRef] | None = None,
+    ) -> None:
+        """Report on all bindings, or those that are ``due``, except chains."""
+
         async def report(decision: BindingDecision, outcome: BindingOutcome) -> None:
             if decision.stored.deleting and outcome.reason in RELEASED:
                 await self._reports.release(decision.stored, outcome.reason, outcome.message)
             else:
                 await self._reports.store(decision.stored, role, outcome)
 
-        await asyncio.gather(*(report(decision, outcome) for decision, outcome in outcomes))
+        await asyncio.gather(
+            *(report(d, o) for d, o in outcomes if not d.stored.is_chain and (due is None or d.stored.ref in due))
+        )
 
 
 def _wanted(decisions: Iterable[BindingDecision]) -> frozenset[Subject]:

@@ -148,8 +148,8 @@ class RoleController:
         cache = self._context.cache
         account = cache.aws_account(role.account_id)
         kept = retention(role, cache.around, cache.namespaces)
-        by_association = [d for d in decisions if d.stored.is_pod_identity]
-        by_trust = [d for d in decisions if not d.stored.is_pod_identity]
+        by_association = [d for d in decisions if d.stored.is_associated_with(role)]
+        by_trust = [d for d in decisions if not d.stored.is_associated_with(role)]
         guard = DecisionGuard(
             decisions,
             partial(self._decide, role),
@@ -158,7 +158,7 @@ class RoleController:
             self._context.leads_until,
             lambda: not self._neighbours.pause(role.account_id, role),
         )
-        self.progress.begun(role, by_trust)
+        self.progress.begun(role, decisions)
         has_associations = bool(by_association) or self._pod_identity.concerns(role, account)
         cleared = Next.NEVER
         if has_associations:
@@ -167,12 +167,10 @@ class RoleController:
                 cleared = await self._pod_identity.clear(role, account, by_trust, by_association, guard)
         due, seen = await self._trust(role, account, by_trust, by_association, kept, guard)
         if has_associations:
-            due = sooner(
-                due,
-                await self._pod_identity.run(
-                    role, account, by_association, seen, guard, self._neighbours.pause(role.account_id, role)
-                ),
-            )
+            paused = self._neighbours.pause(role.account_id, role)
+            next_due, chains = await self._pod_identity.run(role, account, by_association, seen, guard, paused)
+            await self._finish(role, chains)
+            due = sooner(due, next_due)
         return sooner(cleared, due)
 
     async def _claimed(self, role: RoleArn) -> list[BindingDecision] | None:
@@ -230,10 +228,11 @@ class RoleController:
             context.issuer,
             account,
             tuple(decisions),
-            bool(by_association),
+            tuple(by_association),
             self.progress.was_source(role),
             self._neighbours.pause(role.account_id, role),
             kept,
+            self.progress.naming_as_target(role),
         )
         if not self.aws_state.concerns_aws(work, by_association):
             self.aws_state.unread(role)
@@ -267,7 +266,7 @@ class RoleController:
         context.telemetry.committed(role, outcome, result.written, len(decisions))
         await self._finish(role, of_result(work, result))
         problem = None if stopped is None else (stopped.reason, stopped.message)
-        seen = Seen(result.seen.document, result.seen.tags, problem=problem)
+        seen = Seen(result.seen.document, result.seen.tags, problem=problem, unassociated=planned.unassociated)
         if planned.lacking is not None:
             return await self._failed(work, planned.held, planned.lacking), seen
         self.aws_state.mended(role)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Final
 
 from trustbind.policy.claim import Claim
+from trustbind.reconcile.association_plan import wish_of
 from trustbind.reconcile.decision import BindingDecision
 from trustbind_aws.permits import DecisionChangedError
 
@@ -77,7 +80,12 @@ def _wanted(decision: BindingDecision | None) -> Iterable[object]:
         for piece in _pieces(claim):
             yield decision.only_keeps, decision.retains, piece
     if decision.cluster is not None:
-        yield from ((decision.cluster, subject) for subject in decision.subjects)
+        wish = wish_of(decision)
+        yield from ((decision.cluster, replace(wish, trusted=_NOBODY), subject) for subject in decision.subjects)
+
+
+_NOBODY: Final[frozenset[str]] = frozenset()
+"""A target role that trusts less than before is seen by the run that moves an association there."""
 
 
 def _pieces(claim: Claim) -> Iterable[object]:

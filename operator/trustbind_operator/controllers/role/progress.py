@@ -60,6 +60,25 @@ class Progress:
         """Roles in which there are, or may be, statements of ours, whether a binding names them or not."""
         self._named: set[RoleArn] = set()
         """Of these, roles that a binding named until now: their inline policy may be of a chain."""
+        self._targets: dict[str, tuple[RoleArn, frozenset[RoleArn]]] = {}
+        """By uid of a chain by EKS Pod Identity, the role of its associations, and the targets that they name."""
+        self._named_by: dict[RoleArn, set[str]] = {}
+        """By target, the uids of these."""
+
+    def begin(self, bindings: Iterable[StoredBinding]) -> None:
+        """Take note of the bindings that there are when this process begins to lead."""
+        for stored in bindings:
+            if stored.is_pod_identity and stored.is_chain and stored.uid not in self.rollouts:
+                self._name(stored, Rollout.of(stored).named_targets(stored))
+
+    def naming_as_target(self, role: RoleArn) -> frozenset[RoleArn]:
+        """Return the roles whose associations name ``role`` as their target, although their bindings do not any more.
+
+        They are moved to another target once that trusts them; until then ``role`` goes on to trust them.
+        """
+        uids = self._named_by.get(role, ())
+        named = {stored.uid for stored in self._cache.of_role(role)}
+        return frozenset(self._targets[uid][0] for uid in uids if uid not in named)
 
     def is_left(self, role: RoleArn) -> bool:
         """Return whether something may be left in a role that no binding there accounts for."""
@@ -85,6 +104,7 @@ class Progress:
     def forget(self, uid: str) -> None:
         """Forget a binding that is gone."""
         self.rollouts.pop(uid, None)
+        self._forget_targets(uid)
 
     def record(self, role: RoleArn, report: BindingReport) -> BindingOutcome:
         """Keep a chain's progress, and enqueue its other role where that changed; return the outcome of the whole."""
@@ -101,6 +121,11 @@ class Progress:
         before = known or Rollout.of(stored)
         rollout = self.rollouts[stored.uid] = before.with_progress(role, report.progress)
         was, is_now = before.at(role), report.progress
+        if stored.is_associated_with(role):
+            for former in self._note_targets(stored, before, rollout):
+                for each in {former, role} - (stored.roles - {role}):  # no association names it any more
+                    self.left(each)
+                    self._enqueue(each)
         if _matters(was) != _matters(is_now):
             self._enqueue(other_role(stored.binding, role))
         return chain_outcome(report.decision, role, outcome, rollout, self._issuer)
@@ -109,9 +134,43 @@ class Progress:
         """Take note of the chains of a run, so that the other role's run does not release them meanwhile."""
         for decision in decisions:
             stored = decision.stored
+            if stored.uid in self._targets and not (stored.is_chain and stored.is_pod_identity):
+                source, targets = self._targets[stored.uid]  # its associations name no target by the end of this run
+                self._forget_targets(stored.uid)
+                for former in {source, *targets}:
+                    self.left(former)
+                    self._enqueue(former)
             if stored.is_chain:
                 known = self.rollouts.get(stored.uid) or Rollout.of(stored)
+                if stored.is_associated_with(role) and decision.cluster is not None and stored.binding is not None:
+                    # A run that stops may have let them name another target than is known.
+                    noted = self._targets.get(stored.uid, (None, frozenset[RoleArn]()))[1]
+                    self._name(stored, noted | known.named_targets(stored) | {stored.binding.role})
                 self.rollouts[stored.uid] = known.with_progress(role, replace(known.at(role), is_underway=True))
+
+    def _note_targets(self, stored: StoredBinding, before: Rollout, rollout: Rollout) -> frozenset[RoleArn]:
+        """Take note of the targets that a binding's associations name; return those that they do not name any more.
+
+        Among these are targets that they might have come to name, but for a change of the spec.
+        """
+        noted = self._targets.get(stored.uid, (None, frozenset[RoleArn]()))[1]
+        now = rollout.named_targets(stored)
+        self._name(stored, now)
+        return (before.named_targets(stored) | (noted - stored.roles)) - now
+
+    def _name(self, stored: StoredBinding, targets: frozenset[RoleArn]) -> None:
+        assert stored.binding is not None  # noqa: S101 - the caller has looked; this is for the type checker
+        self._forget_targets(stored.uid)
+        if targets:
+            self._targets[stored.uid] = stored.binding.association_role, targets
+        for target in targets:
+            self._named_by.setdefault(target, set()).add(stored.uid)
+
+    def _forget_targets(self, uid: str) -> None:
+        for target in self._targets.pop(uid, (None, frozenset[RoleArn]()))[1]:
+            self._named_by[target].discard(uid)
+            if not self._named_by[target]:
+                del self._named_by[target]
 
     def _note_former(self, stored: StoredBinding, rollout: Rollout) -> None:
         """Let source roles run that a chain named before, so that its release can go by what they reach."""
@@ -153,4 +212,6 @@ class Progress:
 def _matters(progress: RoleProgress) -> tuple[object, ...]:
     """Return what the chain's other role goes by: that a role is missing, or refuses one that may be, among it."""
     is_rejected = progress.problem is not None and progress.problem[0] is TrustReason.POLICY_REJECTED
-    return progress.stands, progress.refusal, progress.is_missing, is_rejected
+    associations = progress.associations
+    named = None if associations is None else {(a.listed.id, a.external_id, a.target) for a in associations}
+    return progress.stands, progress.refusal, progress.is_missing, is_rejected, named, progress.trusted

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from trustbind.api.aws_account import AwsAccount
+from trustbind.api.role_binding import BindingRef
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer
 from trustbind.policy.owned_statement import owner_prefix
+from trustbind.policy.trusted_names import foreign_subjects
 from trustbind.reasons import TrustReason
-from trustbind.reconcile.association_plan import named_subjects
+from trustbind.reconcile.association_outcome import RELEASED, Seen, association_progress
+from trustbind.reconcile.association_plan import NamespaceResult, named_subjects
 from trustbind.reconcile.decision import BindingDecision, consent_refusal
 from trustbind.reconcile.failure_reasons import TRANSIENT
 from trustbind.reconcile.outcome import BindingOutcome, failed_outcome, has_failed, hindered, outcome_of, progress_of
@@ -17,7 +21,7 @@ from trustbind.reconcile.result import RoleResult
 from trustbind.reconcile.role_plan import RoleWork
 from trustbind.reconcile.rollout import RoleProgress
 
-__all__ = ["BindingReport", "of_decisions", "of_failure", "of_result", "of_unknown_account"]
+__all__ = ["BindingReport", "of_associations", "of_decisions", "of_failure", "of_result", "of_unknown_account"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +70,10 @@ def of_result(work: RoleWork, result: RoleResult) -> list[BindingReport]:
         # Consent is asked apart from the decision: where the other role refused, each would wait for the other.
         refusal = consent_refusal(stored, work.aws_account, result.seen.tags)
         progress = replace(progress, refusal=refusal, problem=_problem(decision, outcome))
-        reports.append(
-            BindingReport(decision, outcome, progress, release=outcome.reason if outcome.reason in _GONE else None)
-        )
+        release = outcome.reason if outcome.reason in _GONE else None
+        # After a restart the external ids of associations are not known, and what stands is as it was.
+        is_kept = progress.is_waiting and stored.is_pod_identity and stored.is_ready
+        reports.append(BindingReport(decision, outcome, progress, release, is_kept))
     return reports
 
 
@@ -123,6 +128,45 @@ def of_failure(
         if is_kept:
             progress = before
         reports.append(BindingReport(decision, outcome, progress, is_kept=is_kept))
+    return reports
+
+
+def of_associations(
+    role: RoleArn,
+    outcomes: Iterable[tuple[BindingDecision, BindingOutcome]],
+    aws_account: AwsAccount | None,
+    seen: Seen,
+    issuer: Issuer,
+    results: Mapping[str, NamespaceResult] | None = None,
+    due: Collection[BindingRef] | None = None,
+) -> list[BindingReport]:
+    """Return a report for each chain by EKS Pod Identity, in the role of its associations.
+
+    Args:
+        role: which.
+        outcomes: of that role alone, for its bindings by EKS Pod Identity.
+        aws_account: the role's AWS account; None: no AWSAccount describes it.
+        seen: the role as its run found it.
+        issuer: the cluster's.
+        results: by namespace, what the run reached for associations.
+        due: the bindings whose status is written; None: all of them.
+    """
+    reports: list[BindingReport] = []
+    hand_written = foreign_subjects(seen.document, issuer) if seen.document is not None else ()
+    for decision, outcome in outcomes:
+        stored, binding = decision.stored, decision.stored.binding
+        if binding is None or not stored.is_chain:
+            continue
+        refusal = decision.rollout.at(role).refusal
+        if aws_account is not None and seen.document is not None:
+            refusal = consent_refusal(stored, aws_account, seen.tags)
+        result = (results or {}).get(stored.ref.namespace, NamespaceResult())
+        progress = association_progress(decision, outcome, result, refusal, hand_written)
+        release = outcome.reason if stored.deleting and outcome.reason in RELEASED else None
+        # After a restart, a status is kept until it is known whether the target role trusts the associations.
+        is_unknown = outcome.reason is None and decision.rollout.at(binding.role).trusted is None
+        is_kept = (stored.is_ready and is_unknown) or (due is not None and stored.ref not in due)
+        reports.append(BindingReport(decision, outcome, progress, release, is_kept))
     return reports
 
 

@@ -24,7 +24,7 @@ from trustbind_operator.controllers.context import Next
 ROLES = [ROLE, *(RoleArn.parse(f"arn:aws:iam::{ACCOUNT}:role/r{n}") for n in range(5))]
 NAMESPACES = ["team-a", "team-b", "team-c"]
 NAMES = ["s0", "s1", "s2", "s3", "s4"]
-CALLS = ["listed", "described", "create", "move", "tag", "untag", "delete"]
+CALLS = ["listed", "described", "create", "change", "tag", "untag", "delete"]
 ERRORS = [
     ThrottledError("Rate exceeded", code="ThrottlingException", operation="eks:Any"),
     UnreachableError("no answer", operation="eks:Any"),
