@@ -14,6 +14,7 @@ import boto3
 import botocore.exceptions
 import botocore.handlers
 
+from trustbind.api.identity_context import ContextKey, IdentityContext
 from trustbind.errors import (
     AccessDeniedError,
     AwsError,
@@ -91,8 +92,18 @@ class AccountApi(Protocol):
     async def provider_audiences(self, provider: ProviderArn) -> frozenset[str] | None:
         """Return the client ids of an OIDC provider; None when there is no such provider."""
 
-    async def create_provider(self, issuer: Issuer, audiences: frozenset[str], permit: WritePermit) -> bool:
+    async def create_provider(
+        self, issuer: Issuer, audiences: frozenset[str], permit: WritePermit, context: IdentityContext | None = None
+    ) -> bool:
         """Create the issuer's OIDC provider; return False when there is one already."""
+
+    async def provider_context(self, provider: ProviderArn) -> IdentityContext | None:
+        """Return what an OIDC provider makes of claims; None for nothing, or when there is no such provider."""
+
+    async def write_provider_context(
+        self, provider: ProviderArn, context: IdentityContext, permit: WritePermit
+    ) -> None:
+        """Replace what an OIDC provider makes of claims."""
 
     async def add_audience(self, provider: ProviderArn, audience: str, permit: WritePermit) -> None:
         """Add a client id to an OIDC provider."""
@@ -265,19 +276,56 @@ class AccountClient:
         Raises:
             AwsError: see `trustbind_aws.calls.translated`.
         """
-        arguments = {"OpenIDConnectProviderArn": str(provider)}
-        method = self._iam.get_open_id_connect_provider
-        raw = await self.read(Call("iam:GetOpenIDConnectProvider", f" on {provider}", method, arguments, or_none=True))
+        raw = await self._provider(provider)
         return None if raw is None else frozenset(raw.get("ClientIDList", ()))
 
-    async def create_provider(self, issuer: Issuer, audiences: frozenset[str], permit: WritePermit) -> bool:
+    async def provider_context(self, provider: ProviderArn) -> IdentityContext | None:
+        """Return what an OIDC provider makes of claims; None for nothing, or when there is no such provider.
+
+        Raises:
+            AwsError: see `trustbind_aws.calls.translated`.
+        """
+        found = (await self._provider(provider) or {}).get("ContextProvider")
+        if not found:
+            return None
+        keys = (ContextKey(k["SourceKey"], k.get("TargetKey", "")) for k in found.get("KeyDefinitionList") or ())
+        return IdentityContext(
+            found["SubjectSourceKey"],
+            found.get("SubjectTypeValue", ""),
+            found.get("SubjectTypeSourceKey", ""),
+            tuple(sorted(keys)),
+        )
+
+    async def write_provider_context(
+        self, provider: ProviderArn, context: IdentityContext, permit: WritePermit
+    ) -> None:
+        """Replace what an OIDC provider makes of claims.
+
+        Raises:
+            NotLeadingError: the permit is over.
+            AwsError: see `trustbind_aws.calls.translated`.
+        """
+        arguments = {"OpenIDConnectProviderArn": str(provider), "ContextProvider": _context_provider(context)}
+        method = self._iam.update_open_id_connect_provider
+        await self.write(Call("iam:UpdateOpenIDConnectProvider", f" on {provider}", method, arguments), permit)
+
+    async def _provider(self, provider: ProviderArn) -> Any:
+        arguments = {"OpenIDConnectProviderArn": str(provider)}
+        method = self._iam.get_open_id_connect_provider
+        return await self.read(Call("iam:GetOpenIDConnectProvider", f" on {provider}", method, arguments, or_none=True))
+
+    async def create_provider(
+        self, issuer: Issuer, audiences: frozenset[str], permit: WritePermit, context: IdentityContext | None = None
+    ) -> bool:
         """Create the issuer's OIDC provider; return False when there is one already.
 
         Raises:
             NotLeadingError: the permit is over.
             AwsError: see `trustbind_aws.calls.translated`.
         """
-        arguments = {"Url": issuer.url, "ClientIDList": sorted(audiences)}
+        arguments: dict[str, Any] = {"Url": issuer.url, "ClientIDList": sorted(audiences)}
+        if context is not None:
+            arguments["ContextProvider"] = _context_provider(context)
         method = self._iam.create_open_id_connect_provider
         try:
             await self.write(Call("iam:CreateOpenIDConnectProvider", f" for {issuer}", method, arguments), permit)
@@ -327,3 +375,14 @@ class AccountClient:
             AwsError: see `trustbind_aws.calls.translated`.
         """
         return await self._calls.write(call, permit)
+
+
+def _context_provider(context: IdentityContext) -> dict[str, Any]:
+    """Return the parameter that says what a provider makes of claims (IAM API reference, ContextProvider)."""
+    keys = [{"SourceKey": key.source, **({"TargetKey": key.target} if key.target else {})} for key in context.keys]
+    texts = (
+        ("SubjectSourceKey", context.subject),
+        ("SubjectTypeValue", context.type_value),
+        ("SubjectTypeSourceKey", context.type_source),
+    )
+    return {**{name: text for name, text in texts if text}, **({"KeyDefinitionList": keys} if keys else {})}

@@ -7,6 +7,7 @@
         ├── AccessDeniedError      the caller lacks a permission
         ├── AccountMismatchError   the credentials lead into another AWS account
         ├── NotFoundError          the role, provider, cluster or association is not there
+        ├── ObservedError          something differs, and may not be written
         ├── ThrottledError         too many calls; worth trying again
         ├── PolicyRejectedError    the document was refused (malformed, too large, unknown principal)
         └── UnreachableError       no answer: network, endpoint or credentials
@@ -28,6 +29,7 @@ __all__ = [
     "InvalidValueError",
     "ManifestError",
     "NotFoundError",
+    "ObservedError",
     "PolicyRejectedError",
     "ThrottledError",
     "TrustbindError",
@@ -117,6 +119,10 @@ class AccountMismatchError(AwsError):
 
 class NotFoundError(AwsError):
     """The role, the policy, the provider, the cluster or the association does not exist."""
+
+
+class ObservedError(AwsError):
+    """Something differs from what is wanted, and the AWSAccount says that nothing is written."""
 
 
 class ThrottledError(AwsError):

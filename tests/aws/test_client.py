@@ -13,6 +13,7 @@ import pytest
 
 from support.target_account import ISSUER, ONE_TRY, OPEN, OPS, PROVIDER, ROLE, TARGET, access, as_root, trust
 from support.virtual_time import run_virtually
+from trustbind.api.identity_context import ContextKey, IdentityContext
 from trustbind.backoff import Backoff
 from trustbind.errors import (
     AWS_CODES,
@@ -283,7 +284,10 @@ class LateLimiter(CallLimiter):
         return await super().in_thread(late)
 
 
-@pytest.mark.parametrize("written", [WRITE, "PutRolePolicy", "DeleteRolePolicy", "CreateOpenIDConnectProvider"])
+@pytest.mark.parametrize(
+    "written",
+    [WRITE, "PutRolePolicy", "DeleteRolePolicy", "CreateOpenIDConnectProvider", "UpdateOpenIDConnectProvider"],
+)
 @pytest.mark.parametrize("error", [NotLeadingError, StaleReadError])
 def test_permit_is_checked_in_the_thread(aws: LocalAws, written: str, error: type[AwsError]) -> None:
     """A thread that wakes up late sends nothing; the permit was good when it was taken."""
@@ -296,6 +300,7 @@ def test_permit_is_checked_in_the_thread(aws: LocalAws, written: str, error: typ
         "PutRolePolicy": lambda: write_inline(client, "{}", permit),
         "DeleteRolePolicy": lambda: write_inline(client, None, permit),
         "CreateOpenIDConnectProvider": lambda: client.create_provider(ISSUER, frozenset({"a"}), permit),
+        "UpdateOpenIDConnectProvider": lambda: client.write_provider_context(PROVIDER, IdentityContext("sub"), permit),
     }[written]
     limiter.pause = 5.001
 
@@ -500,6 +505,24 @@ def test_provider() -> None:
         for _ in range(2):
             await client.add_audience(PROVIDER, "c", FREE)
         assert await client.provider_audiences(PROVIDER) == frozenset("abc")
+
+    asyncio.run(play())
+
+
+@pytest.mark.usefixtures("aws")
+def test_identity_context() -> None:
+    """Given at the creation, read back, and replaced as a whole."""
+    client = access()
+    context = IdentityContext("sub", "workload", "", (ContextKey("aud", "audience"), ContextKey("iss")))
+
+    async def play() -> None:
+        assert await client.provider_context(PROVIDER) is None
+        assert await client.create_provider(ISSUER, frozenset({"a"}), FREE, context)
+        assert await client.provider_context(PROVIDER) == context
+        assert await client.provider_audiences(PROVIDER) == frozenset("a")
+        other = IdentityContext("aud", "", "typ")
+        await client.write_provider_context(PROVIDER, other, FREE)
+        assert await client.provider_context(PROVIDER) == other
 
     asyncio.run(play())
 

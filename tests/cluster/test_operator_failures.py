@@ -388,3 +388,24 @@ def test_a_managed_provider_is_kept(world: World) -> None:
     )
     found = account.iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn)
     assert sorted(found["ClientIDList"]) == ["sts.amazonaws.com", "vault.example.com"]
+
+
+def test_what_the_provider_makes_of_claims(world: World) -> None:
+    """It is made with the provider, comes back when somebody takes it away, and follows the AWSAccount."""
+    context = {"subjectSourceKey": "sub", "subjectTypeValue": "workload", "keyDefinitions": [{"sourceKey": "aud"}]}
+    account = world.account(oidcProvider={"identityContext": context})
+    bound(world, account).ready()
+    arn = account.iam.list_open_id_connect_providers()["OpenIDConnectProviderList"][0]["Arn"]
+
+    def shown() -> dict[str, object]:
+        found = account.iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn)
+        return dict(found.get("ContextProvider", {}))
+
+    wanted = {"SubjectSourceKey": "sub", "SubjectTypeValue": "workload", "KeyDefinitionList": [{"SourceKey": "aud"}]}
+    eventually(lambda: shown() == wanted, "the provider has the context", seconds=SECONDS)
+    account.iam.update_open_id_connect_provider(OpenIDConnectProviderArn=arn, RemoveContextProvider=True)
+    request = {"annotations": {"trustbind.dev/reconcile-requested-at": "now"}}
+    world.merge(account.manifest, {"metadata": request})
+    eventually(lambda: shown() == wanted, "it is back", seconds=SECONDS)
+    account.patch(oidcProvider={"identityContext": {"subjectTypeValue": None, "keyDefinitions": None}})
+    eventually(lambda: shown() == {"SubjectSourceKey": "sub", "KeyDefinitionList": []}, "it follows", seconds=SECONDS)

@@ -19,6 +19,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
 
+from trustbind.api.identity_context import IdentityContext
 from trustbind.backoff import Backoff
 from trustbind.errors import AwsError, NotFoundError, PolicyRejectedError, ThrottledError, UnreachableError
 from trustbind.identity.arns import ProviderArn, RoleArn
@@ -400,7 +401,23 @@ class Access:
         answer: frozenset[str] | None = await self._read("iam:GetOpenIDConnectProvider", f" on {provider}", look)
         return answer
 
-    async def create_provider(self, issuer: Issuer, audiences: frozenset[str], permit: WritePermit) -> bool:
+    async def provider_context(self, provider: ProviderArn) -> IdentityContext | None:
+        """Return what the provider makes of claims; no AWSAccount of a world asks for it."""
+        raise NotImplementedError
+
+    async def write_provider_context(
+        self, provider: ProviderArn, context: IdentityContext, permit: WritePermit
+    ) -> None:
+        """Replace what the provider makes of claims; no AWSAccount of a world asks for it."""
+        raise NotImplementedError
+
+    async def create_provider(
+        self,
+        issuer: Issuer,
+        audiences: frozenset[str],
+        permit: WritePermit,
+        context: IdentityContext | None = None,  # noqa: ARG002 - see `provider_context`
+    ) -> bool:
         """Create the issuer's OIDC provider; return False when there is one already."""
 
         def effect() -> bool:

@@ -31,6 +31,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, MutableM
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
+from trustbind.api.identity_context import IdentityContext
 from trustbind.backoff import Backoff
 from trustbind.errors import AccessDeniedError, AwsError, NotFoundError, PolicyRejectedError, UnreachableError
 from trustbind.identity.arns import ProviderArn, RoleArn
@@ -102,6 +103,7 @@ class FakeAccount:
         tags: of every role.
         max_session_seconds: of every role.
         provider: the client ids of the OIDC provider of ``issuer``; None: there is none.
+        context: what the OIDC provider of ``issuer`` makes of claims.
         others: the client ids of other issuers' providers, by the issuer's host and path.
         limit: characters that a trust policy may have; reported, and not enforced.
         inline_limit: characters that the inline policies of one role may have together; enforced.
@@ -131,6 +133,7 @@ class FakeAccount:
         self.tags: dict[str, str] = {}
         self.max_session_seconds = 3600
         self.provider: set[str] | None = None
+        self.context: IdentityContext | None = None
         self.others: dict[str, set[str]] = {}
         self.limit = DEFAULT_LIMIT
         self.inline_limit = 10_240
@@ -267,14 +270,30 @@ class FakeAccount:
         except NotFoundError:
             return None
 
-    async def create_provider(self, issuer: Issuer, audiences: frozenset[str], permit: WritePermit) -> bool:
+    async def provider_context(self, provider: ProviderArn) -> IdentityContext | None:
+        """Return what the provider makes of claims."""
+        return await self._read("iam:GetOpenIDConnectProvider", str(provider), lambda: self.context)
+
+    async def write_provider_context(
+        self, provider: ProviderArn, context: IdentityContext, permit: WritePermit
+    ) -> None:
+        """Replace what the provider makes of claims."""
+
+        def effect() -> None:
+            self.context = context
+
+        await self._call("iam:UpdateOpenIDConnectProvider", str(provider), effect, None, permit)
+
+    async def create_provider(
+        self, issuer: Issuer, audiences: frozenset[str], permit: WritePermit, context: IdentityContext | None = None
+    ) -> bool:
         """Create the issuer's OIDC provider; return False when there is one already."""
 
         def effect() -> bool:
             if self._client_ids(issuer.host_path) is not None:
                 return False
             if issuer.host_path == self._issuer.host_path:
-                self.provider = set(audiences)
+                self.provider, self.context = set(audiences), context
             else:
                 self.others[issuer.host_path] = set(audiences)
             return True

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from trustbind.errors import AwsError, NotFoundError
+from trustbind.api.identity_context import IdentityContext
+from trustbind.errors import AwsError, NotFoundError, ObservedError
 from trustbind.identity.arns import ProviderArn
 from trustbind.identity.subjects import Issuer
 from trustbind.reconcile.observation import Facts
@@ -38,7 +39,7 @@ async def apply(entered: Entered, step: EnsureProvider, issuer: Issuer, facts: F
         DecisionChangedError: what was decided does not hold any more.
     """
     try:
-        await _write(entered, step.provider, issuer, step.audiences, guard.deadline)
+        await _write(entered, step.provider, issuer, step.audiences, step.context, guard.deadline)
     except (NotLeadingError, DecisionChangedError):
         raise
     except AwsError as error:
@@ -52,6 +53,7 @@ async def ensure(
     issuer: Issuer,
     audiences: Iterable[str],
     *,
+    context: IdentityContext | None = None,
     manage: bool,
     deadline: Callable[[], float],
 ) -> None:
@@ -62,20 +64,31 @@ async def ensure(
         provider: its ARN.
         issuer: the cluster's.
         audiences: the client ids that are needed.
+        context: what it is to make of claims; None: that is left as it is.
         manage: whether the provider is ours to manage.
         deadline: see `WriteGuard`.
 
     Raises:
         NotFoundError: something is missing, and not ours to manage.
+        ObservedError: what it makes of claims differs, and is not ours to manage.
         NotLeadingError: nothing may be written.
         AwsError: a call failed.
     """
     await refresh(entered, provider)
     present = entered.facts.providers.get(provider)
     if manage:
-        await _write(entered, provider, issuer, sorted(audiences), deadline)
+        await _write(entered, provider, issuer, sorted(audiences), context, deadline)
     elif problem := provider_problem(provider, present, audiences):
         raise NotFoundError(problem, operation="iam:GetOpenIDConnectProvider")
+    if context is None or context.is_met_by(await entered.api.provider_context(provider)):
+        return
+    if not manage:
+        raise ObservedError(
+            f"the identity context of the OIDC provider {provider} differs from spec.oidcProvider.identityContext, and "
+            "driftPolicy Observe writes nothing; change one of them",
+            operation="iam:UpdateOpenIDConnectProvider",
+        )
+    await entered.api.write_provider_context(provider, context, WritePermit(deadline()))
 
 
 async def refresh(entered: Entered, provider: ProviderArn) -> bool:
@@ -95,6 +108,7 @@ async def _write(
     provider: ProviderArn,
     issuer: Issuer,
     audiences: Iterable[str],
+    context: IdentityContext | None,
     deadline: Callable[[], float],
 ) -> None:
     """Create the provider or add client ids to it, where it was seen to lack them."""
@@ -102,7 +116,7 @@ async def _write(
         async with entered.provider_lock:  # who waited finds what the other run has made
             if entered.facts.providers.get(provider) is None:
                 wanted = frozenset(audiences)
-                created = await entered.api.create_provider(issuer, wanted, WritePermit(deadline()))
+                created = await entered.api.create_provider(issuer, wanted, WritePermit(deadline()), context)
                 present = wanted if created else await entered.api.provider_audiences(provider)
                 entered.facts = entered.facts.with_provider(provider, present)
             for audience in audiences:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from trustbind.api.identity_context import IdentityContext, RawIdentityContext, identity_context_of
 from trustbind.api.strict import Metadata, Strict, converted, region_of
 from trustbind.errors import InvalidValueError
 from trustbind.identity.arns import RoleArn, account_of
@@ -61,6 +62,7 @@ class AwsAccount:
         manager_role: assumed in order to edit roles there; None: the operator's own identity does it.
         external_id: sent when the manager role is assumed; empty: none.
         manage_provider: whether to create and keep the cluster's OIDC provider there.
+        identity_context: what that provider makes of claims; None: it is left as it is.
         trust_policy_limit: characters; None: asked of the account.
         drift_policy: see `DriftPolicy`.
         role_path_prefix: below which path surveys list roles; ``/``: all.
@@ -75,6 +77,7 @@ class AwsAccount:
     manager_role: RoleArn | None = None
     external_id: str = ""
     manage_provider: bool = True
+    identity_context: IdentityContext | None = None
     trust_policy_limit: int | None = None
     drift_policy: DriftPolicy = DriftPolicy.REPAIR
     require_role_consent: bool = False
@@ -114,6 +117,7 @@ class AwsAccount:
             manager_role=manager,
             external_id=spec.external_id or "",
             manage_provider=spec.oidc_provider.manage if spec.oidc_provider else True,
+            identity_context=_identity_context(spec.oidc_provider),
             trust_policy_limit=spec.trust_policy_limit,
             drift_policy=DriftPolicy(spec.drift_policy),
             require_role_consent=spec.require_role_consent,
@@ -139,6 +143,14 @@ def _manager(text: str | None, account_id: str) -> RoleArn | None:
     return manager
 
 
+def _identity_context(raw: _Provider | None) -> IdentityContext | None:
+    if raw is None:
+        return None
+    if raw.identity_context is not None and not raw.manage:
+        raise InvalidValueError("needs spec.oidcProvider.manage: true", field="spec.oidcProvider.identityContext")
+    return identity_context_of(raw.identity_context, field="spec.oidcProvider.identityContext")
+
+
 def _cluster(raw: _Eks | None) -> EksCluster | None:
     if raw is None:
         return None
@@ -162,6 +174,7 @@ def _path_prefix(text: str) -> str:
 
 class _Provider(Strict, frozen=True):
     manage: bool = True
+    identity_context: RawIdentityContext | None = None
 
 
 class _Eks(Strict, frozen=True):

@@ -10,6 +10,7 @@ from trustbind.errors import (
     AccountMismatchError,
     AwsError,
     NotFoundError,
+    ObservedError,
     PolicyRejectedError,
     ThrottledError,
     UnreachableError,
@@ -103,6 +104,8 @@ def account_failure(error: AwsError) -> tuple[TrustReason, str]:
             return TrustReason.ACCESS_DENIED, f"{error}; allow {action} to the account's manager role"
         case NotFoundError():
             return TrustReason.PROVIDER_MISSING, error.problem
+        case ObservedError():
+            return TrustReason.OBSERVED, error.problem
         case PolicyRejectedError() if error.code == "LimitExceeded":
             return TrustReason.AWS_FAILED, f"{error}; remove what the account does not need, or raise that quota"
         case ThrottledError():

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from trustbind.api.aws_account import AwsAccount, DriftPolicy
+from trustbind.api.identity_context import IdentityContext
 from trustbind.api.role_binding import BindingRef, RoleBinding
 from trustbind.api.role_grant import PROTECTED_TAG
 from trustbind.errors import AwsError, InvalidValueError, NotFoundError
@@ -103,6 +104,8 @@ class EnsureProvider:
 
     provider: ProviderArn
     audiences: tuple[str, ...]
+    context: IdentityContext | None = None
+    """What a new provider makes of claims; that of one that is there is looked at with the AWSAccount."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -531,7 +534,7 @@ def _steps(
 ) -> tuple[Step, ...]:
     steps: list[Step] = []
     if provided:
-        steps.append(EnsureProvider(work.provider, tuple(sorted(provided))))
+        steps.append(EnsureProvider(work.provider, tuple(sorted(provided)), work.aws_account.identity_context))
     wanted = None if targets is None else frozenset(map(str, targets))
     there = facts.account.source_targets.get(work.role, _UNREAD)
     if wanted is not None and (there is _UNREAD or not wanted <= (there or frozenset())):

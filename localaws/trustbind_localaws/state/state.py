@@ -108,6 +108,7 @@ class State:
         self.faults = Faults(self.clock)
         self.issuers = Issuers()
         self.clusters = Clusters()
+        self.contexts: dict[str, dict[str, Any]] = {}
         self.journal = Journal()
         self._hook: Hook | None = None
         self._hook_times = 0

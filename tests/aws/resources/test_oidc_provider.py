@@ -10,7 +10,8 @@ from typing import Any, Final
 import pytest
 
 from support.pipeline_scene import ISSUER, NOT_LEADING, ROLE, PipelineScene, Refusing, binding, work
-from trustbind.errors import AccessDeniedError, AwsError, ThrottledError
+from trustbind.api.identity_context import IdentityContext
+from trustbind.errors import AccessDeniedError, AwsError, ObservedError, ThrottledError
 from trustbind.identity.subjects import DEFAULT_AUDIENCE, Issuer
 from trustbind.reconcile.observation import AccountFacts, Facts
 from trustbind.reconcile.role_plan import EnsureProvider, provider_problem
@@ -262,3 +263,55 @@ def test_facts_are_values() -> None:
     one = AccountFacts()
     two = one.with_provider(PROVIDER, frozenset({"a"}))
     assert (one.providers, two.lists(PROVIDER, "a")) == ({}, True)
+
+
+CONTEXT: Final = IdentityContext("sub", "workload")
+UPDATE: Final = "UpdateOpenIDConnectProvider"
+
+
+def looked(scene: PipelineScene, context: IdentityContext | None, *, manage: bool = True) -> None:
+    """Look at the provider as an AWSAccount's run does."""
+
+    async def play() -> None:
+        entered = await scene.enter()
+        await oidc_provider.ensure(
+            entered, PROVIDER, ISSUER, ["a"], context=context, manage=manage, deadline=ALWAYS.deadline
+        )
+
+    scene.play(play())
+
+
+def test_identity_context_is_set_and_kept(scene: PipelineScene) -> None:
+    """With the provider, or on one that is there; what differs is repaired, and what is as it is wanted is left."""
+    looked(scene, CONTEXT)
+    assert (scene.account.context, UPDATE in scene.operations()) == (CONTEXT, False)
+    looked(scene, CONTEXT)
+    assert UPDATE not in scene.operations()
+    for other in (None, IdentityContext("aud")):
+        scene.account.context = other
+        looked(scene, CONTEXT)
+        assert scene.account.context == CONTEXT
+    assert scene.operations().count(UPDATE) == 2
+
+
+def test_identity_context_that_nobody_asks_for(scene: PipelineScene) -> None:
+    """The provider's own is not looked at."""
+    scene.account.provider, scene.account.context = {"a"}, CONTEXT
+    looked(scene, None)
+    assert (scene.account.context, scene.account.calls[LOOK]) == (CONTEXT, 1)
+
+
+def test_identity_context_that_may_not_be_written(scene: PipelineScene) -> None:
+    """It is told, and nothing is written."""
+    scene.account.provider = {"a"}
+    with pytest.raises(ObservedError, match="driftPolicy Observe"):
+        looked(scene, CONTEXT, manage=False)
+    assert scene.account.context is None
+    scene.account.context = CONTEXT
+    looked(scene, CONTEXT, manage=False)
+
+
+def test_identity_context_of_a_provider_that_a_role_needs(scene: PipelineScene) -> None:
+    """The run of a role creates the provider with it."""
+    scene.play(run(scene, work(binding(), identity_context=CONTEXT)))
+    assert scene.account.context == CONTEXT

@@ -115,3 +115,32 @@ def test_tags(iam: Any) -> None:
     iam.untag_open_id_connect_provider(OpenIDConnectProviderArn=ARN, TagKeys=["owner"])
     tags = iam.list_open_id_connect_provider_tags(OpenIDConnectProviderArn=ARN)["Tags"]
     assert tags == [{"Key": "team", "Value": "a"}]
+
+
+def test_context_provider(client: Client, refused: Any) -> None:
+    """It is kept, replaced and removed; IAM's rules about it hold."""
+    iam = client("iam", A)
+    context = {
+        "SubjectSourceKey": "sub",
+        "SubjectTypeValue": "workload",
+        "KeyDefinitionList": [{"SourceKey": "aud", "TargetKey": "audience"}, {"SourceKey": "iss"}],
+    }
+    made = iam.create_open_id_connect_provider(Url="https://issuer.example", ContextProvider=context)
+    arn = made["OpenIDConnectProviderArn"]
+    found = iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn)
+    assert (found["Url"], found["ClientIDList"], found["ContextProvider"]) == ("issuer.example", [], context)
+    iam.update_open_id_connect_provider(OpenIDConnectProviderArn=arn, ContextProvider={"SubjectSourceKey": "jti"})
+    found = iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn)
+    assert found["ContextProvider"] == {"SubjectSourceKey": "jti", "KeyDefinitionList": []}
+    for wrong in (
+        {"SubjectSourceKey": " sub"},
+        {"SubjectTypeValue": "workload"},
+        {"SubjectSourceKey": "sub", "SubjectTypeValue": "workload", "SubjectTypeSourceKey": "typ"},
+        {"SubjectSourceKey": "sub", "KeyDefinitionList": [{"SourceKey": f"k{n}"} for n in range(11)]},
+    ):
+        with refused("InvalidInput" if "SubjectSourceKey" in wrong and len(wrong) > 1 else "ValidationError"):
+            iam.update_open_id_connect_provider(OpenIDConnectProviderArn=arn, ContextProvider=wrong)
+    with refused("InvalidInput"):
+        iam.update_open_id_connect_provider(OpenIDConnectProviderArn=arn)
+    iam.update_open_id_connect_provider(OpenIDConnectProviderArn=arn, RemoveContextProvider=True)
+    assert "ContextProvider" not in iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn)

@@ -62,6 +62,7 @@ resource "aws_iam_role_policy" "manager" {
         Action = concat(["iam:GetOpenIDConnectProvider"], var.issuer != "" ? [] : [
           "iam:CreateOpenIDConnectProvider",
           "iam:AddClientIDToOpenIDConnectProvider",
+          "iam:UpdateOpenIDConnectProvider",
         ])
         Resource = "${local.prefix}:oidc-provider/*"
       },

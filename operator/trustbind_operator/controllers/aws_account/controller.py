@@ -184,7 +184,15 @@ class AwsAccountController:
         if audiences := await self._granted_audiences(account.account_id):
             manage = account.manage_provider and account.drift_policy is DriftPolicy.REPAIR
             until = context.leads_until
-            await oidc_provider.ensure(entered, provider, context.issuer, audiences, manage=manage, deadline=until)
+            await oidc_provider.ensure(
+                entered,
+                provider,
+                context.issuer,
+                audiences,
+                context=account.identity_context,
+                manage=manage,
+                deadline=until,
+            )
         limit = account.trust_policy_limit or await entered.read_limit()
         return {"callerArn": entered.caller_arn, "providerArn": str(provider), "trustPolicyLimit": limit}
 

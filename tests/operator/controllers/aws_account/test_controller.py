@@ -10,6 +10,7 @@ import pytest
 
 from support.bodies import ACCOUNT, OTHER_ROLE, account_body, binding_body, grant_body
 from support.scenario_world import World
+from trustbind.api.identity_context import IdentityContext
 from trustbind.api.labels import ACCOUNT_FINALIZER, BINDING_FINALIZER
 from trustbind.errors import AccessDeniedError, AwsError, ThrottledError, UnreachableError
 from trustbind.reconcile.stored_aws_account import StoredAwsAccount
@@ -156,6 +157,22 @@ def test_provider_is_not_ours(scene: Scene) -> None:
     status, reason, message = scene.account_ready()
     assert (status, reason) == ("False", "ProviderMissing")
     assert "lacks the client id other" in message
+
+
+def test_identity_context(scene: Scene) -> None:
+    """It is set with the look at the provider; under Observe the AWSAccount says that it differs."""
+    wanted = {"subjectSourceKey": "sub", "subjectTypeValue": "workload"}
+    scene.has_account(account_body(oidcProvider={"identityContext": wanted}, driftPolicy="Observe"))
+    scene.has_binding()
+    scene.run()
+    status, reason, message = scene.account_ready()
+    assert (status, reason) == ("False", "DriftObserved")
+    assert "differs from spec.oidcProvider.identityContext" in message
+    assert scene.aws.context is None
+    scene.has_account(account_body(oidcProvider={"identityContext": wanted}))
+    scene.run()
+    assert scene.account_ready()[0] == "True"
+    assert scene.aws.context == IdentityContext("sub", "workload")
 
 
 def test_provider_may_not_be_made(scene: Scene) -> None:
