@@ -139,8 +139,10 @@ def _of_role(world: World, cluster: Cluster, cache: ClusterCache, known: Known, 
         # The permission of a retained chain stays until something else lets the source role be narrowed.
         left = [RoleArn.parse(each) for each in (targets or frozenset()) - set(map(str, steps[0].targets))]
         steps = [] if not cache.has_role(role) or _has_retained(world, issuer, (role, *left)) else steps
-    if world.is_calm and (_is_full(cluster, role) or not cache.has_role(role)):
-        return []  # found by a survey, which a calm world has none of: room, and what was left without an AWSAccount
+    if world.is_calm and (_is_full(cluster, role) or not cache.has_role(role) or _has_retained(world, issuer, (role,))):
+        # Found by a survey, which a calm world has none of: room, what was left without an AWSAccount, and that what
+        # deleted bindings left is not granted any more.
+        return []
     found = [f"{role.name} needs {type(step).__name__}" for step in steps]
     if found:
         found += [f"{c.kind} {c.sid}" for c in planned.trust.changes]
