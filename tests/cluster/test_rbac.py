@@ -117,6 +117,8 @@ def work(world: World) -> Account:
     binding = team.binding(role)
     binding.ready()
     team.binding(role, "vault", audience="vault.example.com", profile="vault").ready()
+    account.patch(oidcProvider={"identityContext": {"subjectSourceKey": "sub"}})
+    eventually(lambda: account.calls("UpdateOpenIDConnectProvider"), "the provider is updated", seconds=SECONDS)
     path = f"/apis/{API_VERSION}/namespaces/{team.namespace}/rolebindings/annotated-web"
     world.api.wait(lambda: world.api.request("GET", path), message="the annotated account's binding")
     web = {"metadata": {"annotations": {"eks.amazonaws.com/role-arn": None}}}
