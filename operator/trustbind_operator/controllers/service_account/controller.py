@@ -1,4 +1,4 @@
-"""Keeps the RoleBindings that annotated service accounts ask for; `annotated` says what they are."""
+"""Keeps the RoleBindings that annotated service accounts ask for; see `trustbind.api.annotated_binding`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, Final
 
 import msgspec
 
+from trustbind.api.annotated_binding import binding_name, wanted_binding
 from trustbind.api.annotations import AnnotationKeys
 from trustbind.api.labels import INJECT, MANAGED_LABEL
 from trustbind.api.role_binding import BindingRef
 from trustbind_operator.cluster.informer import Seen
 from trustbind_operator.cluster.writer import CONFLICT, MERGE, binding_path
-from trustbind_operator.controllers.service_account.desired_binding import binding_name, wanted_binding
 from trustbind_runtime.kubernetes.client import NOT_FOUND, ApiError, ApiServer
 from trustbind_runtime.logs import Logger
 

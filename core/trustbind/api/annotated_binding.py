@@ -1,7 +1,7 @@
-"""``bindAnnotated``: an annotated service account gets a RoleBinding of its own, so that annotating is all a team does.
+"""The RoleBinding that an annotated service account gets, so that annotating is all that a team does.
 
-Pure: what the binding should be. It is owned by the account (Kubernetes removes it with it), carries a label that says
-that it is ours, and needs a grant as every other.
+The operator creates it with ``bindAnnotated``; the command line counts it among the bindings of its files. It is owned
+by the service account (Kubernetes deletes it with it), has a label that marks it as ours, and needs a grant.
 """
 
 import hashlib

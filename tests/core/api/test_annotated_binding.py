@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.bodies import ROLE
+from trustbind.api.annotated_binding import binding_name, wanted_binding
 from trustbind.api.annotations import AnnotationKeys
 from trustbind.api.labels import MANAGED_LABEL
 from trustbind.api.role_binding import RoleBinding
-from trustbind_operator.controllers.service_account.desired_binding import binding_name, wanted_binding
 
 KEYS = AnnotationKeys.under("eks.amazonaws.com")
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
