@@ -115,6 +115,8 @@ def shown(reason: StrEnum) -> str:
     """Return where a reason can be seen."""
     if isinstance(reason, SkipReason):
         where = "audit annotation `reason`, log and metric trustbind_webhook_admissions of the webhook"
+        if reason is SkipReason.WEBHOOK_NOT_CALLED:
+            return "`trustbind preview pod`; in the cluster the webhook does not learn of the pod"
         return where if reason is SkipReason.INTERNAL_ERROR else f"{where}; `trustbind preview pod`"
     known = TrustReason(reason.value)
     if known in _SHOWN:
@@ -409,8 +411,9 @@ def cli() -> str:
     """Return cli.md."""
     parts = [
         (
-            "# Command line\n\nExit codes: 0 done; 1 the answer is no, or AWS said so; 2 the command or a file is "
-            "wrong; 3 something cannot be written as asked; 130 interrupted.\n"
+            "# Command line\n\nExit codes: 0 nothing is wrong; 1 the answer is no, or something is refused, by AWS "
+            "or by a rule; 2 the command or a file is wrong; 3 what could be seen is not enough to tell; 130 "
+            "interrupted.\n"
         )
     ]
     runner = CliRunner(env={"COLUMNS": "110", "TERMINAL_WIDTH": "110", "NO_COLOR": "1"})

@@ -1,14 +1,13 @@
 """The command ``trustbind``: arguments in, exit code out.
 
-Exit codes: 0 done, 1 the answer is no (or AWS said so), 2 the command or a file is wrong, 3 something cannot be
-written as asked, 130 interrupted.
+Exit codes: see `trustbind_cli.exit_codes`.
 """
 
 from __future__ import annotations
 
 import sys
 from enum import StrEnum
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -19,14 +18,12 @@ from trustbind.identity.arns import account_of
 from trustbind.policy.plan import DEFAULT_LIMIT
 from trustbind_cli import options
 from trustbind_cli import output as printing
+from trustbind_cli.exit_codes import DONE, FAILED, INTERRUPTED, UNKNOWN, WRONG
 from trustbind_cli.files import manifests
-from trustbind_cli.output import INTERRUPTED, note
-from trustbind_webhook.injection.decision import DEFAULT_MOUNT_PATH, InjectionSettings, Skip
+from trustbind_cli.output import note
+from trustbind_webhook.injection.decision import DEFAULT_MOUNT_PATH, Inject, Skip
 
 __all__ = ["app", "main"]
-
-WRONG: Final = 2
-REFUSED: Final = 3
 
 app = typer.Typer(
     name="trustbind",
@@ -64,11 +61,29 @@ class TextOutput(StrEnum):
 
 
 Files = Annotated[
-    list[str],
+    list[str] | None,
     typer.Option(
-        "-f", "--filename", metavar="FILE", help="File of YAML documents, or - for standard input. Repeatable."
+        "-f",
+        "--filename",
+        metavar="FILE",
+        help="File of YAML documents, folder of such files, or - for standard input. Repeatable.",
     ),
 ]
+Recursive = Annotated[bool, typer.Option("-R", "--recursive", help="Also read the folders within folders.")]
+Kustomizations = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-k", "--kustomize", metavar="DIR", help="Folder of a kustomization; needs kubectl or kustomize. Repeatable."
+    ),
+]
+BindAnnotated = Annotated[
+    bool,
+    typer.Option(
+        "--bind-annotated",
+        help="Count annotated ServiceAccounts as bindings, as the operator does with bindAnnotated.enabled.",
+    ),
+]
+Prefix = Annotated[str, typer.Option(help="Prefix of the annotations.")]
 IssuerUrl = Annotated[str, typer.Option("--issuer", metavar="URL", help="The cluster's service-account token issuer.")]
 
 
@@ -87,7 +102,7 @@ def main() -> NoReturn:
         sys.exit(INTERRUPTED)
     except TrustbindError as error:
         note(f"trustbind: {error}")
-        sys.exit(1 if isinstance(error, AwsError) else WRONG)
+        sys.exit(FAILED if isinstance(error, AwsError) else WRONG)
     except BrokenPipeError:
         printing.leave_unread()
     except SystemExit as stop:
@@ -99,7 +114,7 @@ def main() -> NoReturn:
             raise
         note(shown)
         sys.exit(WRONG)
-    sys.exit(code if isinstance(code, int) else 0)
+    sys.exit(code if isinstance(code, int) else DONE)
 
 
 def _usage(error: Exception) -> str | None:
@@ -131,55 +146,84 @@ def _root(
 
 @preview_app.command("pod")
 def preview_pod(
-    filename: Files,
-    region: Annotated[str, typer.Option(help="Inject this AWS region.")] = "",
+    filename: Files = None,
+    kustomize: Kustomizations = None,
+    recursive: Recursive = False,
+    webhook_config: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="The webhook's settings, or manifests with its ConfigMap and MutatingWebhookConfiguration.",
+        ),
+    ] = None,
+    region: Annotated[str | None, typer.Option(help="Inject this AWS region.")] = None,
     sts_regional_endpoints: Annotated[
-        bool, typer.Option("--sts-regional-endpoints", help="Inject AWS_STS_REGIONAL_ENDPOINTS=regional.")
-    ] = False,
-    annotation_prefix: Annotated[str, typer.Option(help="Prefix of the annotations.")] = DEFAULT_PREFIX,
-    token_mount_path: Annotated[str, typer.Option(help="Where the token is mounted.")] = DEFAULT_MOUNT_PATH,
+        bool | None, typer.Option("--sts-regional-endpoints", help="Inject AWS_STS_REGIONAL_ENDPOINTS=regional.")
+    ] = None,
+    annotation_prefix: Annotated[
+        str | None, typer.Option(help=f"Prefix of the annotations. Default: {DEFAULT_PREFIX}.")
+    ] = None,
+    token_mount_path: Annotated[
+        str | None, typer.Option(help=f"Where the token is mounted. Default: {DEFAULT_MOUNT_PATH}.")
+    ] = None,
     token_expiration: Annotated[
-        int, typer.Option(help="Life of tokens in seconds, 600 to 86400.")
-    ] = DEFAULT_EXPIRATION_SECONDS,
+        int | None,
+        typer.Option(help=f"Life of tokens in seconds, 600 to 86400. Default: {DEFAULT_EXPIRATION_SECONDS}."),
+    ] = None,
     config_map: Annotated[
         str | None, typer.Option(metavar="FILE", help="kOps' ConfigMap of roles, where the webhook reads it.")
     ] = None,
     role_account_id: Annotated[
-        str, typer.Option(metavar="ID", help="Account of roles that are given by name alone.")
-    ] = "",
-    role_partition: Annotated[str, typer.Option(help="Partition of such roles.")] = "aws",
+        str | None, typer.Option(metavar="ID", help="Account of roles that are given by name alone.")
+    ] = None,
+    role_partition: Annotated[str | None, typer.Option(help="Partition of such roles. Default: aws.")] = None,
     require_injected: Annotated[
-        bool, typer.Option("--require-injected", help="Exit with 1 when a pod is not injected.")
+        bool,
+        typer.Option(
+            "--require-injected",
+            help="Exit with 1 when a pod is not injected, with 3 when the files do not tell.",
+        ),
     ] = False,
     output: Annotated[PodOutput, typer.Option("-o", "--output", help="Pods, or the patches.")] = PodOutput.YAML,
 ) -> None:
     """Print each pod as it would be stored; why one is not injected goes to standard error.
 
-    The files hold Pods, ServiceAccounts and RoleBindings.
+    The files hold Pods and workloads (Deployment, StatefulSet, DaemonSet, ReplicaSet, ReplicationController, Job,
+    CronJob, PodTemplate, and custom resources with a pod template in spec.template or spec.jobTemplate), and what
+    decides about their pods: ServiceAccounts, RoleBindings and Namespaces. An option wins over --webhook-config.
 
-    Example: trustbind preview pod -f account.yaml -f pod.yaml --region eu-central-1
+    Example: trustbind preview pod -f account.yaml -f deployment.yaml --region eu-central-1
     """
     from trustbind_cli.commands.preview import pod as previews  # noqa: PLC0415 - each command loads only what it needs
-    from trustbind_webhook.lookup.eks_webhook_sources import Compatibility  # noqa: PLC0415 - the same
 
-    objects = options.objects(filename)
-    settings = InjectionSettings(
-        annotation_prefix=options.prefix(annotation_prefix),
-        mount_path=options.mount_path(token_mount_path),
-        token_expiration_seconds=options.expiration(token_expiration),
+    objects = options.objects(filename, kustomize, recursive=recursive)
+    options.say_unplaced(objects)
+    config = options.webhook_config(webhook_config)
+    settings = options.replaced(
+        config.injection,
+        annotation_prefix=None if annotation_prefix is None else options.prefix(annotation_prefix),
+        mount_path=None if token_mount_path is None else options.mount_path(token_mount_path),
+        token_expiration_seconds=None if token_expiration is None else options.expiration(token_expiration),
         region=region,
         sts_regional_endpoints=sts_regional_endpoints,
     )
     if not objects.pods:
+        names = [*(filename or ()), *(kustomize or ())]
         raise ManifestError(
-            filename[0], 0, "there is no Pod in the files" if len(filename) > 1 else "there is no Pod in it"
+            names[0],
+            0,
+            f"there is no Pod, and no workload with a pod template, in {'it' if len(names) == 1 else 'the files'}",
         )
-    further = Compatibility(
-        entries=previews.read_config_map(config_map) if config_map else {},
-        account_id=account_of(role_account_id, field="--role-account-id") if role_account_id else "",
+    further = options.replaced(
+        config.compatibility,
+        entries=previews.read_config_map(config_map) if config_map else None,
+        account_id=account_of(role_account_id, field="--role-account-id") if role_account_id else None,
         partition=role_partition,
     )
-    pods = previews.preview_pods(objects, settings, further)
+    pods = previews.preview_pods(objects, settings, further, config.scope)
+    for sentence in dict.fromkeys((*config.unknown, *(p.unknown for p in pods if isinstance(p.outcome, Inject)))):
+        if sentence:
+            note(f"not known: {sentence}")
     for preview in pods:
         if isinstance(preview.outcome, Skip):
             message = f": {preview.outcome.message}" if preview.outcome.message else ""
@@ -193,59 +237,79 @@ def preview_pod(
             print(printing.to_json([p.pod for p in pods]))
         case PodOutput.PATCH:
             print(printing.to_json([p.operations for p in pods]))
-    if require_injected and not all(p.is_injected for p in pods):
-        raise typer.Exit(1)
+    if require_injected:
+        raise typer.Exit(previews.exit_code(pods))
 
 
 @preview_app.command("trust")
 def preview_trust(
-    filename: Files,
-    role_arn: Annotated[str, typer.Option("--role-arn", metavar="ARN", help="The role whose trust policy is meant.")],
     issuer: IssuerUrl,
+    filename: Files = None,
+    kustomize: Kustomizations = None,
+    recursive: Recursive = False,
+    role_arn: Annotated[
+        str | None,
+        typer.Option(
+            "--role-arn",
+            metavar="ARN",
+            help="The role whose trust policy is meant. Absent: all that the files name, each under a heading.",
+        ),
+    ] = None,
     current: Annotated[
         str | None,
         typer.Option(
             metavar="FILE", help="The trust policy as it is, or the output of 'aws iam get-role'. Absent: an empty one."
         ),
     ] = None,
+    bind_annotated: BindAnnotated = False,
+    annotation_prefix: Prefix = DEFAULT_PREFIX,
     limit: Annotated[int, typer.Option(min=1, help="Characters that the account allows.")] = DEFAULT_LIMIT,
     diff: Annotated[bool, typer.Option("--diff", help="Print a readable difference instead.")] = False,
-    output: Annotated[TrustOutput, typer.Option("-o", "--output", help="Format of the document.")] = TrustOutput.JSON,
+    output: Annotated[
+        TrustOutput | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Format of the document, by default JSON. Without --role-arn: one list of all roles as data.",
+        ),
+    ] = None,
 ) -> None:
     """Print the trust document that the bindings in the files lead to.
 
-    Exit code 3, and a sentence, when it does not fit or cannot be written, when no binding names the role, and when
-    the files do not tell enough: a binding with a selector needs the ServiceAccounts among them, and a RoleGrant with
-    a selector the Namespace. With RoleGrants in the files, what none covers is refused and left out. A warning names
-    what IAM refuses in the whole document, foreign statements included, and which statements never apply.
+    Exit code 1, and a sentence, when it does not fit or cannot be written, or when no binding names the role. Exit
+    code 3 when the files do not tell enough: a binding with a selector needs the ServiceAccounts among them, and a
+    RoleGrant with a selector the Namespace. With RoleGrants in the files, what none covers is refused and left out. A
+    warning names what IAM refuses in the whole document, foreign statements included, and which statements never
+    apply.
 
     Example: trustbind preview trust -f bindings.yaml --role-arn arn:aws:iam::444455556666:role/app
     --issuer https://oidc.eks.eu-central-1.amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF --diff
     """
-    from trustbind_cli import findings as about  # noqa: PLC0415 - as above
-    from trustbind_cli.commands.preview.trust import preview_trust as run  # noqa: PLC0415 - as above
+    from trustbind_cli.commands.preview import trust  # noqa: PLC0415 - as above
 
-    role = options.role(role_arn)
     where = options.issuer(issuer)
-    objects = options.objects(filename)
+    role = None if role_arn is None else options.role(role_arn)
+    if role is None and current is not None:
+        raise InvalidValueError("it is the trust policy of one role; add --role-arn", field="--current")
+    objects, problems = options.bound(
+        options.objects(filename, kustomize, recursive=recursive),
+        options.prefix(annotation_prefix),
+        [] if role is None else [role],
+        bind=bind_annotated,
+    )
     document = manifests.read_policy(current, role) if current is not None else None
-    preview = run(objects, role, where, document, limit)
-    for warning in preview.warnings:
-        note(f"warning: {warning}")
-    found = about.findings_of(preview.plan)
-    if diff:
-        printing.show_plan(preview.plan, refused=bool(preview.problems), findings=found)
-    else:
-        shown = preview.plan.document.to_json_object()
+    roles = trust.roles_in(objects) if role is None else [role]
+    previews = [trust.preview_trust(objects, each, where, document, limit) for each in roles]
+    if role is None and output is not None and not diff:
+        shown = [preview.as_data() for preview in previews]
         print(printing.to_json(shown) if output is TrustOutput.JSON else printing.to_yaml(shown).rstrip())
-        for finding in found:
-            note(f"warning: {about.sentence(finding)}")
-        for refusal in preview.plan.refusals:
-            note(f"trustbind: refused ({refusal.reason}): {refusal.message}")
-    for sentence in preview.problems:
-        note(f"trustbind: {sentence}")
-    if preview.is_refused:
-        raise typer.Exit(REFUSED)
+    else:
+        for number, preview in enumerate(previews):
+            if number:
+                print()
+            trust.show(preview, heading=role is None, as_yaml=output is TrustOutput.YAML, diff=diff)
+    codes = {preview.exit_code for preview in previews} | ({FAILED} if problems else set())
+    raise typer.Exit(next((code for code in (FAILED, UNKNOWN) if code in codes), DONE))
 
 
 @app.command()
@@ -294,19 +358,23 @@ def evaluate(
     for text in evaluation.notes(document, request, decision, given):
         note(text)
     if not decision.allowed:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 @app.command()
 def apply(
-    filename: Files,
     issuer: IssuerUrl,
+    filename: Files = None,
+    kustomize: Kustomizations = None,
+    recursive: Recursive = False,
     role_arn: Annotated[
         list[str] | None,
         typer.Option(
             "--role-arn", metavar="ARN", help="Also write this role, though no binding may name it. Repeatable."
         ),
     ] = None,
+    bind_annotated: BindAnnotated = False,
+    annotation_prefix: Prefix = DEFAULT_PREFIX,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     output: Annotated[TextOutput, typer.Option("-o", "--output", help="Text, or data.")] = TextOutput.TEXT,
@@ -318,7 +386,7 @@ def apply(
     RoleGrants in the files, only what they cover is written. The operator decides in the same way.
 
     A binding with a selector needs the ServiceAccounts among the files, and a RoleGrant with a selector the Namespace.
-    Without them, the roles of that binding are not written, and the exit code is 3.
+    Without them, the roles of that binding are not written, and the exit code is 3. It is 1 when a binding is refused.
 
     A chain is granted at its target role first: its source role trusts no service account before the target role
     trusts the source role. It is revoked in the opposite order. What stands of a binding that cannot be written now
@@ -330,9 +398,12 @@ def apply(
 
     where = options.issuer(issuer)
     also = [options.role(text) for text in role_arn or ()]
-    objects = options.objects(filename)
-    if not objects.bindings and not also:
-        raise ManifestError(filename[0], 0, "there is no RoleBinding in the files, and no --role-arn is given")
+    objects, problems = options.bound(
+        options.objects(filename, kustomize, recursive=recursive),
+        options.prefix(annotation_prefix),
+        also,
+        bind=bind_annotated,
+    )
 
     def confirm(count: int) -> None:
         if yes:
@@ -342,7 +413,8 @@ def apply(
         typer.confirm(f"Write {count} trust polic{'y' if count == 1 else 'ies'}?", abort=True, err=True)
 
     as_data = output is TextOutput.JSON
-    raise typer.Exit(run(objects, where, also, confirm=confirm, dry_run=dry_run, as_data=as_data))
+    code = run(objects, where, also, confirm=confirm, dry_run=dry_run, as_data=as_data)
+    raise typer.Exit(FAILED if problems else code)
 
 
 @app.command()

@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterable, Iterator
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 import yaml
 from rich.console import Console
@@ -18,10 +18,10 @@ from rich.text import Text
 from trustbind.identity.arns import RoleArn
 from trustbind.policy.document_rules import Finding
 from trustbind.policy.plan import Change, ChangeKind, Plan, Refusal
+from trustbind_cli.exit_codes import INTERRUPTED
 from trustbind_cli.findings import sentence
 
 __all__ = [
-    "INTERRUPTED",
     "difference",
     "escape_surrogates",
     "leave_calls",
@@ -35,9 +35,6 @@ __all__ = [
     "to_json",
     "to_yaml",
 ]
-
-INTERRUPTED: Final = 130
-"""The exit code after Ctrl-C: 128 and the number of the signal, as a shell has it."""
 
 # No emoji: ":fire:" in an ARN or a subject is no picture.
 out = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)

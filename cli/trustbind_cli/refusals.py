@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 from trustbind.policy.plan import Refusal
 from trustbind.reconcile.decision import BindingDecision
 
-__all__ = ["named", "refusals_of"]
+__all__ = ["as_data", "named", "refusals_of"]
 
 
 def named(refusal: Refusal) -> Refusal:
@@ -22,3 +23,11 @@ def named(refusal: Refusal) -> Refusal:
 def refusals_of(decisions: Iterable[BindingDecision]) -> tuple[Refusal, ...]:
     """Return a refusal for each binding that gets nothing."""
     return tuple(named(Refusal(d.stored.ref, d.reason, d.message)) for d in decisions if d.reason is not None)
+
+
+def as_data(refusals: Iterable[Refusal]) -> list[dict[str, Any]]:
+    """Return refusals as JSON has them."""
+    return [
+        {"binding": str(r.binding) if r.binding else None, "reason": r.reason.value, "message": r.message}
+        for r in refusals
+    ]

@@ -40,6 +40,9 @@ class SkipReason(StrEnum):
     MIRROR_POD = "MirrorPod"
     """A static pod's mirror, which the kubelet runs as it is and which may not use tokens. Remedy: none; run the
     workload as an ordinary pod when it needs a role."""
+    WEBHOOK_NOT_CALLED = "WebhookNotCalled"
+    """A label of the pod's Namespace, or the MutatingWebhookConfiguration, leaves the pod out. Remedy: where the pod
+    needs a role, remove the label, or change the chart's ``webhook.mutating``; then create the pod anew."""
     NOT_UNDERSTOOD = "PodNotUnderstood"
     """The object is not a Pod that this version can read, or it has more than 1,000 containers. Remedy: see the message
     for the field; if the API server takes the pod without the webhook, report it as a defect."""

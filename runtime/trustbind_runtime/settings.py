@@ -102,18 +102,19 @@ class ProcessSettings(BaseSettings):
         return env_settings, init_settings
 
 
-def load(kind: type[_S], file: str | None = None) -> _S:
+def load(kind: type[_S], file: str | None = None, *, text: str | None = None) -> _S:
     """Return the settings from ``file``, if any, and the environment.
 
     Args:
         kind: whose settings.
         file: YAML.
+        text: of the file, where somebody has read it already.
 
     Raises:
         SettingsError: unreadable file, unknown name or unusable value; one sentence a line.
     """
     problems = [*_unknown_variables(kind, os.environ)]
-    values = _read(Path(file)) if file else {}
+    values = _mapping(_read(Path(file)) if text is None else text, file) if file else {}
     named = _python_names(values, kind, file or "", "", problems)
     if problems:
         raise SettingsError("\n".join(problems))
@@ -125,21 +126,24 @@ def load(kind: type[_S], file: str | None = None) -> _S:
         ) from None
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def _read(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"{path}: the settings cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise SettingsError(f"{path}: the settings are not UTF-8 text") from None
+
+
+def _mapping(text: str, file: str) -> Mapping[str, Any]:
     try:
-        found = [value for _, value in manifests.documents(text, str(path)) if value is not None]
+        found = [value for _, value in manifests.documents(text, file) if value is not None]
     except ManifestError as error:
         raise SettingsError(str(error)) from None
     if not found:
         return {}
     if len(found) > 1 or not isinstance(found[0], dict):
-        raise SettingsError(f"{path}: one mapping of settings is needed, such as 'server: {{port: 8443}}'")
+        raise SettingsError(f"{file}: one mapping of settings is needed, such as 'server: {{port: 8443}}'")
     return found[0]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +127,10 @@ def _violations(pod: Mapping[str, Any]) -> list[str]:
 
 def test_programs_take_the_settings(rendered: list[Object], tmp_path: Path) -> None:
     """Both settings files are read by the programs themselves, which refuse what they do not know."""
-    loads = {"webhook": webhook_settings.load, "operator": operator_settings.load}
+    loads: dict[str, Callable[[str], object]] = {
+        "webhook": webhook_settings.load,
+        "operator": operator_settings.load,
+    }
     for half, text in settings_in(rendered).items():
         file = tmp_path / f"{half}.yaml"
         file.write_text(text)

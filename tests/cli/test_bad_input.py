@@ -62,7 +62,18 @@ FILES: dict[str, tuple[bytes | None, tuple[str, ...]]] = {
         b"---\napiVersion: trustbind.dev/v1alpha1\nkind: Binding\nmetadata: {name: x}\n",
         ("b.yaml, document 1: Binding x: kind: there is no Binding in trustbind.dev",),
     ),
-    "a template": (b"apiVersion: v1\nkind: Pod\nmetadata: {{ .Values.x }}\n", ("b.yaml, document 1: line 3",)),
+    "a template": (
+        b"apiVersion: v1\nkind: Pod\nmetadata: {{ .Values.x }}\n",
+        ("b.yaml: line 3: {{ .Values.x }} is a template expression that was not rendered; pipe what Helm makes of it",),
+    ),
+    "a template with a block": (
+        b"{{- if .Values.on }}\napiVersion: v1\nkind: Pod\n{{- end }}\n",
+        ("b.yaml: line 1: {{- if .Values.on }} is a template expression",),
+    ),
+    "a template that is YAML": (
+        b'apiVersion: v1\nkind: Pod\nmetadata:\n  name: "{{ .Release.Name }}-x"\n',
+        ("b.yaml: line 4: {{ .Release.Name }} is a template expression",),
+    ),
     "an alias in itself": (b"a: &a [*a]\n", ("b.yaml, document 1", "alias within itself")),
     "too deep": (b"[" * 5000, ("b.yaml, document", "nested deeper than 100 levels")),
     "a long number": (b"a: " + b"1" * 5000, ("b.yaml, document 1: line 1: '1111", "has 5000 digits")),
@@ -169,8 +180,19 @@ def test_pod(cli: Cli, what: str) -> None:
 
 
 USAGE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "no file": (("preview", "pod"), ("Missing option '-f'", "see 'trustbind preview pod --help'")),
-    "no pod": (("preview", "pod", "-f", "good.yaml"), ("good.yaml: there is no Pod in it",)),
+    "no file": (("preview", "pod"), ("-f: give files or folders with -f, or a kustomization with -k",)),
+    "no pod": (
+        ("preview", "pod", "-f", "good.yaml"),
+        ("good.yaml: there is no Pod, and no workload with a pod template, in it",),
+    ),
+    "a URL": (
+        ("preview", "pod", "-f", "https://example.com/pod.yaml"),
+        ("-f: https://example.com/pod.yaml is a URL, and trustbind reads files only; pipe it: curl -fsSL https://",),
+    ),
+    "a URL of a kustomization": (
+        ("preview", "pod", "-k", "https://github.com/example/app"),
+        ("-k: https://github.com/example/app is a URL, and trustbind reads folders only",),
+    ),
     "unknown option": (("preview", "pod", "-f", "good.yaml", "--nope"), ("No such option", "--nope")),
     "unknown output": (("preview", "pod", "-f", "good.yaml", "-o", "xml"), ("'xml' is not one of", "'-o'")),
     "expiration": (("preview", "pod", "-f", "good.yaml", "--token-expiration", "1h"), ("'--token-expiration'",)),
@@ -181,8 +203,21 @@ USAGE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "prefix empty": (("preview", "pod", "-f", "good.yaml", "--annotation-prefix", ""), ("--annotation-prefix: ",)),
     "mount path": (("preview", "pod", "-f", "good.yaml", "--token-mount-path", "aws"), ("--token-mount-path: 'aws'",)),
     "standard input twice": (("preview", "pod", "-f", "-", "-f", "-"), ("standard input can be read only once",)),
-    "a folder": (("preview", "pod", "-f", "."), (".: cannot be read",)),
-    "trust: no role": (("preview", "trust", "-f", "good.yaml", "--issuer", ISSUER), ("Missing option '--role-arn'",)),
+    "a folder without manifests": (
+        ("preview", "pod", "-f", "empty"),
+        ("empty: the folder holds no .yaml, .yml, .json file",),
+    ),
+    "trust: no role": (
+        ("preview", "trust", "-f", "good.yaml", "--issuer", ISSUER),
+        (
+            "there is no RoleBinding in the files, and no --role-arn is given",
+            "; ServiceAccount checkout is annotated with a role, and counted as bound with --bind-annotated only",
+        ),
+    ),
+    "trust: current of no role": (
+        ("preview", "trust", "-f", "b.yaml", "--issuer", ISSUER, "--current", "t.json"),
+        ("--current: it is the trust policy of one role; add --role-arn",),
+    ),
     "trust: no issuer": (("preview", "trust", "-f", "good.yaml", "--role-arn", ROLE), ("Missing option '--issuer'",)),
     "trust: role": (
         ("preview", "trust", "-f", "good.yaml", "--role-arn", "x", "--issuer", ISSUER),
@@ -227,6 +262,7 @@ def test_usage(cli: Cli, what: str) -> None:
     """Options that are wrong are named, and where help is."""
     written("good.yaml", account())
     written("b.yaml", binding())
+    Path("empty").mkdir()
     Path("t.json").write_text('{"Statement": []}', encoding="utf-8")
     arguments, said = USAGE[what]
 
@@ -345,7 +381,7 @@ def test_real_processes(tmp_path: Path) -> None:
 
     assert (good.returncode, good.stderr) == (0, b"")
     assert json.loads(good.stdout)[0]["metadata"] == {"name": "web-0"}
-    assert full.returncode == 3
+    assert full.returncode == 1
     assert full.stderr.startswith(b"trustbind: refused (TrustPolicyFull)")
     assert (bad.returncode, bad.stdout) == (2, b"")
     assert bad.stderr == b"trustbind: gone.yaml: cannot be read: No such file or directory\n"

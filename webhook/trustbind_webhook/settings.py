@@ -337,10 +337,14 @@ class Settings(ProcessSettings):
         return InjectionSettings(**self.injection.model_dump(), pod_identity=agent)
 
 
-def load(file: str | None = None) -> Settings:
+def load(file: str | None = None, *, text: str | None = None) -> Settings:
     """Return the webhook's settings from ``file``, if any, and the environment.
+
+    Args:
+        file: YAML.
+        text: of the file, where somebody has read it already.
 
     Raises:
         SettingsError: unreadable file, unknown name or unusable value; one sentence a line.
     """
-    return load_settings(Settings, file)
+    return load_settings(Settings, file, text=text)

@@ -1,14 +1,12 @@
-"""What the user names on the command line, as values: files of manifests, policies, tokens."""
+"""What the files of the user hold, as values: objects by kind, policies, tokens."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import json
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 from trustbind.api import aws_account as aws_accounts
@@ -23,14 +21,15 @@ from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Subject
 from trustbind.policy.document_rules import is_permissions_policy
 from trustbind.policy.trust_document import TrustDocument
+from trustbind_cli.files.pod_templates import WORKLOADS, PodManifest, pod_in
+from trustbind_cli.files.sources import template_problem, text_of
 
-__all__ = ["Objects", "claims_of", "read_manifests", "read_policy", "read_token", "sort_out"]
+__all__ = ["Objects", "claims_of", "manifests_in", "read_manifests", "read_policy", "read_token", "sort_out"]
 
 DEFAULT_NAMESPACE: Final = "default"
 _GROUP: Final = API_VERSION.partition("/")[0]
-_NATIVE: Final = {("v1", "Pod"), ("v1", "ServiceAccount"), ("v1", "Namespace")}
-_NAMESPACED: Final = {("v1", "Pod"), ("v1", "ServiceAccount"), (_GROUP, role_binding.KIND)}
-_MAX_FILE_BYTES: Final = 64 * 1024 * 1024
+_NATIVE: Final = {("v1", "Pod"), ("v1", "ServiceAccount"), ("v1", "Namespace"), *WORKLOADS}
+_NAMESPACED: Final = {("v1", "Pod"), ("v1", "ServiceAccount"), (_GROUP, role_binding.KIND), *WORKLOADS}
 _JWT_PARTS: Final = 3
 
 
@@ -39,17 +38,18 @@ class Objects:
     """The objects of all files, by kind.
 
     Attributes:
-        pods: in the order of the files.
+        pods: Pods, and those that workloads lead to, in the order of the files.
         accounts: (namespace, name) to the account's manifest; of two with one name the later counts.
         bindings: all of them.
         aws_accounts: account id to object.
         grants: all of them.
+        namespaces: name to labels.
         ignored: what the files hold besides, described, each with the reason.
         unplaced: objects without the namespace that a cluster would need to know, described, where it matters: bindings
             always, since a trust policy names it; others beside objects that have another.
     """
 
-    pods: list[Manifest] = field(default_factory=list)
+    pods: list[PodManifest] = field(default_factory=list)
     accounts: dict[tuple[str, str], Manifest] = field(default_factory=dict)
     bindings: list[RoleBinding] = field(default_factory=list)
     aws_accounts: dict[str, AwsAccount] = field(default_factory=dict)
@@ -69,12 +69,34 @@ def read_manifests(files: Iterable[str]) -> list[Manifest]:
     """Return the objects of all files in order; ``-`` is standard input.
 
     Raises:
-        ManifestError: a file cannot be read, or a document cannot be used.
+        ManifestError: a file cannot be read, a document cannot be used, or a template was not rendered.
     """
     result: list[Manifest] = []
     for name in files:
-        result += read(_text(name), name)
+        result += manifests_in(text_of(name), name)
     return result
+
+
+def manifests_in(text: str, source: str) -> list[Manifest]:
+    """Return the objects of a text in order.
+
+    Args:
+        text: YAML or JSON.
+        source: its name, for errors.
+
+    Raises:
+        ManifestError: a document cannot be used, or is a template that was not rendered.
+    """
+    try:
+        found = read(text, source)
+    except ManifestError:
+        if problem := template_problem(text, source, is_readable=False):
+            raise problem from None
+        raise
+    # A ConfigMap or a HelmRelease may hold such expressions for somebody else to render.
+    if (problem := template_problem(text, source, is_readable=True)) and any(map(_is_template, found)):
+        raise problem
+    return found
 
 
 def sort_out(manifests: Iterable[Manifest]) -> Objects:
@@ -93,8 +115,6 @@ def sort_out(manifests: Iterable[Manifest]) -> Objects:
         if (group, manifest.kind) in _NAMESPACED:
             placed.append(manifest)
         match (group, manifest.kind):
-            case ("v1", "Pod"):
-                objects.pods.append(manifest)
             case ("v1", "ServiceAccount"):
                 _check_account(manifest)
                 objects.accounts[manifest.namespace or DEFAULT_NAMESPACE, manifest.name] = manifest
@@ -115,19 +135,25 @@ def sort_out(manifests: Iterable[Manifest]) -> Objects:
             case ("trustbind.dev", kind):
                 raise manifest.error(f"kind: there is no {kind} in trustbind.dev")
             case _:
-                objects.ignored.append((manifest.describe(), _why_ignored(group, manifest)))
+                if (pod := pod_in(manifest)) is not None:
+                    objects.pods.append(pod)
+                else:
+                    objects.ignored.append((manifest.describe(), _why_ignored(group, manifest)))
     some = any(manifest.namespace not in {"", DEFAULT_NAMESPACE} for manifest in placed)
     objects.unplaced = [m.describe() for m in placed if not m.namespace and (some or m.api_version == API_VERSION)]
     return objects
 
 
+def _is_template(manifest: Manifest) -> bool:
+    group = manifest.api_version.partition("/")[0]
+    counts = group == _GROUP or (group, manifest.kind) in _NATIVE
+    return counts and template_problem(json.dumps(manifest.body), manifest.source, is_readable=True) is not None
+
+
 def _why_ignored(group: str, manifest: Manifest) -> str:
     if (group, manifest.kind) == ("rbac.authorization.k8s.io", role_binding.KIND):
         return f"it is Kubernetes RBAC's kind of that name; trustbind's has apiVersion {API_VERSION}"
-    spec = manifest.body.get("spec")
-    if isinstance(spec, Mapping) and ("template" in spec or "jobTemplate" in spec):
-        return "its pods do not exist yet; give a Pod with the metadata and spec of its template"
-    return "it plays no part here"
+    return "not used here"
 
 
 def texts(manifest: Manifest, member: str) -> dict[str, str]:
@@ -137,14 +163,27 @@ def texts(manifest: Manifest, member: str) -> dict[str, str]:
         ManifestError: it is not a mapping of texts; a number or a boolean has to be quoted.
     """
     metadata = manifest.body.get("metadata") or {}
-    value = metadata.get(member)
+    return texts_in(metadata.get(member), f"metadata.{member}", manifest)
+
+
+def texts_in(value: object, where: str, manifest: Manifest) -> dict[str, str]:
+    """Return labels or annotations, empty when absent.
+
+    Args:
+        value: of the field.
+        where: path of the field in the manifest.
+        manifest: the object, for errors.
+
+    Raises:
+        ManifestError: see `texts`.
+    """
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise manifest.error(f"metadata.{member}: expected a mapping of texts")
+        raise manifest.error(f"{where}: expected a mapping of texts")
     for key, text in value.items():
         if not isinstance(text, str):
-            raise manifest.error(f"metadata.{member}.{key}: expected a text; put {json.dumps(text)} in quotes")
+            raise manifest.error(f"{where}.{key}: expected a text; put {json.dumps(text)} in quotes")
     return dict(value)
 
 
@@ -160,7 +199,7 @@ def read_policy(name: str, of: RoleArn | None = None) -> TrustDocument:
     """
     other = str(of or "")
     try:
-        document = TrustDocument.parse(_text(name))
+        document = TrustDocument.parse(text_of(name))
         role = document.extra.get("Role")
         if not document.statements and isinstance(role, Mapping) and "AssumeRolePolicyDocument" in role:
             document = TrustDocument.parse(role["AssumeRolePolicyDocument"])
@@ -187,7 +226,7 @@ def read_token(name: str) -> dict[str, Any]:
     Raises:
         ManifestError: the file cannot be read or holds no JWT.
     """
-    return claims_of(_text(name), name)
+    return claims_of(text_of(name), name)
 
 
 def claims_of(token: str, name: str) -> dict[str, Any]:
@@ -211,23 +250,6 @@ def claims_of(token: str, name: str) -> dict[str, Any]:
     if not isinstance(claims, dict):
         raise ManifestError(name, 0, "not a JWT: its claims are not an object")
     return claims
-
-
-def _text(name: str) -> str:
-    try:
-        if name == "-":
-            data = sys.stdin.buffer.read(_MAX_FILE_BYTES + 1)
-        else:
-            with Path(name).open("rb") as file:
-                data = file.read(_MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise ManifestError(name, 0, f"cannot be read: {error.strerror or error}") from None
-    if len(data) > _MAX_FILE_BYTES:
-        raise ManifestError(name, 0, f"is larger than {_MAX_FILE_BYTES // 1024 // 1024} MiB")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ManifestError(name, 0, f"is not UTF-8 text (byte {error.start})") from None
 
 
 def _parsed(manifest: Manifest, parse: Any) -> Any:

@@ -16,7 +16,7 @@ PROVIDER: Final = f"arn:aws:iam::{ACCOUNT_B}:oidc-provider/{ISSUER.removeprefix(
 
 GITHUB: Final = "https://token.actions.githubusercontent.com"
 
-DONE, FAILED, WRONG, REFUSED, STOPPED = 0, 1, 2, 3, 130
+DONE, FAILED, WRONG, UNKNOWN, STOPPED = 0, 1, 2, 3, 130
 
 
 def test_dry_run(shell: Shell) -> None:
@@ -100,7 +100,7 @@ def test_grants(shell: Shell) -> None:
 
     done = shell.apply("--yes", objects=objects)
 
-    assert done.code == REFUSED
+    assert done.code == FAILED
     assert "refused (NotGranted): team-b/not-granted:" in done.out
     assert shell.subjects() == ["system:serviceaccount:team-a:reader"]
 
@@ -111,7 +111,7 @@ def test_consent(shell: Shell) -> None:
     shell.tag_role("s3-reader", "team-x")
 
     refused = shell.apply("--yes", objects=objects)
-    assert refused.code == REFUSED
+    assert refused.code == FAILED
     assert "trustbind.dev/namespaces" in refused.out
     assert shell.subjects() == []
 
@@ -144,7 +144,7 @@ def test_observe(shell: Shell) -> None:
             shell.provider(ISSUER)
         done = shell.apply("--yes", objects=(binding("b"), observed))
 
-        assert done.code == REFUSED
+        assert done.code == FAILED
         assert "add statement Trustbind" in done.out
         assert ("create the OIDC provider" in done.out) != has_provider
         assert f"refused ({reason}): " in done.out
@@ -156,7 +156,7 @@ def test_provider_managed_by_hand(shell: Shell) -> None:
     """Where the provider is somebody else's to make, they are told, and nothing is written before it is there."""
     done = shell.apply("--yes", objects=(binding("b"), account(oidcProvider={"manage": False})))
 
-    assert done.code == REFUSED
+    assert done.code == FAILED
     assert f"account {ACCOUNT_B} has no OIDC provider for {ISSUER}; create it" in done.out
     assert shell.writes() == []
 
@@ -168,7 +168,7 @@ def test_other_issuer(shell: Shell) -> None:
 
     done = shell.apply("--yes", objects=objects)
 
-    assert done.code == REFUSED
+    assert done.code == FAILED
     assert f"not yet (ProviderMissing): team-a/b: account {ACCOUNT_B} has no OIDC provider for {GITHUB}" in done.out
     assert [operation for operation, _ in shell.writes()] == ["CreateOpenIDConnectProvider", "UpdateAssumeRolePolicy"]
     assert shell.subjects() == ["system:serviceaccount:team-a:reader"]
@@ -199,7 +199,7 @@ def test_limit(shell: Shell) -> None:
 
     done = shell.apply("--yes", objects=objects)
 
-    assert done.code == REFUSED
+    assert done.code == FAILED
     assert "TrustPolicyFull" in done.out
     assert "the AWS account allows 700" in done.out
     assert shell.subjects() == ["system:serviceaccount:team-a:reader"]
@@ -283,7 +283,7 @@ def test_stale_principal(shell: Shell) -> None:
 
     done = shell.apply("--yes", objects=(binding("b"), binding("stale", stale, profile="stale"), account()))
 
-    assert done.code == REFUSED
+    assert done.code == FAILED
     assert "Theirs" in done.out
     assert "AROA" in done.out
     assert [resource for operation, resource in shell.writes() if operation == "UpdateAssumeRolePolicy"] == [

@@ -11,7 +11,7 @@ from trustbind_cli.demo.fixtures import ACCOUNT_A, ACCOUNT_B, TARGET_ROLE
 OWN_ROLE: Final = f"arn:aws:iam::{ACCOUNT_A}:role/own"
 OVER: Final[dict[str, Any]] = {"method": "AssumeRole", "source": {"roleArn": OWN_ROLE}, "externalId": "a-1"}
 READER: Final = ["system:serviceaccount:team-a:reader"]
-DONE, FAILED, REFUSED = 0, 1, 3
+DONE, FAILED = 0, 1
 
 
 def policies(shell: Shell) -> list[str]:
@@ -95,7 +95,7 @@ def test_far_end_is_full(shell: Shell) -> None:
 
     done = shell.apply("--yes", objects=(binding("feed", **OVER), small))
 
-    assert done.code == REFUSED
+    assert done.code == FAILED
     assert "refused (TrustPolicyFull): team-a/feed" in done.out
     assert f"not yet: team-a/feed waits for {TARGET_ROLE}" in done.out
     assert shell.writes() == []
@@ -108,7 +108,7 @@ def test_far_end_is_observed(shell: Shell) -> None:
 
     done = shell.apply("--yes", objects=(binding("feed", **OVER), account(driftPolicy="Observe")))
 
-    assert done.code == REFUSED
+    assert done.code == FAILED
     assert f"not yet: team-a/feed waits for {TARGET_ROLE}" in done.out
     assert shell.writes() == []
 
@@ -136,7 +136,7 @@ def test_no_consent_at_the_far_end(shell: Shell) -> None:
 
     done = shell.apply("--yes", objects=(binding("feed", **OVER), account(requireRoleConsent=True)))
 
-    assert done.code == REFUSED
+    assert done.code == FAILED
     assert done.out.count("refused (NoRoleConsent): team-a/feed: ") == 2
     assert "nothing to do" not in done.out
     assert shell.writes() == []
@@ -148,7 +148,7 @@ def test_not_granted(shell: Shell) -> None:
 
     done = shell.apply("--yes", objects=(binding("feed", **OVER), account(), grant("team-a", TARGET_ROLE)))
 
-    assert done.code == REFUSED
+    assert done.code == FAILED
     assert done.out.count("refused (NotGranted): team-a/feed: ") == 2
     assert "nothing to do" not in done.out
     assert shell.writes() == []
@@ -218,7 +218,7 @@ def test_refused_chain(shell: Shell) -> None:
     )
 
     roles = [call.resource for call in shell.aws.calls(operation="UpdateAssumeRolePolicy")]
-    assert done.code == REFUSED
+    assert done.code == FAILED
     assert "not yet" not in done.out + done.err
     assert roles == ["own", "other"]
     assert shell.subjects(OWN_ROLE) == READER
@@ -234,7 +234,7 @@ def test_refused_chain_that_was_never_open(shell: Shell) -> None:
 
     done = shell.apply("--yes", objects=(binding("feed", **OVER), plain, account(), grant("team-a", OWN_ROLE)))
 
-    assert done.code == REFUSED
+    assert done.code == FAILED
     assert shell.subjects(OWN_ROLE) == READER
     assert shell.statements() == before
     assert shell.source_targets(OWN_ROLE) == []

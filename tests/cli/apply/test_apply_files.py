@@ -12,7 +12,7 @@ from cli.apply.shell import Shell, account, binding, grant
 from trustbind_cli.demo.fixtures import ACCOUNT_A, ACCOUNT_B, TARGET_ROLE
 
 OWN_ROLE: Final = f"arn:aws:iam::{ACCOUNT_A}:role/own"
-DONE, FAILED, WRONG, REFUSED = 0, 1, 2, 3
+DONE, FAILED, WRONG, UNKNOWN = 0, 1, 2, 3
 
 UNSELECTED: Final = (
     "refused (NoSubjects): RoleBinding team-a/batch selects service accounts and none in the files matches; add them "
@@ -43,7 +43,7 @@ def test_accounts_left_out(shell: Shell, further: tuple[dict[str, Any], ...]) ->
     for arguments in (("--yes",), ("--dry-run",), ("--yes", "--role-arn", TARGET_ROLE)):
         done = shell.apply(*arguments, objects=(selecting(), account(), *further))
 
-        assert done.code == REFUSED
+        assert done.code == UNKNOWN
         assert done.out == f"{TARGET_ROLE}\n  nothing is written\n  {UNSELECTED}\n"
         assert done.err == ""
     assert shell.writes() == []
@@ -55,7 +55,7 @@ def test_accounts_left_out_as_data(shell: Shell) -> None:
     done = shell.apply("--yes", "-o", "json", objects=(selecting(), account()))
 
     (entry,) = json.loads(done.out)
-    assert done.code == REFUSED
+    assert done.code == UNKNOWN
     assert (entry["roleArn"], entry["written"]) == (TARGET_ROLE, 0)
     assert [(r["binding"], r["reason"]) for r in entry["refusals"]] == [("team-a/batch", "NoSubjects")]
 
@@ -66,7 +66,7 @@ def test_others_go_on(shell: Shell) -> None:
 
     done = shell.apply("--yes", objects=(selecting(), binding("own", OWN_ROLE, profile="own"), account()))
 
-    assert done.code == REFUSED
+    assert done.code == UNKNOWN
     assert shell.subjects(OWN_ROLE) == ["system:serviceaccount:team-a:reader"]
 
 
@@ -81,7 +81,7 @@ def test_namespace_left_out(shell: Shell) -> None:
     without = shell.apply("--yes", objects=(binding("b"), account(), by_label))
     whole = shell.apply("--yes", objects=(binding("b"), account(), by_label, namespace))
 
-    assert without.code == REFUSED
+    assert without.code == UNKNOWN
     assert "team-a/b: RoleGrant team-a-may selects namespaces by label; add the Namespace with -f" in without.out
     assert (whole.code, shell.writes()) == (DONE, [])
 
@@ -170,3 +170,43 @@ def test_words_of_the_operator(shell: Shell, fault: str) -> None:
     assert done.code == FAILED
     assert done.err.startswith(f"trustbind: {TARGET_ROLE}: ")
     assert not any(words in done.err for words in ("automatically", "the operator", "the pod"))
+
+
+def annotated(name: str, role: str) -> dict[str, Any]:
+    """Return a service account with the annotation."""
+    metadata = {"name": name, "namespace": "team-a", "annotations": {"eks.amazonaws.com/role-arn": role}}
+    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}
+
+
+def test_annotated(shell: Shell) -> None:
+    """Annotated service accounts are written where that is asked for, and are no bindings without it."""
+    reader = annotated("reader", TARGET_ROLE)
+
+    without = shell.apply("--yes", objects=(account(), reader))
+    done = shell.apply("--yes", "--bind-annotated", objects=(account(), reader))
+
+    assert without.code == WRONG
+    assert "ServiceAccount team-a/reader is annotated with a role, and counted as bound with --bind-an" in without.err
+    assert done.code == DONE
+    assert shell.subjects() == ["system:serviceaccount:team-a:reader"]
+
+
+def test_annotated_without_a_role(shell: Shell) -> None:
+    """What can be written is written, and the annotation that is no ARN is told."""
+    objects = (account(), annotated("reader", TARGET_ROLE), annotated("other", "other"))
+
+    done = shell.apply("--yes", "--bind-annotated", objects=objects)
+
+    assert done.code == FAILED
+    assert "ServiceAccount team-a/other is not bound: annotation eks.amazonaws.com/role-arn is 'other'" in done.err
+    assert shell.subjects() == ["system:serviceaccount:team-a:reader"]
+
+
+def test_annotated_beside_a_binding(shell: Shell) -> None:
+    """That the trust of an annotated service account is taken back is no surprise."""
+    shell.role(OWN_ROLE)
+
+    done = shell.apply("--dry-run", objects=(account(), annotated("reader", TARGET_ROLE), binding("b", OWN_ROLE)))
+
+    assert done.code == DONE
+    assert "counted as bound with --bind-annotated only" in done.err

@@ -13,7 +13,7 @@ from trustbind_cli.demo.fixtures import ACCOUNT_B, ISSUER, TARGET_ROLE
 from trustbind_localaws.protocol.query import AwsFailure
 
 READER: Final = ["system:serviceaccount:team-a:reader"]
-DONE, FAILED, REFUSED, STOPPED = 0, 1, 3, 130
+DONE, FAILED, STOPPED = 0, 1, 130
 
 
 def foreign(sid: str) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def test_provider_of_others(shell: Shell) -> None:
 
     done = shell.apply("--yes", objects=(binding("b"), binding("new", namespace="team-c"), by_hand))
 
-    assert done.code == REFUSED
+    assert done.code == FAILED
     assert done.out.count("refused (ProviderMissing): ") == 2
     assert shell.subjects() == READER
 

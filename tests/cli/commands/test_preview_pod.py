@@ -189,14 +189,13 @@ def test_why_not(cli: Cli) -> None:
 def test_what_plays_no_part(cli: Cli) -> None:
     """Objects of other kinds are passed over, and named; RBAC's RoleBinding is one of them."""
     rbac = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "r"}}
-    deployment = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": {"template": {}}}
+    services = [{"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}} for name in "stuvw"]
     written(
         "all.yaml",
         account(),
         pod(),
         rbac,
-        deployment,
-        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}},
+        *services,
     )
 
     done = cli("preview", "pod", "-f", "all.yaml")
@@ -207,8 +206,7 @@ def test_what_plays_no_part(cli: Cli) -> None:
             "RoleBinding r is ignored: it is Kubernetes RBAC's kind of that name; trustbind's has apiVersion "
             "trustbind.dev/v1alpha1"
         ),
-        "Deployment d is ignored: its pods do not exist yet; give a Pod with the metadata and spec of its template",
-        "Service s is ignored: it plays no part here",
+        "Service s, Service t, Service u and 2 more are ignored: not used here",
     ]
 
 
@@ -324,8 +322,9 @@ def test_what_was_looked_for_in_vain(cli: Cli) -> None:
 @pytest.mark.parametrize("output", ["yaml", "json", "patch"])
 def test_require_injected(cli: Cli, output: str) -> None:
     """In a pipeline, a pod that gets no role can be a failure; what is printed stays the same."""
+    plain_account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "other"}}
     written("good.yaml", account(), pod())
-    written("bad.yaml", account(), pod(), pod("other", serviceAccountName="other"))
+    written("bad.yaml", account(), plain_account, pod(), pod("other", serviceAccountName="other"))
 
     arguments = ("preview", "pod", "-o", output, "-f")
 
@@ -333,6 +332,27 @@ def test_require_injected(cli: Cli, output: str) -> None:
     required, plain = cli(*arguments, "bad.yaml", "--require-injected"), cli(*arguments, "bad.yaml")
     assert (required.code, plain.code) == (1, 0)
     assert (required.out, required.err) == (plain.out, plain.err)
+
+
+def test_require_injected_without_the_account(cli: Cli) -> None:
+    """Files without the service account do not tell whether it is annotated; what is refused weighs more."""
+    written("gone.yaml", pod())
+    written("refused.yaml", pod("x"), pod("y", serviceAccountName="y"), account("y", role_arn="no ARN"))
+    arguments = ("preview", "pod", "--require-injected", "-f")
+
+    assert (cli(*arguments, "gone.yaml").code, cli(*arguments, "refused.yaml").code) == (3, 1)
+
+
+def test_require_injected_where_the_namespace_is_not_known(cli: Cli) -> None:
+    """A pod that has no role in any case is refused, whether or not the webhook serves its namespace."""
+    webhook = {"name": "mutate.trustbind.dev", "namespaceSelector": {"matchLabels": {"aws": "enabled"}}}
+    kind = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration"}
+    written("webhook.yaml", kind | {"metadata": {"name": "w"}, "webhooks": [webhook]})
+    written("bound.yaml", pod(), account())
+    written("unbound.yaml", pod(), {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "checkout"}})
+    arguments = ("preview", "pod", "--require-injected", "--webhook-config", "webhook.yaml", "-f")
+
+    assert (cli(*arguments, "bound.yaml").code, cli(*arguments, "unbound.yaml").code) == (3, 1)
 
 
 def test_require_injected_is_met_by_what_is_there(cli: Cli) -> None:

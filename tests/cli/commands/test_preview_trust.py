@@ -126,7 +126,7 @@ def test_role_that_no_binding_names(cli: Cli) -> None:
 
     done = cli(*ARGUMENTS, "--current", current(OPS))
 
-    assert done.code == 3
+    assert done.code == 1
     assert f"no RoleBinding in the files names {ROLE}" in done.err
     assert "no metadata.namespace, so default is taken: RoleBinding b" in done.err
     assert json.loads(done.out)["Statement"] == [OPS]
@@ -164,7 +164,7 @@ def test_too_large(cli: Cli, diff: list[str]) -> None:
 
     done = cli(*ARGUMENTS, "--current", current(OPS), *diff)
 
-    assert done.code == 3
+    assert done.code == 1
     said = done.out if diff else done.err
     assert "refused (TrustPolicyFull): default/large: with it the trust policy" in said
     assert "the AWS account allows 2048" in said
@@ -176,7 +176,7 @@ def test_limit(cli: Cli) -> None:
     written("b.yaml", binding("large", serviceAccountNames=[f"account-number-{i}" for i in range(50)]))
 
     assert cli(*ARGUMENTS, "--limit", "4096").code == 0
-    assert cli(*ARGUMENTS, "--limit", "100").code == 3
+    assert cli(*ARGUMENTS, "--limit", "100").code == 1
 
 
 def test_stale_principal(cli: Cli) -> None:
@@ -185,7 +185,7 @@ def test_stale_principal(cli: Cli) -> None:
 
     done = cli(*ARGUMENTS, "--current", current(OPS | {"Principal": {"AWS": "AROAEXAMPLEID1234567A"}}))
 
-    assert done.code == 3
+    assert done.code == 1
     assert 'refused (StalePrincipal): statement 1 (Sid "Ops")' in done.err
 
 
@@ -204,7 +204,7 @@ def test_foreign_statement_that_iam_refuses_by_now(cli: Cli) -> None:
 
     done = cli(*ARGUMENTS, "--current", current(OPS, UNSCOPED))
 
-    assert done.code == 3
+    assert done.code == 1
     assert 'refused (ForeignStatementRefused): statement 2 (Sid "Deploy")' in done.err
     assert done.err.count(f'add a condition on "{GITHUB}:sub"') == 1
 
@@ -217,7 +217,7 @@ def test_document_that_iam_refuses(cli: Cli, diff: list[str]) -> None:
 
     done = cli(*ARGUMENTS, "--current", current(odd), *diff)
 
-    assert done.code == 3
+    assert done.code == 1
     said = done.out if diff else done.err
     assert (
         'warning: refused (InvalidPrincipal): statement 1 (Sid "Ops") names "arn:aws:sts::111122223333:role/ci"' in said
@@ -239,7 +239,7 @@ def test_statement_that_never_applies(cli: Cli) -> None:
     assert done.err.count("warning") == 1
 
 
-@pytest.mark.parametrize(("version", "code"), [("2008-10-17", 3), ("2012-10-17", 0)])
+@pytest.mark.parametrize(("version", "code"), [("2008-10-17", 1), ("2012-10-17", 0)])
 def test_policy_variable_in_a_document_of_the_old_version(cli: Cli, version: str, code: int) -> None:
     """IAM takes it as text there, so nobody would get the role."""
     wanted = {"operator": "StringLike", "key": "sts:RoleSessionName", "values": ["${aws:RequestTag/team}-*"]}
@@ -249,7 +249,7 @@ def test_policy_variable_in_a_document_of_the_old_version(cli: Cli, version: str
     done = cli(*ARGUMENTS, "--current", "current.json")
 
     assert done.code == code
-    assert ("write 2012-10-17" in done.err) is (code == 3)
+    assert ("write 2012-10-17" in done.err) is (code == 1)
 
 
 def test_permissions_policy(cli: Cli) -> None:

@@ -12,7 +12,7 @@ from trustbind.identity.arns import RoleArn
 from trustbind.policy.plan import Refusal
 from trustbind.reasons import TrustReason
 from trustbind.reconcile.role_plan import EnsureProvider
-from trustbind_cli import output
+from trustbind_cli import output, refusals
 from trustbind_cli.aws_errors import is_of_the_caller, sentence
 from trustbind_cli.commands.apply.plan import PlannedRole, Prepared, RoleReport, UnplannedRole
 from trustbind_cli.findings import as_data, findings_of
@@ -66,10 +66,7 @@ def as_json(prepared: Prepared, report: RoleReport | None) -> dict[str, Any]:
             "limit": planned.limit,
             "findings": [as_data(finding) for finding in findings_of(planned)],
         }
-    shown["refusals"] = [
-        {"binding": str(r.binding) if r.binding else None, "reason": r.reason.value, "message": r.message}
-        for r in refusals_of(prepared)
-    ]
+    shown["refusals"] = refusals.as_data(refusals_of(prepared))
     if report is not None and report.waiting:
         shown["notYet"] = [_waits(ref, other) for ref, other in report.waiting.items()]
     shown["written"] = report.written if report is not None else 0

@@ -12,12 +12,11 @@ from trustbind_aws.sessions import AwsSessions
 from trustbind_cli import output
 from trustbind_cli.commands.apply import report as reports
 from trustbind_cli.commands.apply.plan import Apply, RoleReport, to_do
+from trustbind_cli.exit_codes import DONE, FAILED, UNKNOWN
 from trustbind_cli.files.manifests import Objects
-from trustbind_cli.files.missing import pod_identity_problem
+from trustbind_cli.files.missing import missing_objects, pod_identity_problem
 
 __all__ = ["run"]
-
-DONE, FAILED, REFUSED = 0, 1, 3
 
 
 def run(
@@ -68,5 +67,8 @@ def run(
         reports.print_done(done.values())
     if reports.print_problems(prepared, done):
         return FAILED
-    is_refused = any(reports.refusals_of(each) for each in prepared) or any(r.waiting for r in done.values())
-    return REFUSED if is_refused else DONE
+    refused = {refusal for each in prepared for refusal in reports.refusals_of(each)}
+    missing = {refusal for each in missing_objects(objects).values() for refusal in each}
+    if refused - missing or any(r.waiting for r in done.values()):
+        return FAILED
+    return UNKNOWN if refused else DONE

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgspec
 
 from trustbind.api.annotations import AnnotationKeys
-from trustbind.api.manifests import Manifest
 from trustbind.api.strict import nearest
 from trustbind.errors import InvalidValueError, ManifestError
 from trustbind.reasons import SkipReason
-from trustbind_cli.files.manifests import DEFAULT_NAMESPACE, Objects, read_manifests, texts
+from trustbind_cli.exit_codes import DONE, FAILED, UNKNOWN
+from trustbind_cli.files.manifests import DEFAULT_NAMESPACE, Objects, read_manifests, texts, texts_in
+from trustbind_cli.files.pod_templates import PodManifest
+from trustbind_cli.files.webhook_config import Scope
 from trustbind_webhook.injection.decision import Account, Inject, InjectionSettings, Skip, decide
 from trustbind_webhook.injection.json_patch import Operation, applied, patch
 from trustbind_webhook.injection.pod import Pod, pod_of
 from trustbind_webhook.lookup.eks_webhook_sources import Compatibility, Entry, Key, config_of, read_config
 
-__all__ = ["PodPreview", "preview_pods", "read_config_map"]
+__all__ = ["PodPreview", "exit_code", "preview_pods", "read_config_map"]
 
 _NOTHING: Final = Compatibility()
+_EVERYWHERE: Final = Scope()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +32,16 @@ class PodPreview:
     """One pod.
 
     Attributes:
-        described: kind, namespace and name.
+        described: kind, namespace and name; of a workload's pod, those of the workload.
         outcome: what was decided.
+        unknown: what the files do not tell and the outcome depends on; empty when they tell enough.
         operations: the patch, empty when nothing changes.
         pod: as it would be stored.
     """
 
     described: str
     outcome: Inject | Skip
+    unknown: str
     operations: list[Operation]
     pod: dict[str, Any]
 
@@ -44,6 +49,12 @@ class PodPreview:
     def is_injected(self) -> bool:
         """Whether the pod has, or will have, all that it should; one that has it already lacks nothing."""
         return isinstance(self.outcome, Inject) or self.outcome.reason is SkipReason.ALREADY_INJECTED
+
+
+def exit_code(previews: Iterable[PodPreview]) -> int:
+    """Return `FAILED` when a pod is not injected, `UNKNOWN` when the files do not tell whether one is."""
+    codes = {UNKNOWN if each.unknown else DONE if each.is_injected else FAILED for each in previews}
+    return next((code for code in (FAILED, UNKNOWN) if code in codes), DONE)
 
 
 def read_config_map(name: str) -> Mapping[Key, Entry]:
@@ -61,13 +72,16 @@ def read_config_map(name: str) -> Mapping[Key, Entry]:
         raise found[0].error(error) from None
 
 
-def preview_pods(objects: Objects, settings: InjectionSettings, further: Compatibility = _NOTHING) -> list[PodPreview]:
+def preview_pods(
+    objects: Objects, settings: InjectionSettings, further: Compatibility = _NOTHING, scope: Scope = _EVERYWHERE
+) -> list[PodPreview]:
     """Return what the webhook would do to each pod.
 
     Args:
         objects: of the files.
         settings: the cluster's.
         further: what the further sources of the EKS webhook say of accounts.
+        scope: which pods the webhook is called for.
 
     Raises:
         ManifestError: a pod cannot be understood.
@@ -76,6 +90,10 @@ def preview_pods(objects: Objects, settings: InjectionSettings, further: Compati
     for number, manifest in enumerate(objects.pods):
         pod = _pod(manifest)
         namespace = manifest.namespace or DEFAULT_NAMESPACE
+        labels = objects.namespaces.get(namespace)
+        if why := scope.left_out(namespace, labels, pod.metadata.labels or {}):
+            result.append(_preview(manifest, namespace, Skip(SkipReason.WEBHOOK_NOT_CALLED, why), ""))
+            continue
         outcome = decide(
             pod,
             further.applied(namespace, pod.account, _account(objects, namespace, pod.account), settings.keys),
@@ -85,29 +103,38 @@ def preview_pods(objects: Objects, settings: InjectionSettings, further: Compati
             # At admission this is the request's uid; here, whatever tells this pod from the others of the files.
             unique=f"{namespace}/{pod.metadata.generate_name or ''}/{number}",
         )
-        operations = patch(outcome) if isinstance(outcome, Inject) else []
-        if isinstance(outcome, Skip) and outcome.reason is SkipReason.ACCOUNT_NOT_FOUND:
-            outcome = replace(
-                outcome,
-                message=f"ServiceAccount {namespace}/{pod.account} is not in the files; "
-                "add it with -f, so that its annotations can be read",
+        unknown = ""
+        if isinstance(outcome, Inject) and labels is None and scope.needs_labels:
+            unknown = (
+                f"Namespace {namespace} is not in the files; add it with -f, since its labels decide whether the "
+                "webhook is called"
             )
+        if isinstance(outcome, Skip) and outcome.reason is SkipReason.ACCOUNT_NOT_FOUND:
+            unknown = (
+                f"ServiceAccount {namespace}/{pod.account} is not in the files; "
+                "add it with -f, so that its annotations can be read"
+            )
+            outcome = replace(outcome, message=unknown)
         if isinstance(outcome, Skip) and outcome.reason is SkipReason.NOT_BOUND and not outcome.message:
             outcome = replace(outcome, message=_not_bound(objects, namespace, pod.account, settings))
-        result.append(
-            PodPreview(_described(manifest, namespace), outcome, operations, applied(manifest.body, operations))
-        )
+        result.append(_preview(manifest, namespace, outcome, unknown))
     return result
 
 
-def _pod(manifest: Manifest) -> Pod:
-    texts(manifest, "annotations")
+def _preview(manifest: PodManifest, namespace: str, outcome: Inject | Skip, unknown: str) -> PodPreview:
+    operations = patch(outcome) if isinstance(outcome, Inject) else []
+    return PodPreview(manifest.described(namespace), outcome, unknown, operations, applied(manifest.body, operations))
+
+
+def _pod(manifest: PodManifest) -> Pod:
+    metadata = manifest.body.get("metadata") or {}
+    texts_in(metadata.get("annotations"), manifest.field("metadata.annotations"), manifest.owner)
     try:
         return pod_of(manifest.body)
     except msgspec.ValidationError as error:
         problem, _, place = str(error).partition(" - at `$.")
-        field = place.rstrip("`")
-        raise manifest.error(f"{field}: {problem}" if field else problem) from None
+        field = manifest.field(place.rstrip("`"))
+        raise manifest.owner.error(f"{field}: {problem}" if field else problem) from None
 
 
 def _account(objects: Objects, namespace: str, name: str) -> Account | None:
@@ -150,9 +177,3 @@ def _near_miss(objects: Objects, namespace: str, name: str) -> str:
             )
             return f"; {binding.ref} selects {wanted}, and {has}"
     return ""
-
-
-def _described(manifest: Manifest, namespace: str) -> str:
-    metadata = manifest.body.get("metadata") or {}
-    name = manifest.name or metadata.get("generateName") or "without a name"
-    return f"Pod {namespace}/{name}"

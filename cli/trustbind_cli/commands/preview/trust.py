@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from trustbind.api.federated_subjects import too_wide
 from trustbind.api.role_binding import RoleBinding
@@ -12,16 +12,18 @@ from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer
 from trustbind.policy.document_rules import Severity
 from trustbind.policy.own_findings import own_warnings
-from trustbind.policy.plan import Plan, plan, withheld
+from trustbind.policy.plan import Plan, Refusal, plan, withheld
 from trustbind.policy.trust_document import EMPTY, TrustDocument
 from trustbind.reconcile.decision import decide, desired_of
+from trustbind_cli import output, refusals
+from trustbind_cli.exit_codes import DONE, FAILED, UNKNOWN
 from trustbind_cli.files.manifests import Objects
 from trustbind_cli.files.missing import missing_objects, pod_identity_problem
 from trustbind_cli.files.snapshot import FileSnapshot, roles_of
-from trustbind_cli.findings import is_refused_by_iam
+from trustbind_cli.findings import as_data, findings_of, is_refused_by_iam, sentence
 from trustbind_cli.refusals import refusals_of
 
-__all__ = ["TrustPreview", "preview_trust"]
+__all__ = ["TrustPreview", "preview_trust", "roles_in", "show"]
 
 _LISTED: Final = 3
 """So many roles are named in a sentence."""
@@ -35,16 +37,34 @@ class TrustPreview:
         plan: how the trust policy would change, with what is refused.
         warnings: about bindings that are allowed and dangerous; the webhook warns of them, too.
         problems: sentences about bindings and roles that have nothing to preview.
+        missing: the refusals of the plan that come of objects that the files do not hold.
     """
 
     plan: Plan
     warnings: tuple[str, ...]
     problems: tuple[str, ...]
+    missing: tuple[Refusal, ...] = ()
 
     @property
-    def is_refused(self) -> bool:
-        """Whether something is not as the files ask."""
-        return bool(self.plan.refusals or self.problems) or is_refused_by_iam(self.plan)
+    def exit_code(self) -> int:
+        """`FAILED` when something is not as the files ask, `UNKNOWN` when the files do not tell enough."""
+        kept_out = set(self.plan.refusals).difference(self.missing)
+        if kept_out or self.problems or is_refused_by_iam(self.plan):
+            return FAILED
+        return UNKNOWN if self.missing else DONE
+
+    def as_data(self) -> dict[str, Any]:
+        """Return it as data, for a list of roles."""
+        return {
+            "roleArn": str(self.plan.role),
+            "document": self.plan.document.to_json_object(),
+            "size": self.plan.size,
+            "limit": self.plan.limit,
+            "refusals": refusals.as_data(self.plan.refusals),
+            "findings": [as_data(finding) for finding in findings_of(self.plan)],
+            "warnings": list(self.warnings),
+            "problems": list(self.problems),
+        }
 
 
 def preview_trust(
@@ -70,7 +90,40 @@ def preview_trust(
         planned = withheld(planned, desired, refusal)
     about = [binding for binding in objects.bindings if role in roles_of(binding)]
     problems = (*map(pod_identity_problem, about), _unnamed(objects, role))
-    return TrustPreview(planned, tuple(_warnings(about, issuer)), tuple(filter(None, problems)))
+    warnings = tuple(_warnings(about, issuer))
+    return TrustPreview(planned, warnings, tuple(filter(None, problems)), tuple(missing))
+
+
+def roles_in(objects: Objects) -> list[RoleArn]:
+    """Return the roles that the bindings of the files name, sorted, source roles of chains included."""
+    return sorted({role for binding in objects.bindings for role in roles_of(binding)})
+
+
+def show(preview: TrustPreview, *, heading: bool, as_yaml: bool, diff: bool) -> None:
+    """Print one role's document, or how it changes; what is refused goes to standard error.
+
+    Args:
+        preview: of the role.
+        heading: whether the role's ARN is printed above the document.
+        as_yaml: whether the document is printed as YAML.
+        diff: whether the change is printed instead, for a person.
+    """
+    for warning in preview.warnings:
+        output.note(f"warning: {warning}")
+    found = findings_of(preview.plan)
+    if diff:
+        output.show_plan(preview.plan, refused=bool(preview.problems), findings=found)
+    else:
+        if heading:
+            print(preview.plan.role)
+        document = preview.plan.document.to_json_object()
+        print(output.to_yaml(document).rstrip() if as_yaml else output.to_json(document))
+        for finding in found:
+            output.note(f"warning: {sentence(finding)}")
+        for refusal in preview.plan.refusals:
+            output.note(f"trustbind: refused ({refusal.reason}): {refusal.message}")
+    for problem in preview.problems:
+        output.note(f"trustbind: {problem}")
 
 
 def _warnings(bindings: Iterable[RoleBinding], issuer: Issuer) -> list[str]:
@@ -84,7 +137,7 @@ def _warnings(bindings: Iterable[RoleBinding], issuer: Issuer) -> list[str]:
 
 def _unnamed(objects: Objects, role: RoleArn) -> str:
     """Return the sentence about a role that no binding names, which is easily mistyped; empty when one does."""
-    named = sorted({each for binding in objects.bindings for each in roles_of(binding)})
+    named = roles_in(objects)
     if role in named:
         return ""
     if not named:

@@ -1,0 +1,123 @@
+"""Reads how the cluster's webhook is set up: its own settings file, or manifests of the chart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+import msgspec
+
+from trustbind.api.label_selector import LabelSelector, SelectorRequirement
+from trustbind.api.manifests import Manifest, documents, read
+from trustbind.errors import ManifestError
+from trustbind_cli.files.sources import text_of
+from trustbind_cli.files.webhook_config import Scope, WebhookConfig
+from trustbind_webhook import settings as webhook_settings
+from trustbind_webhook.lookup.eks_webhook_sources import Compatibility
+
+__all__ = ["read_webhook_config"]
+
+_WEBHOOK: Final = "mutate.trustbind.dev"
+"""Name of the webhook in the MutatingWebhookConfiguration of the chart."""
+_SETTINGS_KEY: Final = "settings.yaml"
+"""Key of the webhook's settings in the ConfigMap of the chart."""
+
+
+class _Expression(msgspec.Struct, frozen=True):
+    key: str
+    operator: str
+    values: list[str] | None = None
+
+
+class _Selector(msgspec.Struct, frozen=True, rename="camel"):
+    match_labels: dict[str, str] | None = None
+    match_expressions: list[_Expression] | None = None
+
+    def selector(self) -> LabelSelector:
+        """Return it as a value; the API server bounds it less than trustbind's own selectors are bounded."""
+        requirements = (
+            SelectorRequirement(e.key, e.operator, tuple(e.values or ())) for e in self.match_expressions or ()
+        )
+        return LabelSelector(tuple((self.match_labels or {}).items()), tuple(requirements))
+
+
+class _Webhook(msgspec.Struct, frozen=True, rename="camel"):
+    name: str
+    namespace_selector: _Selector | None = None
+    object_selector: _Selector | None = None
+    match_conditions: list[Any] | None = None
+
+
+def read_webhook_config(name: str) -> WebhookConfig:
+    """Return what a file says: the webhook's own settings, or manifests with its ConfigMap or its configuration.
+
+    The manifests are those of the chart, as ``helm template`` or ``kubectl get`` prints them.
+
+    Raises:
+        ManifestError: it holds neither, or something in it cannot be used.
+        SettingsError: a setting is wrong.
+    """
+    text = text_of(name)
+    if not any(isinstance(value, dict) and "kind" in value for _, value in documents(text, name)):
+        return _with_settings(WebhookConfig(), text, name)
+    config = WebhookConfig()
+    found = False
+    for manifest in read(text, name):
+        if manifest.kind == "ConfigMap" and isinstance(data := manifest.body.get("data"), Mapping):
+            settings = data.get(_SETTINGS_KEY)
+            if isinstance(settings, str) and _is_webhook(manifest):
+                config, found = _with_settings(config, settings, f"{name}: {manifest.describe()}"), True
+        elif manifest.kind == "MutatingWebhookConfiguration" and (webhook := _webhook(manifest)) is not None:
+            config, found = _with_scope(config, webhook), True
+    if not found:
+        raise ManifestError(
+            name,
+            0,
+            "it holds neither settings of the webhook, nor its ConfigMap, nor a MutatingWebhookConfiguration with "
+            f"{_WEBHOOK}",
+        )
+    return config
+
+
+def _is_webhook(manifest: Manifest) -> bool:
+    """Return whether a ConfigMap is the webhook's; the operator's has the same key."""
+    labels = (manifest.body.get("metadata") or {}).get("labels") or {}
+    return bool(labels.get("app.kubernetes.io/component", "webhook") == "webhook")
+
+
+def _webhook(manifest: Manifest) -> _Webhook | None:
+    try:
+        webhooks = msgspec.convert(manifest.body.get("webhooks") or [], list[_Webhook])
+    except msgspec.ValidationError as error:
+        raise manifest.error(f"webhooks: {error}") from None
+    return next((webhook for webhook in webhooks if webhook.name == _WEBHOOK), None)
+
+
+def _with_settings(config: WebhookConfig, text: str, source: str) -> WebhookConfig:
+    settings = webhook_settings.load(source, text=text)
+    further = settings.compatibility
+    unknown = list(config.unknown)
+    if path := further.identities_file:
+        unknown.append(f"{source}: compatibility.identitiesFile: {path} is not read")
+    if namespace := further.config_map_namespace:
+        name = further.config_map_name
+        unknown.append(
+            f"{source}: compatibility.configMapNamespace: ConfigMap {namespace}/{name} counts with --config-map only"
+        )
+    return replace(
+        config,
+        injection=settings.injection_settings(),
+        compatibility=Compatibility(account_id=further.role_account_id, partition=further.role_partition),
+        unknown=tuple(unknown),
+    )
+
+
+def _with_scope(config: WebhookConfig, webhook: _Webhook) -> WebhookConfig:
+    unknown = config.unknown
+    if webhook.match_conditions:
+        unknown += (f"the matchConditions of {_WEBHOOK} are not evaluated; they may leave out further pods",)
+    scope = Scope(
+        (webhook.namespace_selector or _Selector()).selector(), (webhook.object_selector or _Selector()).selector()
+    )
+    return replace(config, scope=scope, unknown=unknown)
