@@ -20,6 +20,7 @@ from trustbind_cli import options
 from trustbind_cli import output as printing
 from trustbind_cli.exit_codes import DONE, FAILED, INTERRUPTED, UNKNOWN, WRONG
 from trustbind_cli.files import manifests
+from trustbind_cli.files.sources import STANDARD_INPUT
 from trustbind_cli.output import note
 from trustbind_webhook.injection.decision import DEFAULT_MOUNT_PATH, Inject, Skip
 
@@ -51,6 +52,13 @@ class TrustOutput(StrEnum):
 
     JSON = "json"
     YAML = "yaml"
+
+
+class ImportOutput(StrEnum):
+    """How an import is printed: the objects alone, or with all findings."""
+
+    YAML = "yaml"
+    JSON = "json"
 
 
 class TextOutput(StrEnum):
@@ -415,6 +423,71 @@ def apply(
     as_data = output is TextOutput.JSON
     code = run(objects, where, also, confirm=confirm, dry_run=dry_run, as_data=as_data)
     raise typer.Exit(FAILED if problems else code)
+
+
+@app.command("import")
+def import_(
+    issuer: IssuerUrl,
+    account_details: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--account-details",
+            metavar="FILE",
+            help="Output of 'aws iam get-account-authorization-details', 'list-roles' or 'get-role'. Repeatable.",
+        ),
+    ] = None,
+    trust: Annotated[
+        list[str] | None,
+        typer.Option("--trust", metavar="ARN=FILE", help="One role and its trust policy. Repeatable."),
+    ] = None,
+    live: Annotated[
+        bool,
+        typer.Option("--live", help="List the roles in AWS, also by the manager roles of AWSAccounts in the files."),
+    ] = False,
+    filename: Files = None,
+    kustomize: Kustomizations = None,
+    recursive: Recursive = False,
+    annotation_prefix: Prefix = DEFAULT_PREFIX,
+    chains: Annotated[
+        bool, typer.Option("--chains", help="Bind roles that trust a source role, with method AssumeRole.")
+    ] = False,
+    manager_role: Annotated[
+        str, typer.Option(metavar="NAME", help="Role that the operator assumes in each AWS account.")
+    ] = "",
+    output_dir: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Write files there; bindings by namespace.")
+    ] = None,
+    output: Annotated[ImportOutput, typer.Option("-o", "--output", help="Objects, or all of it.")] = ImportOutput.YAML,
+) -> None:
+    """Print RoleBindings, RoleGrants and AWSAccounts for what trust policies give to this cluster already.
+
+    The files hold ServiceAccounts, workloads, and what is bound already. Nothing is written in AWS or in the cluster.
+    AWSAccounts have driftPolicy Observe. What no binding can say goes to standard error with its reason, and the exit
+    code is then 1. A service account with a role annotation gets that role under the default profile; where
+    annotations and trust policies do not agree, a note says so.
+
+    Example: trustbind import --issuer https://oidc.example.com --account-details roles.json -f serviceaccounts.yaml
+    """
+    from trustbind_cli.commands.import_.run import Sources, run  # noqa: PLC0415 - each command loads only what it needs
+
+    named = [*(filename or ()), *(account_details or ()), *(text.rpartition("=")[2] for text in trust or ())]
+    if named.count(STANDARD_INPUT) > 1:
+        raise InvalidValueError("standard input can be read only once")
+    objects = manifests.Objects()
+    if filename or kustomize:
+        objects = options.objects(filename, kustomize, recursive=recursive)
+        options.say_unplaced(objects)
+    code = run(
+        objects,
+        Sources(tuple(account_details or ()), tuple(trust or ()), live),
+        options.issuer(issuer),
+        annotation_prefix=options.prefix(annotation_prefix),
+        chains=chains,
+        manager_role=options.role_name(manager_role, "--manager-role") if manager_role else "",
+        output_dir=output_dir,
+        as_data=output is ImportOutput.JSON,
+    )
+    raise typer.Exit(code)
 
 
 @app.command()

@@ -15,7 +15,7 @@ from trustbind_cli.output import note
 from trustbind_webhook.injection.decision import InjectionSettings
 from trustbind_webhook.lookup.eks_webhook_sources import Compatibility
 
-__all__ = ["expiration", "issuer", "mount_path", "objects", "prefix", "role", "say_unplaced"]
+__all__ = ["expiration", "issuer", "mount_path", "objects", "prefix", "role", "role_name", "say_unplaced"]
 
 T = TypeVar("T", InjectionSettings, Compatibility)
 
@@ -128,6 +128,18 @@ def role(text: str) -> RoleArn:
         return RoleArn.parse(text)
     except InvalidValueError as error:
         raise error.within("--role-arn") from None
+
+
+def role_name(text: str, option: str) -> str:
+    """Return the name of a role, which an option gives.
+
+    Raises:
+        InvalidValueError: no role can have it.
+    """
+    try:
+        return RoleArn.parse(f"arn:aws:iam::000000000000:role/{text}").name
+    except InvalidValueError as error:
+        raise InvalidValueError(f"{text!r} is not the name of a role", field=option) from error
 
 
 def issuer(text: str) -> Issuer:

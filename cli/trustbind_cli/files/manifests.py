@@ -187,12 +187,13 @@ def texts_in(value: object, where: str, manifest: Manifest) -> dict[str, str]:
     return dict(value)
 
 
-def read_policy(name: str, of: RoleArn | None = None) -> TrustDocument:
+def read_policy(name: str, of: RoleArn | None = None, *, option: str = "--role-arn") -> TrustDocument:
     """Return the trust document in a file: the document itself, or what ``aws iam get-role`` prints.
 
     Args:
         name: of the file.
         of: whose trust policy is meant, where that matters.
+        option: that says so.
 
     Raises:
         ManifestError: the file cannot be read, holds no trust document, or that of another role.
@@ -207,7 +208,7 @@ def read_policy(name: str, of: RoleArn | None = None) -> TrustDocument:
     except InvalidValueError as error:
         raise ManifestError(name, 0, str(error)) from None
     if of is not None and other != str(of):
-        raise ManifestError(name, 0, f"it holds the role {other}, and --role-arn is {of}")
+        raise ManifestError(name, 0, f"it holds the role {other}, and {option} is {of}")
     if not document.statements and (others := sorted(document.extra.keys() - {"Id"})):
         raise ManifestError(name, 0, f"not a trust policy: it has {others[0]!r}, and no Statement")
     if is_permissions_policy(document):

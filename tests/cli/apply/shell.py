@@ -52,12 +52,13 @@ class Shell:
     Attributes:
         aws: the local AWS.
         world: what exists at the beginning.
+        folder: of the files.
     """
 
     def __init__(self, aws: LocalAws, scene: World, folder: Path) -> None:
         self.aws = aws
         self.world = scene
-        self._folder = folder
+        self.folder = folder
         # The demo's operator keeps to other accounts; this one also changes roles of its own account.
         operator = scene.aws["accounts"][ACCOUNT_A]["roles"][0]
         operator["inlinePolicies"]["own"] = document({"Effect": "Allow", "Action": "iam:*", "Resource": "*"})
@@ -80,8 +81,15 @@ class Shell:
             objects: of the file.
             how: ``stdin`` as text; ``anonymous`` for nobody's credentials; ``env`` for further variables.
         """
+        return self._run(self._command(objects, *arguments), **how)
+
+    def trustbind(self, *arguments: str, **how: Any) -> Outcome:
+        """Run another command; see `apply`."""
+        return self._run([sys.executable, "-m", "trustbind_cli", *arguments], **how)
+
+    def _run(self, command: list[str], **how: Any) -> Outcome:
         done = subprocess.run(
-            self._command(objects, *arguments),
+            command,
             env=self._environment({} if how.get("anonymous") else self._identity) | how.get("env", {}),
             input=how.get("stdin", ""),
             capture_output=True,
@@ -135,13 +143,13 @@ class Shell:
         return Outcome(process.returncode, out, err), time.monotonic() - start
 
     def _command(self, objects: tuple[dict[str, Any], ...], *arguments: str) -> list[str]:
-        file = self._folder / "objects.yaml"
+        file = self.folder / "objects.yaml"
         file.write_text(yaml.safe_dump_all(objects), encoding="utf-8")
         return [sys.executable, "-m", "trustbind_cli", "apply", "-f", str(file), "--issuer", ISSUER, *arguments]
 
     def _environment(self, identity: dict[str, str]) -> dict[str, str]:
         where = {"AWS_ENDPOINT_URL": self.aws.url, "AWS_REGION": REGION, "AWS_EC2_METADATA_DISABLED": "true"}
-        return where | {"PATH": os.defpath, "HOME": str(self._folder)} | identity
+        return where | {"PATH": os.defpath, "HOME": str(self.folder)} | identity
 
     def writes(self) -> list[tuple[str, str]]:
         """Return operation and resource of every write since the last time."""
@@ -226,6 +234,15 @@ class Shell:
         iam = self._root("iam", ACCOUNT_B)
         iam.tag_role(RoleName=name, Tags=[{"Key": "trustbind.dev/namespaces", "Value": value}])
         iam.close()
+
+    def allow_listing(self) -> None:
+        """Give the manager role of account B the right to list roles, as the templates in manifests/aws do."""
+        iam = self._root("iam", ACCOUNT_B)
+        allowed = {"Effect": "Allow", "Action": "iam:ListRoles", "Resource": "*"}
+        name = MANAGER_ROLE.rpartition("/")[2]
+        iam.put_role_policy(RoleName=name, PolicyName="list", PolicyDocument=json.dumps(document(allowed)))
+        iam.close()
+        self.aws.reset_calls()
 
     def audiences(self) -> list[str]:
         """Return the client ids of account B's provider."""

@@ -1,0 +1,1 @@
+"""``trustbind import``: what trust policies give to this cluster already, as objects of trustbind."""

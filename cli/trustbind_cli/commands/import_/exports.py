@@ -1,0 +1,156 @@
+"""What the AWS command line prints about roles, read from files."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from trustbind.errors import InvalidValueError, ManifestError
+from trustbind.identity.arns import RoleArn
+from trustbind_cli.files.manifests import read_policy
+
+__all__ = ["ExportedRole", "read_export", "read_named_policy", "without_repeats"]
+
+_MAX_BYTES: Final = 1024 * 1024 * 1024
+"""An export of 10,000 roles has some 100 MB."""
+
+_MORE: Final = "aws iam get-account-authorization-details --filter Role --output json"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedRole:
+    """A role and its trust policy, which is not parsed yet.
+
+    Attributes:
+        source: where it was read, such as the file's name.
+        arn: as it is written there.
+        policy: the text of its trust policy, plain or URL-encoded.
+    """
+
+    source: str
+    arn: str
+    policy: str
+
+
+class _Role(msgspec.Struct, frozen=True):
+    Arn: str
+    AssumeRolePolicyDocument: msgspec.Raw
+
+
+class _Export(msgspec.Struct, frozen=True):
+    RoleDetailList: list[_Role] | None = None
+    Roles: list[_Role] | None = None
+    Role: _Role | None = None
+    UserDetailList: msgspec.Raw = msgspec.Raw()
+    Statement: msgspec.Raw = msgspec.Raw()
+    IsTruncated: bool = False
+    NextToken: str | None = None
+
+
+def read_export(name: str) -> list[ExportedRole]:
+    """Return the roles in the output of get-account-authorization-details, list-roles or get-role.
+
+    Args:
+        name: of the file; ``-`` is standard input.
+
+    Raises:
+        ManifestError: the file cannot be read, is something else, is not whole, or is about several AWS accounts.
+    """
+    data = _bytes(name)
+    try:
+        export = msgspec.json.decode(data, type=_Export)
+    except msgspec.ValidationError as error:
+        raise ManifestError(name, 0, f"not an export of roles: {error}; make it with '{_MORE}'") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ManifestError(name, 0, f"not JSON, or the export was cut off: {error}") from None
+    except RecursionError:
+        raise ManifestError(name, 0, "not an export of roles: nested too deeply") from None
+    listed = export.RoleDetailList if export.RoleDetailList is not None else export.Roles
+    if listed is None and export.Role is not None:
+        listed = [export.Role]
+    if listed is None:
+        raise ManifestError(name, 0, _what_instead(export))
+    if export.IsTruncated or export.NextToken:
+        raise ManifestError(
+            name, 0, "holds only a part of the roles; export them again without --max-items and --no-paginate"
+        )
+    if not listed:
+        raise ManifestError(name, 0, "holds no role")
+    accounts = sorted({role.Arn.split(":")[4] for role in listed if role.Arn.count(":") > 4})  # noqa: PLR2004 - an ARN
+    if len(accounts) > 1:
+        raise ManifestError(
+            name, 0, f"holds roles of the AWS accounts {accounts[0]} and {accounts[1]}; give one file for each account"
+        )
+    return [ExportedRole(name, role.Arn, _policy_text(role.AssumeRolePolicyDocument)) for role in listed]
+
+
+def read_named_policy(text: str) -> ExportedRole:
+    """Return the role in ``ARN=FILE``, whose file holds its trust policy or what ``aws iam get-role`` prints.
+
+    Raises:
+        InvalidValueError: there is no ARN of a role in front of ``=``.
+        ManifestError: the file holds no trust policy, or that of another role.
+    """
+    arn, equals, name = text.rpartition("=")
+    if not equals or not name:
+        raise InvalidValueError(f"{text!r} is not ARN=FILE", field="--trust")
+    try:
+        role = RoleArn.parse(arn)
+    except InvalidValueError as error:
+        raise error.within("--trust") from None
+    document = read_policy(name, role, option="--trust")
+    return ExportedRole(name, str(role), document.text or document.to_json())
+
+
+def without_repeats(roles: Iterable[ExportedRole]) -> Iterator[ExportedRole]:
+    """Yield each role once.
+
+    Raises:
+        ManifestError: two files have different trust policies for one role.
+    """
+    seen: dict[str, ExportedRole] = {}
+    for role in roles:
+        first = seen.setdefault(role.arn, role)
+        if first is role:
+            yield role
+        elif first.policy != role.policy:
+            raise ManifestError(
+                role.source, 0, f"{role.arn} has another trust policy than in {first.source}; leave out the older file"
+            )
+
+
+def _what_instead(export: _Export) -> str:
+    if bytes(export.Statement):
+        return "is a single policy; give it with --trust ARN=FILE, with the ARN of the role whose trust policy it is"
+    if bytes(export.UserDetailList):
+        return f"has no RoleDetailList; make it with '{_MORE}'"
+    return f"is not an export of roles: it has no RoleDetailList, Roles or Role; make it with '{_MORE}'"
+
+
+def _policy_text(raw: msgspec.Raw) -> str:
+    """Return the text of a policy that an export holds as an object, or as a text in JSON."""
+    text = bytes(raw).decode("utf-8", errors="replace")
+    if not text.startswith('"'):
+        return text
+    decoded = json.loads(text)
+    return decoded if isinstance(decoded, str) else text
+
+
+def _bytes(name: str) -> bytes:
+    try:
+        if name == "-":
+            data = sys.stdin.buffer.read(_MAX_BYTES + 1)
+        else:
+            with Path(name).open("rb") as file:
+                data = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise ManifestError(name, 0, f"cannot be read: {error.strerror or error}") from None
+    if len(data) > _MAX_BYTES:
+        raise ManifestError(name, 0, f"is larger than {_MAX_BYTES // 1024 // 1024} MiB")
+    return data.removeprefix(b"\xef\xbb\xbf")

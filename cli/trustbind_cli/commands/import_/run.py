@@ -1,0 +1,190 @@
+"""One run of ``trustbind import``: read, decide, print."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from trustbind.api.annotations import AnnotationKeys
+from trustbind.errors import InvalidValueError
+from trustbind.identity.arns import RoleArn
+from trustbind.identity.subjects import DEFAULT_SERVICE_ACCOUNT, Issuer, Subject
+from trustbind.migration.findings import ImportFinding, ImportReason
+from trustbind.migration.importing import Existing, Import, import_trust
+from trustbind.migration.service_accounts import ServiceAccounts
+from trustbind.migration.trust_reader import ReadRole, read_role
+from trustbind.policy.trust_document import TrustDocument
+from trustbind_cli import output
+from trustbind_cli.commands.import_.exports import ExportedRole, read_export, read_named_policy, without_repeats
+from trustbind_cli.commands.import_.report import as_json, files_of, sentences, summary
+from trustbind_cli.exit_codes import DONE, FAILED
+from trustbind_cli.files.manifests import DEFAULT_NAMESPACE, Objects, texts
+from trustbind_cli.output import note
+
+__all__ = ["Sources", "run"]
+
+_STEP: Final = 500
+"""Roles between two lines of progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where trust policies come from.
+
+    Attributes:
+        exports: files that the AWS command line made.
+        trust: ``ARN=FILE`` each.
+        live: whether AWS is asked.
+    """
+
+    exports: tuple[str, ...] = ()
+    trust: tuple[str, ...] = ()
+    live: bool = False
+
+
+def run(
+    objects: Objects,
+    sources: Sources,
+    issuer: Issuer,
+    *,
+    annotation_prefix: str,
+    chains: bool,
+    manager_role: str,
+    output_dir: str | None,
+    as_data: bool,
+) -> int:
+    """Return the exit code: 1 where a trust policy gives this cluster what no object of the import does.
+
+    Args:
+        objects: of the files.
+        sources: see `Sources`.
+        issuer: the cluster's.
+        annotation_prefix: of the service accounts' annotations.
+        chains: see `import_trust`.
+        manager_role: see `import_trust`.
+        output_dir: folder for the objects; None: standard output.
+        as_data: whether JSON is printed.
+
+    Raises:
+        InvalidValueError: no source is given, or a file of the folder exists.
+        ManifestError: see `trustbind_cli.commands.import_.exports`.
+        AwsError: AWS could not be asked.
+    """
+    if not (sources.exports or sources.trust or sources.live):
+        raise InvalidValueError("trust policies are needed: give --account-details, --trust or --live")
+    if output_dir is not None and as_data:
+        raise InvalidValueError("-o json prints everything; leave out --output-dir")
+    progress = _Progress()
+    unreadable: list[ImportFinding] = []
+    read = list(_read(_exported(objects, sources, progress), issuer, progress, unreadable))
+    progress.end()
+    outcome = import_trust(
+        read,
+        _service_accounts(objects, annotation_prefix),
+        issuer,
+        _existing(objects),
+        chains=chains,
+        manager_role=manager_role,
+        unreadable=unreadable,
+    )
+    if as_data:
+        print(output.to_json(as_json(outcome)))
+    elif output_dir is not None:
+        _write(Path(output_dir), outcome)
+    elif documents := list(outcome.objects):
+        print(_yaml(documents), end="")
+    for text in sentences(outcome) if not as_data else ():
+        note(text)
+    note(f"trustbind: {summary(outcome)}")
+    return FAILED if outcome.lost else DONE
+
+
+class _Progress:
+    """A line on standard error that is written over, where that is a terminal."""
+
+    def __init__(self) -> None:
+        self._is_shown = sys.stderr.isatty()
+
+    def say(self, text: str) -> None:
+        if self._is_shown:
+            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        self.say("")
+
+
+def _exported(objects: Objects, sources: Sources, progress: _Progress) -> Iterator[ExportedRole]:
+    for name in sources.exports:
+        progress.say(f"reading {name}")
+        yield from read_export(name)
+    for text in sources.trust:
+        yield read_named_policy(text)
+    if sources.live:
+        from trustbind_cli.commands.import_.live_roles import list_roles  # noqa: PLC0415 - boto3 takes long to load
+
+        yield from list_roles(
+            objects.aws_accounts.values(), lambda count: progress.say(f"listing roles in AWS: {count}")
+        )
+
+
+def _read(
+    roles: Iterable[ExportedRole], issuer: Issuer, progress: _Progress, unreadable: list[ImportFinding]
+) -> Iterator[ReadRole]:
+    for number, exported in enumerate(without_repeats(roles), start=1):
+        if number % _STEP == 0:
+            progress.say(f"reading trust policies: {number}")
+        try:
+            role = RoleArn.parse(exported.arn)
+            document = TrustDocument.parse(exported.policy, stored=True)
+        except InvalidValueError as error:
+            message = f"{exported.source}: {exported.arn}: {error}"
+            unreadable.append(ImportFinding(ImportReason.UNREADABLE, message))
+            continue
+        yield read_role(role, document, issuer)
+
+
+def _service_accounts(objects: Objects, prefix: str) -> ServiceAccounts:
+    key = AnnotationKeys.under(prefix).role_arn
+    annotations = {
+        Subject(namespace, name): texts(manifest, "annotations").get(key, "")
+        for (namespace, name), manifest in objects.accounts.items()
+    }
+    used = set()
+    for pod in objects.pods:
+        spec = pod.body.get("spec")
+        name = spec.get("serviceAccountName") if isinstance(spec, dict) else None
+        used.add(Subject(pod.namespace or DEFAULT_NAMESPACE, str(name or DEFAULT_SERVICE_ACCOUNT)))
+    return ServiceAccounts(annotations, frozenset(used))
+
+
+def _existing(objects: Objects) -> Existing:
+    return Existing(
+        tuple((b, b.subjects(objects.labels_in(b.ref.namespace))) for b in objects.bindings),
+        frozenset(grant.name for grant in objects.grants),
+        frozenset(objects.aws_accounts),
+    )
+
+
+def _yaml(documents: Iterable[dict[str, Any]]) -> str:
+    return "---\n".join(map(output.to_yaml, documents))
+
+
+def _write(folder: Path, outcome: Import) -> None:
+    """Write the objects into new files; none is written where one of them exists."""
+    files = files_of(outcome)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if found := sorted(name for name in files if (folder / name).exists()):
+            raise InvalidValueError(
+                f"{folder / found[0]} exists, and nothing is written over it; name another folder", field="--output-dir"
+            )
+        for name, documents in files.items():
+            with (folder / name).open("x", encoding="utf-8") as file:
+                file.write(_yaml(documents))
+    except OSError as error:
+        raise InvalidValueError(
+            f"{folder} cannot be written: {error.strerror or error}", field="--output-dir"
+        ) from None
