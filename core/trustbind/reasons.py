@@ -152,7 +152,7 @@ class TrustReason(StrEnum):
     """The document is longer than 80 % of what the account allows. Remedy: plan for a second role or a higher
     quota."""
     HAND_WRITTEN = "HandWrittenSubjects"
-    """A statement of the source role's trust policy that trustbind did not write lets in service accounts of this
+    """A statement of the source role's trust policy that trustbind did not write trusts service accounts of this
     cluster, and with the source role they get the targets of its chains. Remedy: remove them from that statement, or
     use a source role of the chain's own."""
     STALE_PRINCIPAL = "StalePrincipal"

@@ -108,7 +108,7 @@ def load(kind: type[_S], file: str | None = None, *, text: str | None = None) ->
     Args:
         kind: whose settings.
         file: YAML.
-        text: of the file, where somebody has read it already.
+        text: of the file, where it was read already.
 
     Raises:
         SettingsError: unreadable file, unknown name or unusable value; one sentence a line.

@@ -391,7 +391,7 @@ def test_a_managed_provider_is_kept(world: World) -> None:
 
 
 def test_what_the_provider_makes_of_claims(world: World) -> None:
-    """It is made with the provider, comes back when somebody takes it away, and follows the AWSAccount."""
+    """It is made with the provider, comes back after another writer removes it, and follows the AWSAccount."""
     context = {"subjectSourceKey": "sub", "subjectTypeValue": "workload", "keyDefinitions": [{"sourceKey": "aud"}]}
     account = world.account(oidcProvider={"identityContext": context})
     bound(world, account).ready()

@@ -342,7 +342,7 @@ def load(file: str | None = None, *, text: str | None = None) -> Settings:
 
     Args:
         file: YAML.
-        text: of the file, where somebody has read it already.
+        text: of the file, where it was read already.
 
     Raises:
         SettingsError: unreadable file, unknown name or unusable value; one sentence a line.

@@ -93,7 +93,7 @@ def manifests_in(text: str, source: str) -> list[Manifest]:
         if problem := template_problem(text, source, is_readable=False):
             raise problem from None
         raise
-    # A ConfigMap or a HelmRelease may hold such expressions for somebody else to render.
+    # A ConfigMap or a HelmRelease may hold such expressions, which another tool renders.
     if (problem := template_problem(text, source, is_readable=True)) and any(map(_is_template, found)):
         raise problem
     return found

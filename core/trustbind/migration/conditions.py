@@ -95,7 +95,7 @@ def values_of(constraints: Iterable[Constraint]) -> tuple[list[str], list[str]]:
     """Return the literal values of a claim for which all constraints hold, and the patterns that leave it open.
 
     Without a pattern in the second list, the first list is everything that the constraints allow. Where there is no
-    constraint at all, the only pattern is ``*``.
+    constraint, the only pattern is ``*``.
     """
     listed = tuple(constraints)
     literals = {text for constraint in listed for text in constraint.literals}

@@ -290,7 +290,7 @@ def _apply_denies(read: ReadRole, document: TrustDocument, issuer: Issuer) -> No
                 ImportReason.DENIED, f"{each.subject} is allowed here and denied by another statement", each.statement
             )
     read.admissions = admitted
-    read.patterns = []  # whom a pattern lets in is not tried with each Deny
+    read.patterns = []  # the subjects of a pattern are not compared with each Deny
 
 
 def _may_concern_tokens(statement: Statement, provider: str) -> bool:

@@ -5,7 +5,7 @@ Sid has letters and digits only (IAM User Guide, "IAM JSON policy elements: Sid"
 statement; `is_owned` also looks at what the statement says, so that a Sid that another author chose removes nothing.
 
 What a deleted binding leaves (``deletionPolicy: Retain``) has the same Sid with ``Retained`` in its middle. It is the
-only record of that trust: `retained_key` and `subjects_of` read whom it lets in, and grants decide how long it stays.
+only record of that trust: `retained_key` and `subjects_of` read whom it trusts, and grants decide how long it stays.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class AssociationKey:
 StatementKey = WebIdentityKey | ChainKey | FederatedKey | AssociationKey
 
 Named = Subject | str
-"""Whom a statement lets in: an account, a pattern over another issuer's subjects, or an association by external id."""
+"""Whom a statement trusts: a service account, a pattern over another issuer's subjects, or an external id."""
 
 _ASSOCIATION_ACTIONS: Final = ("sts:AssumeRole", "sts:TagSession")
 
@@ -273,7 +273,7 @@ def subjects_of(statement: Statement, issuer: Issuer, *, of_cluster: bool = True
 
 
 def external_ids_of(statement: Statement) -> frozenset[str]:
-    """Return the external ids of associations that a statement lets in; empty for one of another kind."""
+    """Return the external ids of associations that a statement trusts; empty for one of another kind."""
     actions = statement.get("Action")
     if not isinstance(actions, list) or set(map(str, actions)) != set(_ASSOCIATION_ACTIONS):
         return frozenset()

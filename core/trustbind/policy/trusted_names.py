@@ -1,4 +1,4 @@
-"""Whom statements of a trust policy let in, as the names that stand in them."""
+"""Whom statements of a trust policy trust, as the names in them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def retained_names(document: TrustDocument, issuer: Issuer) -> tuple[str, ...]:
 
 
 def foreign_subjects(document: TrustDocument, issuer: Issuer) -> tuple[str, ...]:
-    """Return whom of the cluster foreign statements let in, sorted.
+    """Return the subjects of the cluster that foreign statements trust, sorted.
 
     Args:
         document: a trust policy.

@@ -572,7 +572,7 @@ def _target_of(binding: RoleBinding) -> Target:
 
 
 def _admits_or_associates(decision: BindingDecision, role: RoleArn) -> bool:
-    """Return whether the source role lets somebody in for a chain, for whom it needs permission."""
+    """Return whether the source role trusts a subject for a chain, which then needs its permission."""
     return _is_managed(decision, role) and (bool(decision.claims) or decision.cluster is not None)
 
 

@@ -46,7 +46,8 @@ class RoleProgress:
         is_missing: whether the last run found that there is no such role.
         is_waiting: whether the last run left the chain's claims as they were, because the other role comes first. What
             stands may then be another binding's, and the permission to assume the target role may be missing.
-        hand_written: in the source role, whom of this cluster foreign statements let in; see `foreign_subjects`.
+        hand_written: in the source role, subjects of this cluster that foreign statements trust; see
+            `foreign_subjects`.
         associations: in the source role of a chain by EKS Pod Identity, the binding's associations; None: not known.
         trusted: in its target role, the external ids of these that the trust policy holds; None: not known.
     """

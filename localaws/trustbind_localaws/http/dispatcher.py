@@ -37,7 +37,7 @@ class Dispatcher:
         self._eks_auth = EksAuth(state, self._sts)
 
     def handle_rest(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Response:
-        """Return the answer to an HTTP request of EKS or EKS Auth, whose operation is told by method and path.
+        """Return the answer to an HTTP request of EKS or EKS Auth, whose operation follows from method and path.
 
         Args:
             method: of HTTP.

@@ -17,7 +17,7 @@ from trustbind_localaws.protocol.query import AwsFailure, Call, Response, creden
 __all__ = ["REST_SERVICES", "json_error", "json_response", "parse_rest_call"]
 
 REST_SERVICES: Final = ("eks", "eks-auth")
-"""The services whose operations are told by method and path; as credential scopes name them."""
+"""The services whose operations follow from method and path; as credential scopes name them."""
 
 _ROUTES: Final = tuple(
     (method, re.compile(path), operation)

@@ -197,7 +197,7 @@ def _binding_conditions(outcome: BindingOutcome) -> list[Condition]:
         named = ", ".join(outcome.hand_written[:_NAMED])
         more = f" and {len(outcome.hand_written) - _NAMED} more" if len(outcome.hand_written) > _NAMED else ""
         message = (
-            f"a statement of the source role that trustbind did not write lets in {named}{more}, and so into the "
+            f"a statement of the source role that trustbind did not write trusts {named}{more}, so they reach the "
             "target role of this chain; remove them from it, or use a source role of the chain's own"
         )
         conditions.append(

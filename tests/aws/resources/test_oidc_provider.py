@@ -302,7 +302,7 @@ def test_identity_context_that_nobody_asks_for(scene: PipelineScene) -> None:
 
 
 def test_identity_context_that_may_not_be_written(scene: PipelineScene) -> None:
-    """It is told, and nothing is written."""
+    """The problem is reported, and nothing is written."""
     scene.account.provider = {"a"}
     with pytest.raises(ObservedError, match="driftPolicy Observe"):
         looked(scene, CONTEXT, manage=False)

@@ -192,7 +192,7 @@ def test_annotated(shell: Shell) -> None:
 
 
 def test_annotated_without_a_role(shell: Shell) -> None:
-    """What can be written is written, and the annotation that is no ARN is told."""
+    """What can be written is written, and the annotation that is no ARN is reported."""
     objects = (account(), annotated("reader", TARGET_ROLE), annotated("other", "other"))
 
     done = shell.apply("--yes", "--bind-annotated", objects=objects)

@@ -103,7 +103,7 @@ def test_annotated_needs_a_grant(cli: Cli) -> None:
 
 
 def test_annotated_without_a_role(cli: Cli) -> None:
-    """An annotation that is no ARN is told, and the others are shown."""
+    """An annotation that is no ARN is reported, and the others are shown."""
     written("b.yaml", account(), account("wrong", role_arn="wrong"))
 
     done = cli(*ARGUMENTS, "--bind-annotated")

@@ -79,12 +79,12 @@ def test_it_goes_with_the_grant() -> None:
         ({"allowRetain": False}, set()),
     ],
 )
-def test_each_subject_is_judged(spec: dict[str, Any], kept: set[str]) -> None:
+def test_each_subject_needs_a_grant(spec: dict[str, Any], kept: set[str]) -> None:
     """The subject, its namespace, the audience, the method and the role have to be granted, and that it is retained."""
     body = grant_body(**{"allowRetain": True, "roleArns": [str(ROLE)], "namespaces": {"names": ["team-a"]}, **spec})
-    judged = retention_of(ROLE, [RoleGrant.parse(body)], NAMESPACES)
+    retention = retention_of(ROLE, [RoleGrant.parse(body)], NAMESPACES)
 
-    planned = plan(document(FOREIGN, left("a", "b")), replace(wanted(), retention=judged))
+    planned = plan(document(FOREIGN, left("a", "b")), replace(wanted(), retention=retention))
 
     assert names(planned) == kept
     assert planned.is_empty is (kept == {"a", "b"})
@@ -92,9 +92,9 @@ def test_each_subject_is_judged(spec: dict[str, Any], kept: set[str]) -> None:
 
 def test_a_namespace_that_is_gone() -> None:
     """A grant that selects by label covers no namespace that does not exist; one by name covers none either."""
-    judged = retention_of(ROLE, [RoleGrant.parse(grant_body(allowRetain=True, roleArns=[str(ROLE)]))], {})
+    retention = retention_of(ROLE, [RoleGrant.parse(grant_body(allowRetain=True, roleArns=[str(ROLE)]))], {})
 
-    assert names(plan(document(FOREIGN, left("a")), replace(wanted(), retention=judged))) == set()
+    assert names(plan(document(FOREIGN, left("a")), replace(wanted(), retention=retention))) == set()
 
 
 def test_other_issuers_and_source_roles() -> None:
@@ -116,10 +116,10 @@ def test_other_issuers_and_source_roles() -> None:
 def test_consent_and_protection_of_the_role() -> None:
     """A role that is protected keeps nothing; one whose consent is asked for keeps what its tag names."""
     current = document(FOREIGN, left("a"))
-    judged = allowed(namespaces={"names": ["team-a"]})
+    retention = allowed(namespaces={"names": ["team-a"]})
 
     def kept(tags: dict[str, str], *, is_protected: bool = False, needs_consent: bool = False) -> set[str]:
-        now = judged.with_tags(tags, is_protected=is_protected, needs_consent=needs_consent)
+        now = retention.with_tags(tags, is_protected=is_protected, needs_consent=needs_consent)
         return names(plan(current, replace(wanted(), retention=now)))
 
     assert kept({}) == {"a"}
@@ -168,13 +168,13 @@ def test_a_pause_keeps_it() -> None:
     assert revoked_names(planned) == set()
 
 
-def test_an_edited_statement_is_judged_by_what_it_says() -> None:
-    """A subject that another writer added is judged as the others; a statement that names nobody goes."""
+def test_an_edited_statement_counts_by_what_it_says() -> None:
+    """A subject that another writer added needs a grant as the others; a statement that names nobody goes."""
     current = document(FOREIGN, left("a", "added"))
-    judged = allowed(namespaces={"names": ["team-a"]}, serviceAccountNames=["a"])
+    retention = allowed(namespaces={"names": ["team-a"]}, serviceAccountNames=["a"])
     open_to_all = left("a") | {"Condition": {}}
 
-    assert names(plan(current, replace(wanted(), retention=judged))) == {"a"}
+    assert names(plan(current, replace(wanted(), retention=retention))) == {"a"}
     assert plan(document(FOREIGN, open_to_all), wanted()).document == document(FOREIGN)
 
 

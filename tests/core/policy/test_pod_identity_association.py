@@ -85,7 +85,7 @@ def test_foreign_ones_are_left(tags: dict[str, str]) -> None:
 
 
 def test_a_target_role_is_what_pods_get() -> None:
-    """A foreign association is judged by it; where none is wanted, an update could not take ours away."""
+    """It decides about a foreign association; where none is wanted, an update could not take ours away."""
     via, beyond = replace(there(READER, OTHER_ROLE), target=str(ROLE)), replace(there(WRITER), target=str(OTHER_ROLE))
     plan = planned(via, beyond, wanted=(READER, WRITER))
     assert plan == AssociationPlan((), {WRITER: beyond}, frozenset({READER}))

@@ -70,7 +70,7 @@ def test_it_goes_with_the_grant(scene: ManagerScenario) -> None:
 
 
 def test_a_part_of_it_goes(scene: ManagerScenario) -> None:
-    """Each subject is judged alone, also in a role that no binding names."""
+    """A grant is looked for for each subject alone, also in a role that no binding names."""
     scene.aws.roles[OTHER_ROLE] = left("a", "b", "c")
     scene.has_grants(grant_body(serviceAccountNames=["b"]))
     scene.has_account()
@@ -81,7 +81,7 @@ def test_a_part_of_it_goes(scene: ManagerScenario) -> None:
 
 
 def test_a_namespace_is_deleted(scene: ManagerScenario) -> None:
-    """What its bindings left goes: whoever makes the namespace again is somebody else."""
+    """What its bindings left goes: the owner of a new namespace with that name may be another team."""
     scene.aws.roles[OTHER_ROLE] = left("a")
     scene.has_account()
     scene.start(2 * MINUTE)

@@ -217,7 +217,7 @@ def test_a_status_grants_no_external_id(scene: TargetScenario) -> None:
 
 
 def test_external_id_that_changes(scene: TargetScenario) -> None:
-    """Somebody made the association anew: the target trusts the new external id alone."""
+    """Another writer made the association anew: the target trusts the new external id alone."""
     scene.has_binding(chain())
     scene.settle()
     before = scene.eks.there.pop(APP)
@@ -480,7 +480,7 @@ def test_association_that_another_owner_has(scene: TargetScenario) -> None:
     assert scene.eks.there[APP].tags == {"owner": "ops"}
 
 
-def test_subjects_that_somebody_wrote_into_the_associations_role(scene: TargetScenario) -> None:
+def test_subjects_that_were_written_by_hand_into_the_associations_role(scene: TargetScenario) -> None:
     """They have the targets of all associations over it, so the binding says whom."""
     scene.has_binding(chain())
     scene.settle()
