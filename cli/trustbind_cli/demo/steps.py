@@ -205,7 +205,7 @@ def _verdict(demo: _Demo, seconds: float) -> int:
     if demo.failures:
         console.print(Text(f"✗ the demo failed: {'; '.join(demo.failures)}", style="bold red"))
         return 1
-    console.print(Text(f"✓ everything was as it should be ({seconds:.0f} s)", style="bold green"))
+    console.print(Text(f"✓ every step succeeded ({seconds:.0f} s)", style="bold green"))
     console.print()
     console.print("What next:")
     console.print("  trustbind preview pod -f FILE      what the webhook would make of your own pods")

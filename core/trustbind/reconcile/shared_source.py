@@ -2,8 +2,8 @@
 
 The target role of a chain trusts its source role as a whole. So every pod that gets the source role gets the targets of
 all chains over it, whichever namespace they are of. That is granted only where each namespace has a grant for each
-target, with the method of its chain. The external id of an EKS Pod Identity association is no secret: every holder of the
-source role's credentials can send it.
+target, with the method of its chain. The external id of an EKS Pod Identity association is no secret: every
+holder of the source role's credentials can send it.
 """
 
 from __future__ import annotations
