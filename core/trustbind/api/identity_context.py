@@ -82,7 +82,7 @@ def identity_context_of(raw: RawIdentityContext | None, *, field: str) -> Identi
     if raw is None:
         return None
     if raw.subject_type_value is not None and raw.subject_type_source_key is not None:
-        raise InvalidValueError("goes not with subjectTypeValue", field=f"{field}.subjectTypeSourceKey")
+        raise InvalidValueError("not supported together with subjectTypeValue", field=f"{field}.subjectTypeSourceKey")
     _check(raw.subject_source_key, f"{field}.subjectSourceKey")
     if raw.subject_type_source_key is not None:
         _check(raw.subject_type_source_key, f"{field}.subjectTypeSourceKey")

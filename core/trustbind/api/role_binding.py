@@ -370,7 +370,7 @@ def _check_method(spec: _Spec, role: RoleArn) -> None:
     if spec.federated_subjects and not method.target_trusts_tokens:
         raise InvalidValueError("goes only with method WebIdentity", field="spec.federatedSubjects")
     if spec.conditions and not method.writes_trust_policy:
-        raise InvalidValueError("goes not with method PodIdentity", field="spec.conditions")
+        raise InvalidValueError("not supported with method PodIdentity", field="spec.conditions")
     if method.has_source_role:
         if spec.source is None:
             raise InvalidValueError("required with method AssumeRole: the role to start from", field="spec.source")
