@@ -1,7 +1,8 @@
 """Which retained trust may stay: what deleted bindings left in a role, while a grant still allows it.
 
 No object speaks for it any more, so its statement is asked: the subjects, the audience, the source role that it names.
-Patterns, source roles and external ids do not tell a namespace, so for those a grant to any namespace counts.
+Patterns, source roles and external ids do not tell a namespace, so for those a grant to any namespace counts; where the
+role's consent is asked for, to any namespace that its tag names.
 """
 
 from __future__ import annotations
@@ -93,7 +94,13 @@ class Retention:
         if not needs_consent:
             return self
         named = frozenset(name for name in tags.get(CONSENT_TAG, "").split() if consents(tags, name))
-        return replace(self, consenting=named)
+        if not named:
+            return KEEP_NONE
+        if self.grants is None:
+            return replace(self, consenting=named)
+        # A grant counts for the namespaces that the role consents to, also for names that tell no namespace.
+        within = (replace(g, namespaces=g.namespaces & named) for g in self.grants)
+        return replace(self, grants=tuple(g for g in within if g.namespaces), consenting=named)
 
 
 _WITH_TOKENS: Final = frozenset({Method.WEB_IDENTITY, Method.ASSUME_ROLE})

@@ -129,6 +129,39 @@ def test_consent_and_protection_of_the_role() -> None:
     assert kept({"trustbind.dev/namespaces": "team-b team-a"}, needs_consent=True) == {"a"}
 
 
+@pytest.mark.parametrize(
+    ("granted", "tag", "stays"),
+    [
+        ("team-a", "", False),
+        ("team-a", "team-b", False),
+        ("team-a", "team-a", True),
+        (None, "", False),
+        (None, "team-b", True),
+    ],
+)
+def test_consent_for_what_names_no_namespace(granted: str | None, tag: str, stays: bool) -> None:
+    """Patterns and source roles stay where the role consents to a namespace of a grant that covers them.
+
+    Where nobody is asked for grants, to any namespace.
+    """
+    current = document(
+        FOREIGN,
+        left("repo:example-org/app:*", key=FederatedKey(GITHUB, "sts.amazonaws.com")),
+        left(key=ChainKey(SOURCE, "id")),
+    )
+    entry = {"issuer": GITHUB.url, "subjects": ["repo:example-org/*"]}
+    retention = (
+        allowed(namespaces={"names": [granted]}, federatedSubjects=[entry])
+        if granted
+        else retention_of(ROLE, None, NAMESPACES)
+    )
+
+    now = retention.with_tags({"trustbind.dev/namespaces": tag}, is_protected=False, needs_consent=True)
+    planned = plan(current, replace(wanted(), retention=now))
+
+    assert planned.document == (current if stays else document(FOREIGN))
+
+
 def test_a_live_binding_takes_over() -> None:
     """What a binding asks for is its own again, and goes with it; the rest stays."""
     current = document(FOREIGN, left("a", "b"))
