@@ -26,6 +26,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, MutableMapping
 from typing import Any, Final, TypeVar
@@ -388,6 +389,19 @@ class FakeAccount:
 
     def _client_ids(self, host_path: str) -> set[str] | None:
         return self.provider if host_path == self._issuer.host_path else self.others.get(host_path)
+
+
+class RandomLatency(dict[str, float]):
+    """`FakeAccount.latency` with a random value for each call."""
+
+    def __init__(self, chance: random.Random) -> None:
+        super().__init__()
+        self._chance = chance
+
+    def get(self, key: str, default: object = None) -> float:
+        """Return some seconds, seldom many."""
+        del key, default
+        return self._chance.choice((0.0, 0.01, 0.1, 0.5, 3.0))
 
 
 class FakeSessions:

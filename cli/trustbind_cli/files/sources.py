@@ -13,7 +13,7 @@ from typing import Final
 
 from trustbind.errors import InvalidValueError, ManifestError
 
-__all__ = ["STANDARD_INPUT", "files_of", "kustomized", "template_problem", "text_of"]
+__all__ = ["STANDARD_INPUT", "bytes_of", "files_of", "kustomized", "template_problem", "text_of"]
 
 STANDARD_INPUT: Final = "-"
 _SUFFIXES: Final = (".yaml", ".yml", ".json")
@@ -123,7 +123,28 @@ def _output(command: list[str], folder: str, what: str) -> str:
     if done.returncode != 0:
         said = " ".join(done.stderr.decode("utf-8", "replace").split()).removeprefix("error: ").removeprefix("Error: ")
         raise ManifestError(folder, 0, f"'{what}' fails: {said or f'exit code {done.returncode}'}")
-    return _decoded(done.stdout, folder)
+    return _decoded(_within(done.stdout, folder, _MAX_FILE_BYTES), folder)
+
+
+def bytes_of(name: str, limit: int) -> bytes:
+    """Return what a file, or standard input, holds.
+
+    Args:
+        name: of the file; ``-`` is standard input.
+        limit: the most bytes.
+
+    Raises:
+        ManifestError: it cannot be read, or is larger.
+    """
+    try:
+        if name == STANDARD_INPUT:
+            data = sys.stdin.buffer.read(limit + 1)
+        else:
+            with Path(name).open("rb") as file:
+                data = file.read(limit + 1)
+    except OSError as error:
+        raise ManifestError(name, 0, f"cannot be read: {error.strerror or error}") from None
+    return _within(data, name, limit)
 
 
 def text_of(name: str) -> str:
@@ -132,20 +153,16 @@ def text_of(name: str) -> str:
     Raises:
         ManifestError: it cannot be read, is too large, or is no text.
     """
-    try:
-        if name == STANDARD_INPUT:
-            data = sys.stdin.buffer.read(_MAX_FILE_BYTES + 1)
-        else:
-            with Path(name).open("rb") as file:
-                data = file.read(_MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise ManifestError(name, 0, f"cannot be read: {error.strerror or error}") from None
-    return _decoded(data, name)
+    return _decoded(bytes_of(name, _MAX_FILE_BYTES), name)
+
+
+def _within(data: bytes, name: str, limit: int) -> bytes:
+    if len(data) > limit:
+        raise ManifestError(name, 0, f"is larger than {limit // 1024 // 1024} MiB")
+    return data
 
 
 def _decoded(data: bytes, name: str) -> str:
-    if len(data) > _MAX_FILE_BYTES:
-        raise ManifestError(name, 0, f"is larger than {_MAX_FILE_BYTES // 1024 // 1024} MiB")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -261,23 +261,20 @@ def _whole(decision: BindingDecision, outcome: BindingOutcome, rollout: Rollout,
     assert binding.source is not None  # noqa: S101 - a chain has a source; this is for the type checker
     (claim,) = claims_on(binding.role, binding, ())
     count = len(decision.subjects)
+    plural = "" if count == 1 else "s"
+    accounts = f"{count} service account{plural} of this binding"
     if decision.stored.is_pod_identity:
-        plural = "" if count == 1 else "s"
-        return replace(
-            outcome,
-            reason=None,
-            statement_id=sid_of(issuer, claim.key),
-            hand_written=rollout.at(binding.source.role).hand_written,
-            message=f"{binding.role} trusts the EKS Pod Identity association{plural} of {count} service "
-            f"account{plural} of this binding with {binding.source.role}",
+        message = (
+            f"{binding.role} trusts the EKS Pod Identity association{plural} of {accounts} with {binding.source.role}"
         )
+    else:
+        message = f"{binding.role} trusts {binding.source.role}, which trusts {accounts}"
     return replace(
         outcome,
         reason=None,
         statement_id=sid_of(issuer, claim.key),
         hand_written=rollout.at(binding.source.role).hand_written,
-        message=f"{binding.role} trusts {binding.source.role}, which trusts {count} service "
-        f"account{'' if count == 1 else 's'} of this binding",
+        message=message,
     )
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -14,6 +12,7 @@ import msgspec
 from trustbind.errors import InvalidValueError, ManifestError
 from trustbind.identity.arns import RoleArn
 from trustbind_cli.files.manifests import read_policy
+from trustbind_cli.files.sources import bytes_of
 
 __all__ = ["ExportedRole", "read_export", "read_named_policy", "without_repeats"]
 
@@ -62,7 +61,7 @@ def read_export(name: str) -> list[ExportedRole]:
     Raises:
         ManifestError: the file cannot be read, is something else, is not whole, or is about several AWS accounts.
     """
-    data = _bytes(name)
+    data = bytes_of(name, _MAX_BYTES).removeprefix(b"\xef\xbb\xbf")
     try:
         export = msgspec.json.decode(data, type=_Export)
     except msgspec.ValidationError as error:
@@ -140,17 +139,3 @@ def _policy_text(raw: msgspec.Raw) -> str:
         return text
     decoded = json.loads(text)
     return decoded if isinstance(decoded, str) else text
-
-
-def _bytes(name: str) -> bytes:
-    try:
-        if name == "-":
-            data = sys.stdin.buffer.read(_MAX_BYTES + 1)
-        else:
-            with Path(name).open("rb") as file:
-                data = file.read(_MAX_BYTES + 1)
-    except OSError as error:
-        raise ManifestError(name, 0, f"cannot be read: {error.strerror or error}") from None
-    if len(data) > _MAX_BYTES:
-        raise ManifestError(name, 0, f"is larger than {_MAX_BYTES // 1024 // 1024} MiB")
-    return data.removeprefix(b"\xef\xbb\xbf")

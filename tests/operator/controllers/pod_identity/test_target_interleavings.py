@@ -10,6 +10,7 @@ import pytest
 
 from support.bodies import ACCOUNT, OPS, account_body, grant_body
 from support.boto_eks import BotoEks
+from support.fake_iam import RandomLatency
 from support.scenario_manager import ManagerScenario
 from support.scenario_pod_identity import EKS, pod_identity_body
 from trustbind.identity.arns import RoleArn
@@ -24,19 +25,6 @@ TARGETS = {"one": FAR, "two": FAR, "three": NEAR}
 
 LONG = 1800.0
 """Seconds until all is quiet; no resync or survey is needed."""
-
-
-class RandomLatency(dict[str, float]):
-    """`FakeAccount.latency` with a random value for each call."""
-
-    def __init__(self, chance: random.Random) -> None:
-        super().__init__()
-        self._chance = chance
-
-    def get(self, key: str, default: object = None) -> float:
-        """Return some seconds, seldom many."""
-        del key, default
-        return self._chance.choice((0.0, 0.01, 0.1, 0.5, 3.0))
 
 
 class Scene:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from support.bodies import ACCOUNT, ISSUER, OPS, binding_body, grant_body
+from support.fake_iam import RandomLatency
 from support.scenario_manager import ManagerScenario
 from trustbind.identity.arns import RoleArn
 from trustbind.policy.owned_statement import is_owned
@@ -22,19 +23,6 @@ CHAINS = {"one": FAR, "two": FAR, "three": NEAR}
 ROLES = (SOURCE, NEAR, FAR)
 LONG = 1800.0
 """Seconds until all is quiet; failures and denials are retried within it, and no resync or survey is needed."""
-
-
-class RandomLatency(dict[str, float]):
-    """`FakeAccount.latency` with a random value for each call."""
-
-    def __init__(self, chance: random.Random) -> None:
-        super().__init__()
-        self._chance = chance
-
-    def get(self, key: str, default: object = None) -> float:
-        """Return some seconds, seldom many."""
-        del key, default
-        return self._chance.choice((0.0, 0.01, 0.1, 0.5, 3.0))
 
 
 @contextlib.contextmanager
