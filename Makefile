@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit kube-apiserver simulate mutants fuzz test-cluster test-sdk helm test-chart image test-image docs bench pins format clean env-demo env-dev generate
+.PHONY: help demo test check unit kube-apiserver simulate mutants fuzz test-cluster test-sdk test-aws helm test-chart image test-image docs bench pins format clean env-demo env-dev generate
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -53,6 +53,9 @@ test-sdk: env-dev ## The tests with the AWS CLI and the SDKs for JavaScript and 
 	@PYTHON="$${PYTHON:-$(BIN)/python}" tools/sdk/prepare.sh || true
 	@$(BIN)/python -m pytest -q -n $(WORKERS) -m sdk $(PYTEST_ARGS) tests/sdk
 
+test-aws: env-dev ## Compare what is assumed of AWS with a sandbox account: AWS_ARGS='--account-id ID'; alone: what it would do and cost
+	@cd tests && $(abspath $(BIN))/python -m aws_probes $(AWS_ARGS)
+
 helm: env-dev ## Fetch Helm 3, Helm 4 and kubectl for the tests (once)
 	@$(BIN)/python tools/helm.py
 
@@ -65,10 +68,11 @@ image: ## Build the image (needs buildah; debootstrap where no base can be pulle
 test-image: env-dev image ## Run both halves in the image (root, buildah, runc)
 	@$(BIN)/python -m pytest -q -m image $(PYTEST_ARGS) tests/image
 
-generate: env-dev ## Make again what is made from something else: chart, rendered manifests, reference pages
+generate: env-dev ## Make again what is made from something else: chart, manifests, reference pages, vectors of the local AWS
 	@$(BIN)/python tools/chart.py sync
 	@$(BIN)/python tools/chart.py render
 	@$(BIN)/python tools/reference.py
+	@cd tests && $(abspath $(BIN))/python -m aws_probes --local
 
 docs: env-dev ## Build the documentation site into build/site
 	@$(BIN)/zensical build --strict

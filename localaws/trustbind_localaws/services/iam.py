@@ -28,6 +28,7 @@ _PATH = re.compile(r"/|/[!-~]+/", re.ASCII)
 _MAX_PATH: Final = 512
 _MAX_SESSION: Final = range(3600, 43201)
 _MAX_INLINE: Final = 10_240
+_MAX_PAGE: Final = 1000
 _MAX_DOCUMENT: Final = 131_072
 _PROTECTED: Final = frozenset(
     {
@@ -115,6 +116,9 @@ class Iam:
             return self._state.storage.forward(call, identity.account)
 
     def _list_documents(self, call: Call, identity: Identity) -> Response:
+        text = call.params.get("MaxItems", str(_MAX_PAGE))
+        if not text.isdecimal() or not 1 <= int(text) <= _MAX_PAGE:
+            raise _constraint(text, "maxItems", f"Member must have value between 1 and {_MAX_PAGE}")
         self._state.visibility.settle()
         return self._state.storage.forward(call, identity.account)
 
