@@ -7,9 +7,11 @@ and its outcome is in the facts that the next plan is made on. The operator and 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
 
+from trustbind.api.role_binding import BindingRef
 from trustbind.errors import AwsError, UnreachableError
 from trustbind.reconcile.observation import Facts, RoleObservation
 from trustbind.reconcile.result import RoleResult
@@ -87,6 +89,8 @@ class _Run:
     failures: int = 0
     stale_reads: int = 0
     redone: int = 0
+    unrestored: Mapping[BindingRef, str] = field(default_factory=dict)
+    """See `RoleResult`; told by the plan that was written, since afterwards nothing of the binding's stands."""
 
     async def run(self, facts: Facts) -> RoleResult:
         """Carry out one step after the other until none is left."""
@@ -106,6 +110,8 @@ class _Run:
         max_age = pace.read_age(self.stale_reads)
         attempt = await trust_policy.apply(self.entered.api, role, plan, self.guard, max_age, pace)
         seen, planned = attempt.seen, attempt.planned
+        if attempt.status is Status.WRITTEN or not self.written:
+            self.unrestored = planned.restoration.refused
         if attempt.status is Status.WRITTEN:
             self.written += 1
             seen, theirs = await trust_policy.confirm(self.entered.api, planned.trust, pace)
@@ -113,10 +119,10 @@ class _Run:
             if planned.steps and isinstance(planned.steps[0], WriteTrustPolicy):
                 return await self._redo(planned, seen), facts
         if not planned.steps:
-            return RoleResult(planned, seen, self.written), facts
+            return RoleResult(planned, seen, self.written, unrestored=self.unrestored), facts
         facts = await self._apply(planned.steps[0], facts)
         if isinstance(planned.steps[0], NarrowSourcePolicy):
-            return RoleResult(planned, seen, self.written), facts
+            return RoleResult(planned, seen, self.written, unrestored=self.unrestored), facts
         return None, facts
 
     async def _apply(self, step: Step, facts: Facts) -> Facts:
@@ -135,7 +141,7 @@ class _Run:
         """Wait before an overwritten statement is written again; return the result once that was often enough."""
         if self.redone == len(self.pace.redo):
             problem = trust_policy.contended(self.work.role, self.written)
-            return RoleResult(planned, seen, self.written, problem)
+            return RoleResult(planned, seen, self.written, problem, self.unrestored)
         pause = self.pace.redo[self.redone]
         self.redone += 1
         await asyncio.sleep(pause * self.pace.jitter())

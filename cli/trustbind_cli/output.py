@@ -149,9 +149,25 @@ def show_refused(role: RoleArn, refusals: Iterable[Refusal]) -> None:
     show_refusals(refusals)
 
 
-_STYLES = {ChangeKind.ADDED: "green", ChangeKind.CHANGED: "yellow", ChangeKind.REMOVED: "red"}
+_STYLES = {
+    ChangeKind.ADDED: "green",
+    ChangeKind.CHANGED: "yellow",
+    ChangeKind.REMOVED: "red",
+    ChangeKind.ADOPTED: "yellow",
+    ChangeKind.RESTORED: "green",
+}
 
 
 def _sentence(change: Change) -> str:
-    verb = {ChangeKind.ADDED: "add", ChangeKind.CHANGED: "change", ChangeKind.REMOVED: "remove"}[change.kind]
-    return f"{verb} statement {change.sid}"
+    named = f"the hand-written statement {change.sid or 'without a Sid'}"
+    match change.kind:
+        case ChangeKind.ADDED:
+            return f"add statement {change.sid}"
+        case ChangeKind.CHANGED:
+            return f"change statement {change.sid}"
+        case ChangeKind.REMOVED:
+            return f"remove statement {change.sid}"
+        case ChangeKind.ADOPTED:
+            return f"replace {named}" if change.after is None else f"take what is replaced out of {named}"
+        case ChangeKind.RESTORED:
+            return f"write back {named}"

@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from trustbind.policy.plan import Refusal
+from trustbind.reasons import TrustReason
 from trustbind.reconcile.decision import BindingDecision
 
-__all__ = ["as_data", "named", "refusals_of"]
+__all__ = ["as_data", "named", "refusals_of", "without_adoption"]
 
 
 def named(refusal: Refusal) -> Refusal:
@@ -18,6 +19,17 @@ def named(refusal: Refusal) -> Refusal:
     if ref is None or refusal.message.startswith((f"{ref}: ", f"RoleBinding {ref} ")):
         return refusal
     return replace(refusal, message=f"{ref}: {refusal.message}")
+
+
+def without_adoption(decision: BindingDecision) -> BindingDecision:
+    """Return the decision; one that would replace hand-written statements gets nothing: no status records them."""
+    if not decision.adopts:
+        return decision
+    message = (
+        "spec.adopt replaces hand-written statements, and only the operator records them first; give the manifest to "
+        "the cluster (kubectl apply), or remove spec.adopt"
+    )
+    return replace(decision, reason=TrustReason.ADOPTION_NEEDS_OPERATOR, message=message, claims=())
 
 
 def refusals_of(decisions: Iterable[BindingDecision]) -> tuple[Refusal, ...]:

@@ -155,6 +155,21 @@ class TrustReason(StrEnum):
     """A statement of the source role's trust policy that trustbind did not write trusts service accounts of this
     cluster, and with the source role they get the targets of its chains. Remedy: remove them from that statement, or
     use a source role of the chain's own."""
+    ADOPTED = "StatementsAdopted"
+    """Hand-written statements were replaced by the binding's own, which gives the same answers; status.adopted has
+    them. Remedy: none needed; take them out of the tool that wrote them."""
+    ADOPTION_PENDING = "AdoptionPending"
+    """A hand-written statement is about to be replaced, and stands until the binding's own statement can be written.
+    Remedy: see the condition Ready."""
+    ADOPTION_DIFFERS = "AdoptionDiffers"
+    """A hand-written statement names service accounts of the binding and does not give the same answers as the
+    binding's own, so it stays. Remedy: change the statement or the binding so that both say the same, or leave both."""
+    ADOPTION_CONTESTED = "AdoptionContested"
+    """Another writer keeps writing back a statement that the binding replaced, so it stays. Remedy: take it out of the
+    tool that writes it, then create the binding anew."""
+    ADOPTION_NEEDS_OPERATOR = "AdoptionNeedsOperator"
+    """The command line does not replace hand-written statements: a status has to record them first. Remedy: give the
+    manifest to the cluster with kubectl apply, or remove spec.adopt."""
     STALE_PRINCIPAL = "StalePrincipal"
     """A foreign statement names a principal that was deleted, and IAM would refuse any write. Remedy: correct or
     remove the statement that the message names."""
@@ -191,6 +206,9 @@ class TrustReason(StrEnum):
     RETAINED = "TrustRetained"
     """The binding is gone and its trust was left, as it asked for. Remedy: none needed. The trust goes with its grant,
     or with a binding that asks for the same and is deleted with Revoke; an association in EKS is removed by hand."""
+
+    RESTORED = "TrustRestored"
+    """The binding is gone, and the hand-written statements that it had replaced stand again. Remedy: none needed."""
 
     # Pods
     WAITING = "WaitingForTrust"

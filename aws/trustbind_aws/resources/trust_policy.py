@@ -183,6 +183,12 @@ def _shows(seen: TrustDocument, planned: Plan) -> bool:
     """Return whether ``seen`` agrees with the plan in every statement that the plan changed."""
     there = {s.get("Sid"): s for s in seen.statements}
     for change in planned.changes:
+        if change.is_foreign:
+            is_gone = change.before is None or not any(same_meaning(change.before, s) for s in seen.statements)
+            is_there = change.after is None or any(same_meaning(change.after, s) for s in seen.statements)
+            if not (is_gone and is_there):
+                return False
+            continue
         found = there.get(change.sid)
         if change.after is None:
             if found is not None:

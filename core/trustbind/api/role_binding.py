@@ -27,6 +27,7 @@ from trustbind.identity.subjects import DEFAULT_AUDIENCE, Subject, audience_of
 from trustbind.policy.condition_operators import IF_EXISTS, OPERATORS, SPEC_PATTERN, SetQualifier
 
 __all__ = [
+    "EQUIVALENT",
     "KIND",
     "BindingRef",
     "DeletionPolicy",
@@ -116,6 +117,12 @@ class DeletionPolicy(StrEnum):
 
     REVOKE = "Revoke"
     RETAIN = "Retain"
+    RESTORE = "Restore"
+    """The hand-written statements that the binding took over are written back."""
+
+
+EQUIVALENT: Final = "Equivalent"
+"""The one value of ``spec.adopt``."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -171,6 +178,7 @@ class RoleBinding:
         federated: who of other issuers is let into the role besides the accounts.
         disable_session_tags: whether EKS adds no session tags (method PodIdentity).
         session_policy: a policy in JSON that narrows what the session may do (method PodIdentity); empty: none.
+        adopts: whether hand-written statements that give the same answers as its own are replaced by its own.
         is_deleting: whether its deletion was asked for.
         is_ready: whether the stored status says that this generation of the spec is Ready; False for a file.
     """
@@ -196,6 +204,7 @@ class RoleBinding:
     profile: str = DEFAULT_PROFILE
     wait_until_ready: bool = False
     deletion_policy: DeletionPolicy = DeletionPolicy.REVOKE
+    adopts: bool = False
     is_deleting: bool = False
     is_ready: bool = False
 
@@ -244,6 +253,7 @@ class RoleBinding:
         _check_accounts(namespace, spec)
         _check_method(spec, role)
         _check_association(spec, role)
+        _check_adoption(spec)
         source = _source(spec.source)
         if spec.target_role_arn is not None:
             role, source = _role(spec.target_role_arn, "spec.targetRoleArn"), Source(role)
@@ -277,6 +287,7 @@ class RoleBinding:
             profile=spec.profile,
             wait_until_ready=spec.wait_until_ready,
             deletion_policy=DeletionPolicy(spec.deletion_policy),
+            adopts=spec.adopt is not None,
             is_deleting=raw.metadata.deletion_timestamp is not None,
             is_ready=_is_ready(raw.status, raw.metadata.generation),
         )
@@ -321,7 +332,8 @@ class _Spec(Strict, frozen=True):
     federated_subjects: Annotated[list[RawFederatedSubjects], Meta(max_length=10)] | None = None
     profile: str = DEFAULT_PROFILE
     wait_until_ready: bool = False
-    deletion_policy: Literal["Revoke", "Retain"] = "Revoke"
+    deletion_policy: Literal["Revoke", "Retain", "Restore"] = "Revoke"
+    adopt: Literal["Equivalent"] | None = None
 
 
 class _StoredCondition(msgspec.Struct, frozen=True, rename="camel"):
@@ -424,6 +436,13 @@ def _check_association(spec: _Spec, role: RoleArn) -> None:
     ):
         if value is not None:
             raise InvalidValueError("goes only with method PodIdentity", field=f"spec.{field}")
+
+
+def _check_adoption(spec: _Spec) -> None:
+    if spec.adopt is not None and not Method(spec.method).target_trusts_tokens:
+        raise InvalidValueError("goes only with method WebIdentity", field="spec.adopt")
+    if DeletionPolicy(spec.deletion_policy) is DeletionPolicy.RESTORE and spec.adopt is None:
+        raise InvalidValueError("Restore needs spec.adopt: Equivalent", field="spec.deletionPolicy")
 
 
 def _check_session_policy(text: str) -> None:

@@ -64,6 +64,7 @@ class RoleGrant:
         max_session_seconds: None: no bound of the grant's.
         audiences: allowed audiences of the cluster's tokens.
         allow_retain: whether a binding may leave its trust when it is deleted.
+        allow_adopt: whether a binding may replace hand-written statements by its own.
         max_bindings: RoleBindings of one namespace.
         max_subjects: service accounts that the RoleBindings of one namespace name or select.
     """
@@ -78,6 +79,7 @@ class RoleGrant:
     max_session_seconds: int | None = None
     audiences: tuple[str, ...] = (DEFAULT_AUDIENCE,)
     allow_retain: bool = False
+    allow_adopt: bool = False
     max_bindings: int = DEFAULT_MAX_BINDINGS
     max_subjects: int = DEFAULT_MAX_SUBJECTS
 
@@ -123,6 +125,7 @@ class RoleGrant:
             max_session_seconds=spec.max_session_duration_seconds,
             audiences=tuple(audience_of(a, field=f"spec.audiences[{n}]") for n, a in enumerate(spec.audiences)),
             allow_retain=spec.allow_retain,
+            allow_adopt=spec.allow_adopt,
             max_bindings=spec.max_bindings,
             max_subjects=spec.max_subjects,
         )
@@ -168,6 +171,8 @@ class RoleGrant:
         return f"the audience {binding.audience} (its spec would need audiences: [{line}])"
 
     def _uncovered_end(self, binding: RoleBinding) -> str:
+        if binding.adopts and not self.allow_adopt:
+            return "adopt: Equivalent (its spec would need allowAdopt: true)"
         if self.allow_retain or binding.deletion_policy is not DeletionPolicy.RETAIN:
             return ""
         return f"deletionPolicy {binding.deletion_policy} (its spec would need allowRetain: true)"
@@ -269,6 +274,7 @@ class _Spec(Strict, frozen=True):
         default_factory=lambda: [DEFAULT_AUDIENCE]
     )
     allow_retain: bool = False
+    allow_adopt: bool = False
     max_bindings: Annotated[int, Meta(ge=1, le=MAX_COUNT)] = DEFAULT_MAX_BINDINGS
     max_subjects: Annotated[int, Meta(ge=1, le=MAX_COUNT)] = DEFAULT_MAX_SUBJECTS
 

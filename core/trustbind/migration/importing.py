@@ -5,24 +5,29 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-from trustbind.api.role_binding import DEFAULT_PROFILE, RoleBinding
+from trustbind.api.role_binding import DEFAULT_PROFILE, BindingRef, RoleBinding
 from trustbind.errors import InvalidValueError
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer, Subject
+from trustbind.migration.adoption import takeover
 from trustbind.migration.findings import ImportFinding, ImportReason
 from trustbind.migration.manifests import accounts_of, binding_of, grants_of
 from trustbind.migration.profiles import ImportedBinding, Use, bindings_of
 from trustbind.migration.service_accounts import ServiceAccounts, differences
 from trustbind.migration.trust_reader import Admission, PatternAdmission, ReadRole
-from trustbind.policy.owned_statement import WebIdentityKey, build, check_conditions
-from trustbind.policy.plan import DEFAULT_LIMIT
-from trustbind.policy.trust_document import json_size
+from trustbind.policy.claim import Claim
+from trustbind.policy.owned_statement import WebIdentityKey, check_conditions
+from trustbind.policy.plan import DEFAULT_LIMIT, Desired, ReplacedStatement, plan
 
 __all__ = ["Existing", "Import", "import_trust"]
 
 _LISTED = 3
+
+_IMPORTED: Final = BindingRef("", "imported")
+"""Stands for the bindings that will be."""
+_NO_LIMIT: Final = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,17 +233,25 @@ def _bindings(
 def _too_long(
     read: Iterable[ReadRole], by_role: Mapping[RoleArn, Mapping[Use, list[Subject]]], issuer: Issuer
 ) -> Iterator[ImportFinding]:
-    """Yield the roles whose trust policy has no room for the bindings' statements beside the present ones."""
+    """Yield the roles whose trust policy has no room for the bindings' statements.
+
+    A statement that they replace is not counted; one without a condition on the audience is, since which audiences the
+    OIDC provider accepts is not known here.
+    """
     for each in read:
-        statements = [
-            build(issuer, each.role, WebIdentityKey(use.audience, use.conditions), subjects)
+        claims = tuple(
+            Claim(_IMPORTED, WebIdentityKey(use.audience, use.conditions), tuple(sorted(subjects)))
             for use, subjects in by_role[each.role].items()
-        ]
-        size = each.size + sum(json_size(statement) + 1 for statement in statements)
-        if statements and size > DEFAULT_LIMIT:
+        )
+        if not claims:
+            continue
+        found = takeover(each.role, each.document, issuer, claims, lambda _issuer: None)
+        replaced = tuple(ReplacedStatement(r.index, r.after, r.bindings) for r in found.replacements)
+        size = plan(each.document, Desired(each.role, issuer, claims, replaced=replaced), _NO_LIMIT).size
+        if size > DEFAULT_LIMIT:
             yield ImportFinding(
                 ImportReason.TOO_LONG,
-                f"with the statements of the bindings beside its own, its trust policy has {size} characters, and "
-                f"{DEFAULT_LIMIT} is the quota unless it was raised; raise it before",
+                f"with the statements of the bindings in place of those that they replace, its trust policy has {size} "
+                f"characters, and {DEFAULT_LIMIT} is the quota unless it was raised; raise it before",
                 each.role,
             )

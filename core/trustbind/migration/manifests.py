@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from trustbind.api import aws_account, role_binding, role_grant
 from trustbind.api.aws_account import DriftPolicy
-from trustbind.api.role_binding import DEFAULT_PROFILE, Method
+from trustbind.api.role_binding import DEFAULT_PROFILE, EQUIVALENT, Method
 from trustbind.api.role_grant import DEFAULT_MAX_BINDINGS, DEFAULT_MAX_SUBJECTS
 from trustbind.api.strict import API_VERSION
 from trustbind.identity.arns import RoleArn
@@ -41,6 +41,8 @@ def binding_of(binding: ImportedBinding) -> dict[str, Any]:
         spec["conditions"] = [
             {"operator": c.operator, "key": c.key, "values": list(c.values)} for c in sorted(use.conditions)
         ]
+    if use.source is None:
+        spec["adopt"] = EQUIVALENT
     if binding.profile != DEFAULT_PROFILE:
         spec["profile"] = binding.profile
     return _object(role_binding.KIND, {"name": binding.name, "namespace": binding.namespace}, spec)
@@ -115,6 +117,8 @@ def _grant(name: str, part: list[ImportedBinding], members: list[ImportedBinding
     }
     if (audiences := sorted({b.use.audience for b in part})) != [DEFAULT_AUDIENCE]:
         spec["audiences"] = audiences
+    if any(b.use.source is None for b in part):
+        spec["allowAdopt"] = True
     subjects = sum(len(binding.service_accounts) for binding in members)
     if len(members) > DEFAULT_MAX_BINDINGS:
         spec["maxBindings"] = len(members)

@@ -95,7 +95,7 @@ class ReadRole:
 
     Attributes:
         role: whose it is.
-        size: of the document, in characters as IAM counts them.
+        document: the trust policy.
         admissions: what bindings can say.
         patterns: what they can say of service accounts that are known by name.
         sources: roles that may assume this one.
@@ -104,7 +104,7 @@ class ReadRole:
     """
 
     role: RoleArn
-    size: int
+    document: TrustDocument
     admissions: list[Admission] = field(default_factory=list)
     patterns: list[PatternAdmission] = field(default_factory=list)
     sources: list[SourceTrust] = field(default_factory=list)
@@ -126,7 +126,7 @@ def read_role(role: RoleArn, document: TrustDocument, issuer: Issuer) -> ReadRol
         document: its trust policy.
         issuer: the cluster's.
     """
-    read = ReadRole(role, document.size)
+    read = ReadRole(role, document)
     if document.version not in _VERSIONS or document.extra.keys() - {"Id"}:
         read.find(ImportReason.UNREADABLE, "its trust policy has a Version or an element that IAM does not have")
         return read

@@ -48,6 +48,7 @@ __all__ = [
     "Desired",
     "Plan",
     "Refusal",
+    "ReplacedStatement",
     "plan",
     "plan_without_revocation",
     "revoked_names",
@@ -74,6 +75,8 @@ class Desired:
         retention: which of what earlier bindings left may stay.
         former: of bindings that get nothing now; what they may have left is ours by its Sid and its principal.
         keeps_all: whether only additions are planned, so that every trusted subject stays trusted.
+        replaced: foreign statements that claims take over, in the same write; see `ReplacedStatement`.
+        restored: foreign statements that are written back for bindings that go.
     """
 
     role: RoleArn
@@ -83,6 +86,23 @@ class Desired:
     former: tuple[Claim, ...] = ()
     keeps_all: bool = False
     retention: Retention = KEEP_ALL
+    replaced: tuple[ReplacedStatement, ...] = ()
+    restored: tuple[Statement, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReplacedStatement:
+    """A foreign statement whose trust claims have as well, proved equal (`trustbind.migration.adoption`).
+
+    Attributes:
+        index: of it in the document that was read.
+        after: what is left of it; None: nothing.
+        bindings: whose claims have its trust; it goes only together with all of them.
+    """
+
+    index: int
+    after: Statement | None
+    bindings: frozenset[BindingRef]
 
 
 class ChangeKind(StrEnum):
@@ -91,16 +111,25 @@ class ChangeKind(StrEnum):
     ADDED = "added"
     CHANGED = "changed"
     REMOVED = "removed"
+    ADOPTED = "adopted"
+    """A foreign statement, of which a binding's own has the trust now."""
+    RESTORED = "restored"
+    """A foreign statement, written back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One owned statement that differs: ``before`` is None when added, ``after`` when removed."""
+    """One statement that differs: ``before`` is None when added, ``after`` when removed."""
 
     kind: ChangeKind
     sid: str
     before: Statement | None
     after: Statement | None
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the statement is not ours."""
+        return self.kind in {ChangeKind.ADOPTED, ChangeKind.RESTORED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,17 +192,19 @@ class Plan:
 def plan(current: TrustDocument, desired: Desired, limit: int = DEFAULT_LIMIT) -> Plan:
     """Return what has to be written so that ``current`` holds what ``desired`` asks for.
 
-    Foreign statements keep their content and their order. An owned statement that means the same stays as it is
-    written. What deleted bindings left stays in statements of its own while it is granted; what a live binding asks for
-    is the live binding's. Where not everything fits, each binding keeps the subjects that the document already trusts
-    for it. New subjects are added binding by binding, oldest first; a binding gets all of its new subjects or none.
+    Foreign statements keep their content and their order, but for those in `Desired.replaced`. An owned statement that
+    means the same stays as it is written. What deleted bindings left stays in statements of its own while it is
+    granted; what a live binding asks for is the live binding's. Where not everything fits, each binding keeps the
+    subjects that the document already trusts for it. New subjects are added binding by binding, oldest first; a binding
+    gets all of its new subjects or none.
 
     The work grows linearly with the number of claims, whatever fits.
     """
+    asked = desired
     valid, refusals = _valid_claims(current, desired, desired.claims)
     desired = replace(desired, claims=tuple(valid))
     if desired.keeps_all:
-        desired = replace(desired, claims=(*desired.claims, *_kept_claims(current, desired)))
+        desired = replace(desired, claims=(*desired.claims, *_kept_claims(current, desired)), replaced=(), restored=())
     desired = replace(desired, retained=tuple(_standing(current, desired)))
     desired, unretained = _retainable(current, desired, limit)
     refusals += unretained
@@ -182,6 +213,13 @@ def plan(current: TrustDocument, desired: Desired, limit: int = DEFAULT_LIMIT) -
     barred = {refusal.binding for refusal in taken if refusal.binding is not None}
     record = _recorded(current, desired)
     fitted = _fit(current, desired, claims, record, limit, barred)
+    without = barred.union(fitted.left_out, (r.binding for r in refusals if r.binding is not None))
+    if any(each.bindings & without for each in desired.replaced):
+        # A statement goes only together with the claims that have its trust. With it, there is less room.
+        left = tuple(each for each in desired.replaced if not each.bindings & without)
+        return plan(current, replace(asked, replaced=left), limit)
+    if desired.restored and _compose(current, desired, fitted.accepted, record)[0].size > max(limit, current.size):
+        desired = replace(desired, restored=())
     refusals += [_too_long(desired, binding, left, limit) for binding, left in fitted.left_out.items()]
     document, changes = _compose(current, desired, fitted.accepted, record)
     applied = _applied(desired, barred.union(fitted.left_out))
@@ -207,7 +245,7 @@ def plan_without_revocation(current: TrustDocument, desired: Desired, limit: int
         return whole
     kept = plan(current, replace(desired, keeps_all=True), limit)
     applied = {ref: sid for ref, sid in kept.applied.items() if ref != _KEPT}
-    pending = frozenset(change.sid for change in whole.changes if change.before is not None)
+    pending = frozenset(c.sid for c in whole.changes if c.before is not None and not c.is_foreign)
     refusals = (*(r for r in kept.refusals if r.binding != _KEPT), refusal)
     return replace(kept, applied=applied, refusals=refusals, pending=kept.pending | pending)
 
@@ -217,7 +255,7 @@ def revoked_names(planned: Plan) -> frozenset[str]:
 
     Subjects of tokens, patterns of them, and source roles. Who moves from one statement to another is none of them.
     """
-    changed = {change.sid for change in planned.changes}
+    changed = {change.sid for change in planned.changes if not change.is_foreign}
     owners = tuple(sid[:_OWNER] for sid in changed)  # who stands twice may be left in one that does not change
     stays = {str(s.get("Sid", "")) for s in planned.document.statements}
     return _trusted(planned.current, changed) - _trusted(planned.document, {s for s in stays if s.startswith(owners)})
@@ -455,8 +493,7 @@ def _fit(
     What a live binding takes over from a retained statement needs no second place; but while not all fits, it is not
     known who gets it, and the retained statement is counted whole.
     """
-    owns = _ownership(desired)
-    foreign = [s for s in current.statements if not owns(s)]
+    foreign = [s for s, is_ours in _as_replaced(current, desired) if s is not None and not is_ours]
     there = _owned(current, desired)
 
     def fitted(taken: Sequence[Claim]) -> Fit:
@@ -484,10 +521,12 @@ def _compose(
     statements: list[Statement] = []
     changes: list[Change] = []
     seen: set[str] = set()
-    owns = _ownership(desired)
-    for statement in current.statements:
-        if not owns(statement):
-            statements.append(statement)
+    for statement, (kept, is_ours) in zip(current.statements, _as_replaced(current, desired), strict=True):
+        if not is_ours:
+            if kept is not None:
+                statements.append(kept)
+            if kept is not statement:
+                changes.append(Change(ChangeKind.ADOPTED, str(statement.get("Sid", "")), statement, kept))
             continue
         sid = str(statement["Sid"])
         after = None if sid in seen else wanted.get(sid)
@@ -503,9 +542,22 @@ def _compose(
         if sid not in seen:
             statements.append(statement)
             changes.append(Change(ChangeKind.ADDED, sid, None, statement))
+    for statement in desired.restored:
+        statements.append(statement)
+        changes.append(Change(ChangeKind.RESTORED, str(statement.get("Sid", "")), None, statement))
     if not statements and current.statements:
         return _emptied(current, desired, changes)
     return current.with_statements(statements), tuple(changes)
+
+
+def _as_replaced(current: TrustDocument, desired: Desired) -> list[tuple[Statement | None, bool]]:
+    """Return each statement of the document, a foreign one as it is left, and whether it is ours."""
+    owns = _ownership(desired)
+    left = {each.index: each.after for each in desired.replaced}
+    return [
+        (statement, True) if owns(statement) else (left.get(index, statement), False)
+        for index, statement in enumerate(current.statements)
+    ]
 
 
 def _emptied(

@@ -48,6 +48,8 @@ class BindingDecision:
         subjects: the service accounts that it names or selects.
         claims: what it claims in the role's trust policy; empty with a reason.
         retains: whether it is being deleted and leaves its trust.
+        restorable: what of a binding that is being deleted with ``Restore`` is granted now; nothing else is written
+            back.
         cluster: where it gets EKS Pod Identity associations; None when it gets none, or another owner keeps them.
         rollout: how far a chain has come; see `Rollout`.
     """
@@ -59,6 +61,7 @@ class BindingDecision:
     subjects: tuple[Subject, ...] = ()
     claims: tuple[Claim, ...] = ()
     retains: bool = False
+    restorable: tuple[Claim, ...] = ()
     cluster: EksCluster | None = None
     rollout: Rollout = NOT_STARTED
 
@@ -66,6 +69,12 @@ class BindingDecision:
     def needs_finalizer(self) -> bool:
         """Whether something will be written for it in AWS, so that it needs our finalizer first."""
         return not self.stored.deleting and (bool(self.claims) or self.cluster is not None)
+
+    @property
+    def adopts(self) -> bool:
+        """Whether its statement replaces hand-written ones that give the same answers."""
+        binding = self.stored.binding
+        return binding is not None and binding.adopts and bool(self.claims) and not self.stored.deleting
 
     @property
     def only_keeps(self) -> bool:
@@ -84,6 +93,8 @@ class BindingDecision:
             self.subjects,
             () if self.stored.is_chain else self.claims,  # of a chain they follow its rollout
             self.retains,
+            self.restorable,
+            self.adopts,
             self.stored.deleting,
             self.cluster,
         )
@@ -312,13 +323,15 @@ def _too_many(snapshot: BindingSnapshot, answer: Authorization) -> tuple[TrustRe
 
 def _deleting(snapshot: BindingSnapshot, binding: RoleBinding, around: Surroundings, role: RoleArn) -> BindingDecision:
     stored = snapshot.stored
-    retains = binding.deletion_policy is DeletionPolicy.RETAIN and _may_stand(stored)
+    leaves = binding.deletion_policy is not DeletionPolicy.REVOKE and _may_stand(stored)
     is_refused = snapshot.source_conflict or _protected(binding, around)
-    kept = _still_granted(snapshot, binding, around) if retains and not is_refused else None
+    kept = _still_granted(snapshot, binding, around) if leaves and not is_refused else None
     if kept is None:
         return BindingDecision(stored, None, None, "it is being deleted", snapshot.subjects)
     part, subjects = kept
     claims = claims_on(role, part, subjects)
+    if binding.deletion_policy is DeletionPolicy.RESTORE:
+        return BindingDecision(stored, None, None, "it is being deleted", snapshot.subjects, restorable=claims)
     return BindingDecision(stored, None, None, "it is being deleted", subjects, claims, retains=True)
 
 
@@ -331,13 +344,14 @@ def _authorization(
 
 
 def _consented(decision: BindingDecision, account: AwsAccount, tags: Mapping[str, str]) -> BindingDecision:
-    if decision.reason is not None or (decision.stored.deleting and not decision.retains):
+    is_going = decision.stored.deleting and not decision.retains and not decision.restorable
+    if decision.reason is not None or is_going:
         return decision
     refused = consent_refusal(decision.stored, account, tags)
     if refused is None:
         return decision
-    if decision.retains:
-        return replace(decision, claims=(), retains=False)
+    if decision.stored.deleting:
+        return replace(decision, claims=(), retains=False, restorable=())
     reason, message = refused
     return replace(decision, authorized=False, reason=reason, message=message, claims=(), cluster=None)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from trustbind.api.role_binding import RoleBinding
+from trustbind.api.role_binding import DeletionPolicy, RoleBinding
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer, Subject
 from trustbind.policy.claim import claims_on
@@ -15,6 +15,7 @@ from trustbind.policy.pod_identity_association import Association
 from trustbind.policy.trust_document import Statement
 from trustbind.policy.trusted_names import foreign_subjects
 from trustbind.reasons import TrustReason
+from trustbind.reconcile.adoption import AdoptedStatement, AdoptionState
 from trustbind.reconcile.decision import BindingDecision, stands_in
 from trustbind.reconcile.role_plan import RolePlan
 from trustbind.reconcile.rollout import RoleProgress, Rollout, other_role
@@ -29,9 +30,10 @@ __all__ = [
     "hindered",
     "outcome_of",
     "progress_of",
+    "restored",
 ]
 
-SETTLED = frozenset({TrustReason.REVOKED, TrustReason.RETAINED, TrustReason.PENDING})
+SETTLED = frozenset({TrustReason.REVOKED, TrustReason.RETAINED, TrustReason.RESTORED, TrustReason.PENDING})
 """Reasons that are steps of the way, and no failure."""
 
 
@@ -54,6 +56,8 @@ class BindingOutcome:
         hand_written: of a chain, whom of this cluster foreign statements let into its source role.
         hindrance: what keeps applied trust from being of use to every principal that the binding names.
         associations: of a chain by EKS Pod Identity, its associations; None: not known now.
+        adoption: what it took over, and what it could not; None: not known now, and nothing for a binding that does not
+            adopt.
     """
 
     authorized: bool | None
@@ -70,6 +74,7 @@ class BindingOutcome:
     hand_written: tuple[str, ...] = ()
     hindrance: Refusal | None = None
     associations: tuple[Association, ...] | None = ()
+    adoption: AdoptionState | None = None
 
 
 def outcome_of(
@@ -144,6 +149,27 @@ def hindered(outcome: BindingOutcome, hindrance: Refusal) -> BindingOutcome:
     if outcome.reason is None and not outcome.statement_id:  # nothing of it is written
         return replace(outcome, reason=hindrance.reason, message=hindrance.message)
     return replace(outcome, hindrance=hindrance)
+
+
+def restored(decision: BindingDecision, outcome: BindingOutcome, refused: str) -> BindingOutcome:
+    """Return the outcome of a binding that is deleted, after what was written back of what it had adopted.
+
+    Args:
+        decision: for the binding.
+        outcome: of its own statement.
+        refused: why a statement was not written back; empty where all were.
+    """
+    binding = decision.stored.binding
+    if outcome.reason is not TrustReason.REVOKED or binding is None or not binding.adopts:
+        return outcome
+    if binding.deletion_policy is not DeletionPolicy.RESTORE or not AdoptedStatement.of_status(decision.stored.status):
+        return outcome
+    if not decision.restorable:
+        refused = "what the binding asks for is not granted any more, so nothing is written back"
+    if refused:
+        return replace(outcome, message=f"{outcome.message}; {refused}")
+    text = f"the hand-written statements stand again in {binding.role}"
+    return replace(outcome, reason=TrustReason.RESTORED, message=text)
 
 
 def has_failed(decision: BindingDecision, outcome: BindingOutcome) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from trustbind.api.role_binding import BindingRef
 from trustbind.policy.plan import Refusal
 from trustbind.reconcile.observation import RoleObservation
 from trustbind.reconcile.role_plan import RolePlan
@@ -20,12 +22,14 @@ class RoleResult:
         seen: the role as it was read last.
         written: how often the trust policy was written.
         problem: set when another writer keeps overwriting what was written.
+        unrestored: by binding, why a hand-written statement was not written back when the binding's own went.
     """
 
     planned: RolePlan
     seen: RoleObservation
     written: int = 0
     problem: Refusal | None = None
+    unrestored: Mapping[BindingRef, str] = field(default_factory=dict)
 
     @property
     def stopped(self) -> Refusal | None:

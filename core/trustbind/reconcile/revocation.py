@@ -119,11 +119,13 @@ def standing(stored: StoredBinding) -> frozenset[Pair]:
 def wanted(decision: BindingDecision) -> frozenset[Pair]:
     """Return what a binding is to have; of one that leaves its trust when it is deleted, what it leaves.
 
+    With ``Restore``, hand-written statements have it then; what is not written back is little, and is told.
+
     What a role itself refuses by its tags is not counted: that is done in AWS, role by role, and of a chain only one
     role's decision may know it.
     """
     is_refused = decision.reason not in {None, TrustReason.NO_CONSENT, TrustReason.PROTECTED_ROLE}
-    if is_refused or (decision.stored.deleting and not decision.retains):
+    if is_refused or (decision.stored.deleting and not decision.retains and not decision.restorable):
         return frozenset()
     return _pairs(decision.stored, decision.subjects)
 

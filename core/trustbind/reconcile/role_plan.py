@@ -29,6 +29,7 @@ from trustbind.policy.owned_statement import (
 )
 from trustbind.policy.plan import (
     DEFAULT_LIMIT,
+    ChangeKind,
     Plan,
     Refusal,
     plan,
@@ -40,6 +41,7 @@ from trustbind.policy.retention import KEEP_ALL, Retention
 from trustbind.policy.source_policy import TaggedTarget, Target
 from trustbind.policy.trust_document import Statement, TrustDocument, same_meaning
 from trustbind.reasons import TrustReason
+from trustbind.reconcile.adoption import AdoptionPlan, Restoration, adoption, restoration
 from trustbind.reconcile.decision import BindingDecision, desired_of, with_consent
 from trustbind.reconcile.failure_reasons import TRANSIENT, account_failure
 from trustbind.reconcile.observation import Facts, RoleObservation
@@ -73,6 +75,7 @@ class RoleWork:
         was_source: whether it may have been the source of a chain that does not name it any more.
         paused: why nothing may be revoked in its AWS account now; empty when it may.
         retention: which of what deleted bindings left there may stay.
+        records: whether what is adopted has to be recorded in a status first; not so where a plan is only shown.
         kept: associations' roles whose external ids stay trusted for now: an association still names the role as its
             target, although its binding names another one.
     """
@@ -86,6 +89,7 @@ class RoleWork:
     paused: str = ""
     retention: Retention = KEEP_ALL
     kept: frozenset[RoleArn] = frozenset()
+    records: bool = True
 
     @property
     def may_write(self) -> bool:
@@ -130,6 +134,10 @@ class NarrowSourcePolicy:
 Step = EnsureProvider | WidenSourcePolicy | WriteTrustPolicy | NarrowSourcePolicy
 
 
+_NO_ADOPTION: Final = AdoptionPlan()
+_NO_RESTORATION: Final = Restoration()
+
+
 @dataclass(frozen=True, slots=True)
 class RolePlan:
     """What is to be done for a role, and what each binding waits for.
@@ -146,6 +154,8 @@ class RolePlan:
         targets: the roles that this one is to be allowed to assume, as the source of chains; None when it is the source
             of none.
         unpermitted: whether the source role's inline policies have no room for a target.
+        adoption: see `AdoptionPlan`. While something has to be recorded first, there is no step.
+        restoration: see `Restoration`.
         unassociated: the bindings by EKS Pod Identity whose target has no room there.
     """
 
@@ -159,20 +169,22 @@ class RolePlan:
     targets: tuple[Target, ...] | None = None
     unpermitted: bool = False
     unassociated: Mapping[BindingRef, Refusal] = field(default_factory=dict)
+    adoption: AdoptionPlan = _NO_ADOPTION
+    restoration: Restoration = _NO_RESTORATION
 
 
 def unread_providers(work: RoleWork, facts: Facts) -> tuple[ProviderArn, ...]:
     """Return the OIDC providers that have to be read before ``work`` can be planned, sorted.
 
-    A client id that was seen is not asked for again.
+    A client id that was seen is not asked for again, but for bindings that adopt: which audiences the provider accepts
+    decides whether two statements are equal.
     """
-    wanted = {
-        (key.issuer if isinstance(key, FederatedKey) else work.issuer).provider_for(work.role)
-        for key in _keys(work.decisions)
-        if not facts.account.lists(
-            (key.issuer if isinstance(key, FederatedKey) else work.issuer).provider_for(work.role), key.audience
-        )
-    }
+    wanted: set[ProviderArn] = set()
+    for decision in work.decisions:
+        for key in _keys([decision]):
+            provider = (key.issuer if isinstance(key, FederatedKey) else work.issuer).provider_for(work.role)
+            if decision.adopts or not facts.account.lists(provider, key.audience):
+                wanted.add(provider)
     return tuple(sorted(wanted - facts.read - facts.failures.keys()))
 
 
@@ -210,12 +222,16 @@ def plan_role(work: RoleWork, facts: Facts, seen: RoleObservation) -> RolePlan:
     )
     desired = desired_of(role, issuer, (d for d in going_on if d.stored.ref not in waiting), retention)
     desired = replace(desired, claims=(*desired.claims, *kept), former=(*desired.former, *edited))
+    adopted, restored = _by_hand(work, facts, document, (d for d in going_on if d.stored.ref not in waiting))
+    desired = replace(desired, replaced=adopted.replaced, restored=restored.statements)
     limit = work.aws_account.trust_policy_limit or facts.account.limit or DEFAULT_LIMIT
     if work.paused:
         refusal = Refusal(None, TrustReason.REVOCATION_PAUSED, work.paused)
         trust = plan_without_revocation(document, desired, limit, refusal)
     else:
         trust = plan(document, desired, limit)
+    if adopted.to_record:
+        trust = replace(trust, document=document, changes=(), size=document.size, refusals=(), applied={})
     if not work.may_write and not trust.is_empty:
         trust = withheld(trust, desired, _observed(work, trust))
     partly = {d.stored.ref for d in paused}
@@ -234,7 +250,7 @@ def plan_role(work: RoleWork, facts: Facts, seen: RoleObservation) -> RolePlan:
     return RolePlan(
         decisions=(*going_on, *held),
         trust=trust,
-        steps=_steps(work, facts, provided, targets, trust),
+        steps=() if adopted.to_record else _steps(work, facts, provided, targets, trust),
         held=held,
         lacking=lacking,
         hindrances=hindrances,
@@ -242,6 +258,8 @@ def plan_role(work: RoleWork, facts: Facts, seen: RoleObservation) -> RolePlan:
         targets=targets,
         unpermitted=bool(refusals) or bool(unassociated),
         unassociated=unassociated,
+        adoption=adopted,
+        restoration=_fitted(restored, trust),
     )
 
 
@@ -510,6 +528,44 @@ def _is_intact(there: Mapping[Any, Statement], issuer: Issuer, role: RoleArn, ke
     except InvalidValueError:  # the plan refuses its binding
         return False
     return same_meaning(there.get(built["Sid"], {}), built)
+
+
+def _by_hand(
+    work: RoleWork, facts: Facts, document: TrustDocument, decisions: Iterable[BindingDecision]
+) -> tuple[AdoptionPlan, Restoration]:
+    """Return which hand-written statements go, and which are written back."""
+    listed = list(decisions)
+    adopting = [d for d in listed if d.adopts]
+    going = [d for d in listed if d.restorable]
+
+    def client_ids(issuer: Issuer) -> Collection[str] | None:
+        return facts.account.providers.get(issuer.provider_for(work.role))
+
+    adopted, restored = _NO_ADOPTION, _NO_RESTORATION
+    if adopting:
+        adopted = adoption(
+            work.role,
+            document,
+            work.issuer,
+            (c for d in adopting for c in d.claims),
+            {d.stored.ref: d.stored.status for d in adopting},
+            client_ids,
+            needs_record=work.records,
+        )
+        if work.records and (work.paused or not work.may_write):
+            adopted = replace(adopted, replaced=(), to_record={})
+    if going and not work.paused:
+        granted = {d.stored.ref: d.restorable for d in going}
+        statuses = {d.stored.ref: d.stored.status for d in going}
+        restored = restoration(work.role, document, work.issuer, granted, statuses, client_ids)
+    return adopted, restored
+
+
+def _fitted(restored: Restoration, trust: Plan) -> Restoration:
+    """Return the restoration after the plan, which writes nothing back where there is no room for all of it."""
+    if not restored.statements or trust.is_empty or any(c.kind is ChangeKind.RESTORED for c in trust.changes):
+        return restored
+    return restored.without_room()
 
 
 def _needed(work: RoleWork, decisions: Iterable[BindingDecision], trust: Plan) -> frozenset[str]:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from trustbind.identity.subjects import Issuer
 from trustbind.reasons import TrustReason
+from trustbind.reconcile.adoption import AdoptionState
 from trustbind.reconcile.outcome import BindingOutcome
 from trustbind.reconcile.stored_binding import SHOWN_SUBJECTS
 
@@ -43,6 +44,7 @@ class ConditionType(StrEnum):
     TRUST_APPLIED = "TrustApplied"
     NEAR_LIMIT = "NearLimit"
     HAND_WRITTEN = "HandWrittenSubjects"
+    ADOPTED = "Adopted"
     SURVEYED = "Surveyed"
     REVOCATION_PAUSED = "RevocationPaused"
 
@@ -104,7 +106,27 @@ def binding_status(
         "issuer": issuer.url,
         "subjects": [sys.intern(str(s)) for s in outcome.subjects[:SHOWN_SUBJECTS]],
     }
-    if applied and outcome.statement_id:
+    status |= _lists(stored, outcome)
+    for key in ("policySize", "policyLimit", "lastAppliedTime"):
+        if key in stored and applied:
+            status[key] = stored[key]
+    differs = any(stored.get(k) != v for k, v in status.items()) or any(
+        key in stored and key not in status for key in ("statementId", "associations", "adopted")
+    )
+    if applied and (differs or outcome.changed):
+        if outcome.size is not None:
+            status["policySize"] = outcome.size
+        if outcome.limit is not None:
+            status["policyLimit"] = outcome.limit
+        if outcome.changed or "lastAppliedTime" not in stored:
+            status["lastAppliedTime"] = now
+    return status if differs or outcome.changed else dict(stored)
+
+
+def _lists(stored: Mapping[str, Any], outcome: BindingOutcome) -> dict[str, Any]:
+    """Return what a status names in AWS: the statement, associations, adopted statements; kept where it is unknown."""
+    status: dict[str, Any] = {}
+    if outcome.reason is None and outcome.statement_id:
         status["statementId"] = outcome.statement_id
     elif outcome.may_linger and "statementId" in stored:
         status["statementId"] = stored["statementId"]
@@ -120,20 +142,11 @@ def binding_status(
             }
             for association in sorted(outcome.associations, key=lambda a: a.subject)[:SHOWN_SUBJECTS]
         ]
-    for key in ("policySize", "policyLimit", "lastAppliedTime"):
-        if key in stored and applied:
-            status[key] = stored[key]
-    differs = any(stored.get(k) != v for k, v in status.items()) or any(
-        key in stored and key not in status for key in ("statementId", "associations")
-    )
-    if applied and (differs or outcome.changed):
-        if outcome.size is not None:
-            status["policySize"] = outcome.size
-        if outcome.limit is not None:
-            status["policyLimit"] = outcome.limit
-        if outcome.changed or "lastAppliedTime" not in stored:
-            status["lastAppliedTime"] = now
-    return status if differs or outcome.changed else dict(stored)
+    if outcome.adoption is None:
+        status |= {"adopted": stored["adopted"]} if "adopted" in stored else {}
+    elif outcome.adoption.statements:
+        status["adopted"] = [statement.as_status() for statement in outcome.adoption.statements]
+    return status
 
 
 def merged(
@@ -171,7 +184,7 @@ def transitions(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Tra
     ready = next((t for t in changed if t.type == ConditionType.READY), None)
     if ready is None:
         return changed
-    return [ready, *(t for t in changed if t.type in _ABNORMAL)]
+    return [ready, *(t for t in changed if t.type in _ABNORMAL or t.type == ConditionType.ADOPTED)]
 
 
 def _binding_conditions(outcome: BindingOutcome) -> list[Condition]:
@@ -203,7 +216,27 @@ def _binding_conditions(outcome: BindingOutcome) -> list[Condition]:
         conditions.append(
             Condition(ConditionType.HAND_WRITTEN, status=True, reason=TrustReason.HAND_WRITTEN, message=message)
         )
+    if outcome.adoption is not None and (adopted := _adopted(outcome.adoption)) is not None:
+        conditions.append(adopted)
     return conditions
+
+
+def _adopted(state: AdoptionState) -> Condition | None:
+    """Return the condition about hand-written statements; None where there is none to speak of."""
+    if state.difference:
+        reason = TrustReason.ADOPTION_CONTESTED if state.is_contested else TrustReason.ADOPTION_DIFFERS
+        return Condition(ConditionType.ADOPTED, status=False, reason=reason, message=state.difference)
+    if not state.statements:
+        return None
+    if any(statement.is_pending for statement in state.statements):
+        message = "a hand-written statement stands until this binding's own statement can be written"
+        return Condition(ConditionType.ADOPTED, status=False, reason=TrustReason.ADOPTION_PENDING, message=message)
+    count = len(state.statements)
+    plural = "" if count == 1 else "s"
+    message = (
+        f"{count} hand-written statement{plural} replaced by this binding's own; status.adopted has what was there"
+    )
+    return Condition(ConditionType.ADOPTED, status=True, reason=TrustReason.ADOPTED, message=message)
 
 
 def stamp(now: datetime) -> str:

@@ -32,7 +32,7 @@ from trustbind_cli.aws_errors import is_of_the_caller, own_account
 from trustbind_cli.files.manifests import Objects
 from trustbind_cli.files.missing import missing_objects
 from trustbind_cli.files.snapshot import FileSnapshot
-from trustbind_cli.refusals import named, refusals_of
+from trustbind_cli.refusals import named, refusals_of, without_adoption
 
 __all__ = ["Apply", "PlannedRole", "RoleReport", "UnplannedRole", "in_order", "to_do"]
 
@@ -161,7 +161,7 @@ class Apply:
         roles: dict[RoleArn, Prepared] = {}
         for_all: AwsError | None = None
         for role in self._order:
-            refused = refusals_of(decide(self._snapshot.role(role, {})))
+            refused = refusals_of(map(without_adoption, decide(self._snapshot.role(role, {}))))
             if missing := self._missing.get(role, ()):
                 asked = {refusal.binding for refusal in missing}
                 roles[role] = UnplannedRole(role, (*(r for r in refused if r.binding not in asked), *missing))
@@ -236,7 +236,8 @@ class Apply:
 
     def _work(self, role: RoleArn, rollouts: Rollouts) -> RoleWork:
         snapshot = self._snapshot.role(role, rollouts)
-        return RoleWork(role, snapshot.issuer, snapshot.around.aws_accounts[role.account_id], decide(snapshot))
+        decisions = tuple(map(without_adoption, decide(snapshot)))
+        return RoleWork(role, snapshot.issuer, snapshot.around.aws_accounts[role.account_id], decisions)
 
 
 def to_do(prepared: Iterable[Prepared]) -> list[PlannedRole]:

@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from trustbind.api.federated_subjects import too_wide
-from trustbind.api.role_binding import RoleBinding
+from trustbind.api.role_binding import BindingRef, RoleBinding
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer
 from trustbind.policy.document_rules import Severity
 from trustbind.policy.own_findings import own_warnings
 from trustbind.policy.plan import Plan, Refusal, plan, withheld
 from trustbind.policy.trust_document import EMPTY, TrustDocument
-from trustbind.reconcile.decision import decide, desired_of
+from trustbind.reconcile.adoption import AdoptionPlan, adoption
+from trustbind.reconcile.decision import BindingDecision, decide, desired_of
 from trustbind_cli import output, refusals
 from trustbind_cli.exit_codes import DONE, FAILED, UNKNOWN
 from trustbind_cli.files.manifests import Objects
@@ -84,14 +85,27 @@ def preview_trust(
     asked = {refusal.binding for refusal in missing}
     decisions = [d for d in decide(snapshot.role(role, snapshot.opened())) if d.stored.ref not in asked]
     desired = desired_of(role, issuer, decisions)
+    adopted = _adoption(role, issuer, decisions, current or EMPTY)
+    desired = replace(desired, replaced=adopted.replaced)
     planned = plan(current or EMPTY, desired, limit)
     planned = replace(planned, refusals=(*refusals_of(decisions), *planned.refusals))
     for refusal in missing:
         planned = withheld(planned, desired, refusal)
     about = [binding for binding in objects.bindings if role in roles_of(binding)]
     problems = (*map(pod_identity_problem, about), _unnamed(objects, role))
-    warnings = tuple(_warnings(about, issuer))
+    stay = (f"{ref}: {state.difference}" for ref, state in adopted.states.items() if state.difference)
+    warnings = (*_warnings(about, issuer), *stay)
     return TrustPreview(planned, warnings, tuple(filter(None, problems)), tuple(missing))
+
+
+def _adoption(
+    role: RoleArn, issuer: Issuer, decisions: Iterable[BindingDecision], current: TrustDocument
+) -> AdoptionPlan:
+    """Return what would be adopted, as far as it can be told without the audiences that OIDC providers accept."""
+    adopting = [decision for decision in decisions if decision.adopts]
+    claims = (claim for decision in adopting for claim in decision.claims)
+    statuses: dict[BindingRef, dict[str, Any]] = {decision.stored.ref: {} for decision in adopting}
+    return adoption(role, current, issuer, claims, statuses, lambda _issuer: None, needs_record=False)
 
 
 def roles_in(objects: Objects) -> list[RoleArn]:

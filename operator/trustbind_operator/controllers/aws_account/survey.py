@@ -225,7 +225,7 @@ class Survey:
             return True  # until the pause ends, which lets every role run
         if names := revoked_names(planned.trust):
             findings.revoked[role] = names
-        if not planned.trust.is_empty or planned.trust.pending:
+        if not planned.trust.is_empty or planned.trust.pending or planned.adoption.to_record:
             return False
         refused = {refusal.binding for refusal in planned.trust.refusals}
         if any(d.stored.is_ready and d.stored.ref in refused for d in by_trust):
@@ -315,7 +315,8 @@ def _digest(
     policy: str, decisions: Iterable[BindingDecision], limit: int | None, kept: Retention, named: frozenset[RoleArn]
 ) -> bytes:
     grants = [(grant.grant, sorted(grant.namespaces)) for grant in kept.grants or ()]  # a set has no order of its own
-    wanted = repr([limit, grants, sorted(named), *((d.stored.uid, d.reason, d.claims, d.retains) for d in decisions)])
+    wishes = ((d.stored.uid, d.reason, d.claims, d.retains, d.adopts, d.restorable) for d in decisions)
+    wanted = repr([limit, grants, sorted(named), *wishes])
     return hashlib.blake2b(f"{policy}\n{wanted}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 

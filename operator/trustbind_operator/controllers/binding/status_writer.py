@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from weakref import WeakValueDictionary
 
+from trustbind.api.role_binding import BindingRef
 from trustbind.identity.arns import RoleArn
 from trustbind.reasons import TrustReason
+from trustbind.reconcile.adoption import AdoptedStatement
 from trustbind.reconcile.outcome import BindingOutcome
 from trustbind.reconcile.stored_binding import StoredBinding
 from trustbind_operator.cluster.conditions import Transition, binding_status, stamp, transitions
@@ -46,6 +48,21 @@ class StatusWriter:
         async with self._locks.setdefault(stored.uid, asyncio.Lock()):
             await self._store(stored, role, outcome)
 
+    async def record(
+        self, bindings: Iterable[StoredBinding], to_record: Mapping[BindingRef, Iterable[AdoptedStatement]]
+    ) -> bool:
+        """Write what is about to be adopted into the statuses of bindings; return whether all of it is there now."""
+        known = {stored.ref: stored for stored in bindings}
+        records = (self._record(known[ref], statements) for ref, statements in to_record.items())
+        return all(await asyncio.gather(*records))
+
+    async def _record(self, stored: StoredBinding, statements: Iterable[AdoptedStatement]) -> bool:
+        async with self._locks.setdefault(stored.uid, asyncio.Lock()):
+            latest = self._context.cache.bindings.get(stored.ref, stored)
+            if latest.uid != stored.uid or latest.generation != stored.generation:
+                return False
+            return await self._patch(latest, {**latest.status, "adopted": [each.as_status() for each in statements]})
+
     async def release(self, stored: StoredBinding, reason: TrustReason, message: str) -> None:
         """Remove the finalizer of a binding of which nothing is left in AWS."""
         if not stored.guarded:
@@ -81,12 +98,18 @@ class StatusWriter:
         status = binding_status(latest.status, stored.generation, account_id, context.issuer, outcome, now)
         if status == latest.status:
             return
-        self._sent[stored.uid] = status
-        version = await context.writer.patch_status(latest, status)
-        if version is None:
+        if not await self._patch(latest, status):
             return
-        context.cache.restate(latest, status, version)
-        self._stored(latest.with_status(status))
         metadata = {"namespace": stored.ref.namespace, "name": stored.ref.name, "uid": stored.uid}
         for transition in transitions(latest.status, status):
             await context.writer.event("RoleBinding", metadata, transition)
+
+    async def _patch(self, latest: StoredBinding, status: Mapping[str, Any]) -> bool:
+        """Store a status; return whether the object was there."""
+        self._sent[latest.uid] = status
+        version = await self._context.writer.patch_status(latest, status)
+        if version is None:
+            return False
+        self._context.cache.restate(latest, status, version)
+        self._stored(latest.with_status(status))
+        return True

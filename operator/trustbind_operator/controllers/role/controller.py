@@ -254,6 +254,10 @@ class RoleController:
                 self.progress.give_back(left)
             return await self._failed(work, decisions, error), Seen(None, reason=reason, message=message)
         planned, stopped = result.planned, result.stopped
+        if planned.adoption.to_record:
+            self.progress.give_back(left)
+            is_recorded = await self._writer.record((d.stored for d in decisions), planned.adoption.to_record)
+            return Next.NOW if is_recorded else Next.RETRY, Seen(result.seen.document, result.seen.tags)
         self.aws_state.planned(role, planned)
         if stopped is None:
             self.progress.cleared(left)

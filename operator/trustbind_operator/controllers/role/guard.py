@@ -78,7 +78,9 @@ def _wanted(decision: BindingDecision | None) -> Iterable[object]:
         yield from ((decision.stored.uid, subject) for subject in decision.subjects)
     for claim in decision.claims:
         for piece in _pieces(claim):
-            yield decision.only_keeps, decision.retains, piece
+            yield decision.only_keeps, decision.retains, decision.adopts, piece
+    for claim in decision.restorable:
+        yield from (("restorable", piece) for piece in _pieces(claim))
     if decision.cluster is not None:
         wish = wish_of(decision)
         yield from ((decision.cluster, replace(wish, trusted=_NOBODY), subject) for subject in decision.subjects)

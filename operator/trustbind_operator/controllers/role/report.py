@@ -16,7 +16,15 @@ from trustbind.reconcile.association_outcome import RELEASED, Seen, association_
 from trustbind.reconcile.association_plan import NamespaceResult, named_subjects
 from trustbind.reconcile.decision import BindingDecision, consent_refusal
 from trustbind.reconcile.failure_reasons import TRANSIENT
-from trustbind.reconcile.outcome import BindingOutcome, failed_outcome, has_failed, hindered, outcome_of, progress_of
+from trustbind.reconcile.outcome import (
+    BindingOutcome,
+    failed_outcome,
+    has_failed,
+    hindered,
+    outcome_of,
+    progress_of,
+    restored,
+)
 from trustbind.reconcile.result import RoleResult
 from trustbind.reconcile.role_plan import RoleWork
 from trustbind.reconcile.rollout import RoleProgress
@@ -43,7 +51,7 @@ class BindingReport:
     is_kept: bool = False
 
 
-_GONE = frozenset({TrustReason.REVOKED, TrustReason.RETAINED})
+_GONE = frozenset({TrustReason.REVOKED, TrustReason.RETAINED, TrustReason.RESTORED})
 
 
 def of_result(work: RoleWork, result: RoleResult) -> list[BindingReport]:
@@ -64,6 +72,8 @@ def of_result(work: RoleWork, result: RoleResult) -> list[BindingReport]:
         if planned.trust.blocked is not None and planned.trust.blocked.reason is TrustReason.REVOCATION_PAUSED:
             # Only the status lists what the role trusts, and it has to survive a restart.
             outcome = replace(outcome, subjects=named_subjects(decision))
+        outcome = restored(decision, outcome, result.unrestored.get(stored.ref, ""))
+        outcome = replace(outcome, adoption=planned.adoption.states.get(stored.ref))
         if (hindrance := planned.hindrances.get(stored.ref)) is not None:
             outcome = hindered(outcome, hindrance)
         progress = progress_of(asked[stored.uid], decision, planned, result.problem, work.issuer)
