@@ -165,6 +165,7 @@ def test_defaults_of_a_grant(api_server: ApiServer, namespace: str) -> None:
         "methods": ["WebIdentity", "AssumeRole"],
         "audiences": ["sts.amazonaws.com"],
         "allowRetain": False,
+        "allowAdopt": False,
         "maxBindings": 500,
         "maxSubjects": 2000,
     }

@@ -30,7 +30,7 @@ from trustbind.policy.owned_statement import (
 )
 from trustbind.policy.trust_document import VERSION, SourceStatement, Statement, TrustDocument
 
-__all__ = ["Replacement", "Takeover", "takeover", "why_not_restored"]
+__all__ = ["Replacement", "Takeover", "restored_part", "takeover"]
 
 ClientIds = Callable[[Issuer], Collection[str] | None]
 """Returns the audiences that the AWS account's OIDC provider of an issuer accepts; None where they are not known."""
@@ -136,18 +136,18 @@ def takeover(
     return Takeover(tuple(replacements), {ref: text for ref, text in differences.items() if ref not in adopted})
 
 
-def why_not_restored(
+def restored_part(
     role: RoleArn,
     statement: Statement,
     issuer: Issuer,
     standing: Iterable[Claim],
     client_ids: ClientIds,
     version: str | None,
-) -> str:
-    """Return why a recorded statement is not written back; empty when it may be.
+) -> tuple[Statement | None, str]:
+    """Return what of a recorded statement is written back, and why none of it is.
 
-    The record is a status, which counts as untrusted: the statement has to trust nobody whom the binding's own does not
-    trust at this moment.
+    The record is a status, which counts as untrusted: what is written back trusts nobody whom the binding's own does
+    not trust at this moment. Other names are left out: where the statement trusts them, they kept it.
 
     Args:
         role: whose trust policy.
@@ -158,22 +158,20 @@ def why_not_restored(
         version: the document's.
     """
     if str(statement.get("Sid", "")).startswith(PREFIX):
-        return "its Sid is one that trustbind writes"
+        return None, "its Sid is one that trustbind writes"
     reasons: list[str] = []
     for claim in standing:
         try:
-            _check_narrower(role, statement, issuer, claim, client_ids, version)
+            return _narrowed(role, statement, issuer, claim, client_ids, version), ""
         except (_DiffersError, NotExpressibleError) as error:
             reasons.append(str(error))
-        else:
-            return ""
-    return reasons[0] if reasons else "nothing of the binding stands in the trust policy"
+    return None, reasons[0] if reasons else "nothing of the binding stands in the trust policy"
 
 
-def _check_narrower(
+def _narrowed(
     role: RoleArn, statement: Statement, issuer: Issuer, claim: Claim, client_ids: ClientIds, version: str | None
-) -> None:
-    """Check that a statement trusts nobody whom the statement of a claim does not trust.
+) -> Statement:
+    """Return the part of a statement that trusts nobody whom the statement of a claim does not trust.
 
     Raises:
         _DiffersError: it does.
@@ -187,8 +185,11 @@ def _check_narrower(
         raise _DiffersError("it is not about these tokens")
     reading = _read(statement, whose, version)
     _check_actions(statement, key)
-    if extra := sorted(reading.names - {str(s) for s in claim.subjects}):
-        raise _DiffersError(f"it also trusts {_listed(extra)}")
+    extra = sorted(reading.names - {str(s) for s in claim.subjects})
+    if any(map(has_wildcard, extra)) or len(extra) == len(reading.names):
+        raise _DiffersError(f"it trusts {_listed(extra)}")
+    if extra:
+        statement = _without(statement, whose, extra)
     if extra := sorted(_accepted(reading, client_ids(whose)) - {key.audience}):
         raise _DiffersError(f"it also accepts tokens for the audience {_listed(extra)}")
     if not _folded(key.conditions) <= reading.further:
@@ -196,6 +197,7 @@ def _check_narrower(
     own = build(issuer, role, key, claim.subjects)
     if not _covers([own], [statement], key, role, issuer, client_ids(whose), version):
         raise _DiffersError("it is wider than the binding's own statement")
+    return statement
 
 
 def _replacement(

@@ -16,7 +16,7 @@ from trustbind.errors import InvalidValueError
 from trustbind.evaluation.model import StatementRef
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer
-from trustbind.migration.adoption import ClientIds, Replacement, takeover, why_not_restored
+from trustbind.migration.adoption import ClientIds, Replacement, restored_part, takeover
 from trustbind.policy.claim import Claim
 from trustbind.policy.document_rules import Severity, findings
 from trustbind.policy.owned_statement import PREFIX, is_owned
@@ -211,14 +211,14 @@ def restoration(
                 continue
             if statement.get("Sid") in taken and not str(statement["Sid"]).startswith(PREFIX):
                 statement = {key: value for key, value in statement.items() if key != "Sid"}
-            why = why_not_restored(role, statement, issuer, standing, client_ids, document.version)
-            why = why or _refused_by_iam(role, statement, document)
-            if why:
+            part, why = restored_part(role, statement, issuer, standing, client_ids, document.version)
+            why = why or _refused_by_iam(role, part or {}, document)
+            if part is None or why:
                 refused.setdefault(ref, f"{_name_of(statement)} is not written back: {why}")
             else:
-                restored[ref] = (*restored.get(ref, ()), statement)
-                there.append(statement)
-                taken.add(str(statement.get("Sid", "")))
+                restored[ref] = (*restored.get(ref, ()), part)
+                there.append(part)
+                taken.add(str(part.get("Sid", "")))
     return Restoration(restored, refused)
 
 

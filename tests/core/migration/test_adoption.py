@@ -16,7 +16,7 @@ from trustbind.api.role_binding import BindingRef, ExtraCondition
 from trustbind.evaluation.model import Caller, PrincipalKind, Request
 from trustbind.evaluation.policy import evaluate
 from trustbind.identity.subjects import Issuer
-from trustbind.migration.adoption import Takeover, takeover, why_not_restored
+from trustbind.migration.adoption import Takeover, restored_part, takeover
 from trustbind.policy.claim import Claim
 from trustbind.policy.owned_statement import FederatedKey, WebIdentityKey
 from trustbind.policy.trust_document import TrustDocument
@@ -201,8 +201,8 @@ def test_subjects_of_other_issuers() -> None:
         (by_hand(EXACT), ""),
         (by_hand(EXACT | {"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}), ""),
         (by_hand({"StringEquals": {SUB: sub("app")}}), ""),
-        (by_hand({"StringEquals": {AUD: STS, SUB: sub("app", "b")}}), "also trusts"),
-        (by_hand({"StringEquals": {AUD: STS}, "StringLike": {SUB: "*"}}), "also trusts *"),
+        (by_hand({"StringEquals": {AUD: STS, SUB: sub("b")}}), "it trusts system:serviceaccount:team-a:b"),
+        (by_hand({"StringEquals": {AUD: STS}, "StringLike": {SUB: [sub("app"), "*"]}}), "it trusts *"),
         (by_hand({"StringEquals": {AUD: STS}}), "every one"),
         (by_hand({"StringEquals": {AUD: "also", SUB: sub("app")}}), "audience also"),
         (by_hand({"StringEquals": {AUD: STS}, "StringEqualsIgnoreCase": {SUB: sub("app")}}), "IgnoreCase"),
@@ -215,10 +215,20 @@ def test_subjects_of_other_issuers() -> None:
 )  # fmt: skip
 def test_what_may_be_written_back(recorded: dict[str, Any], says: str) -> None:
     """A record is untrusted: a statement is written back only where the binding's own trusts all that it trusts."""
-    found = why_not_restored(ROLE, recorded, ISSUER, [claim("app")], only(STS), "2012-10-17")
+    found, why = restored_part(ROLE, recorded, ISSUER, [claim("app")], only(STS), "2012-10-17")
 
-    assert (says in found) if says else found == ""
-    assert why_not_restored(ROLE, recorded, ISSUER, [], only(STS), "2012-10-17")
+    assert (says in why) if says else why == ""
+    assert found == (None if says else recorded)
+    assert restored_part(ROLE, recorded, ISSUER, [], only(STS), "2012-10-17")[0] is None
+
+
+def test_only_the_own_part_is_written_back() -> None:
+    """Whom else the recorded statement names is left out: they may have lost the role since."""
+    recorded = by_hand({"StringEquals": {AUD: STS, SUB: sub("app", "b", "c")}})
+
+    found, why = restored_part(ROLE, recorded, ISSUER, [claim("app")], only(STS), "2012-10-17")
+
+    assert (found, why) == (by_hand({"StringEquals": {AUD: STS, SUB: sub("app")}}), "")
 
 
 NAMES = ("app", "a", "z")

@@ -253,7 +253,7 @@ def test_restored(scene: ManagerScenario) -> None:
 @pytest.mark.parametrize(
     "forged",
     [
-        by_hand("app", "admin"),
+        by_hand("admin"),
         by_hand("app") | {"Principal": "*"},
         by_hand("app") | {"Principal": {"Federated": str(ISSUER.provider_for(ROLE)), "AWS": "999999999999"}},
         by_hand("app") | {"Effect": "Deny"},
