@@ -473,9 +473,9 @@ def pages() -> dict[str, str]:
     }
 
 
-BY_HAND = frozenset({"drift.md", "permissions.md"})
-"""Pages that stand beside the made ones; tests/cluster/test_rbac.py holds permissions.md to the truth, and
-tests/cluster/test_operator_drift.py the page on drift."""
+BY_HAND = frozenset({"drift.md", "evaluate.md", "permissions.md"})
+"""Pages that stand beside the made ones; tests/cluster/test_rbac.py holds permissions.md to the truth,
+tests/cluster/test_operator_drift.py the page on drift, and tests/core/evaluation/test_page.py the one on evaluate."""
 
 
 def main(arguments: Iterable[str]) -> int:

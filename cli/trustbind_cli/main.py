@@ -6,6 +6,7 @@ Exit codes: see `trustbind_cli.exit_codes`.
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, NoReturn
 
@@ -341,32 +342,36 @@ def evaluate(
     ] = None,
     output: Annotated[TextOutput, typer.Option("-o", "--output", help="Text, or data.")] = TextOutput.TEXT,
 ) -> None:
-    """Print Allow or Deny, and why. Exit code 0 for Allow, 1 for Deny.
+    """Print Allow, Deny or Depends, and why. Exit code 0 for Allow, 1 for Deny, 3 for Depends.
 
-    The keys aws:PrincipalArn and aws:PrincipalAccount come from the principal, unless --context gives them; the ARN
-    of a role's session does not tell aws:PrincipalArn.
+    Depends means that a condition is about a key whose value is not known: AWS fills it, as aws:UserAgent, or the
+    caller may send it, as sts:ExternalId. It says which key, and what the trust policy expects; give the value with
+    --context. The keys that follow from the token and from the principal have values. aws:CurrentTime is this machine's
+    clock.
+
+    A token with session tags or a source identity needs sts:TagSession or sts:SetSourceIdentity, too, and the answer
+    is that to the whole call.
 
     Example: trustbind evaluate --policy trust.json --action sts:AssumeRoleWithWebIdentity
     --principal arn:aws:iam::444455556666:oidc-provider/oidc.example.com --token token.jwt
     """
-    from trustbind.evaluation import evaluate as decide  # noqa: PLC0415 - each command loads only what it needs
+    from trustbind.evaluation import evaluate_call  # noqa: PLC0415 - each command loads only what it needs
     from trustbind_cli.commands import evaluate as evaluation  # noqa: PLC0415
 
     document = manifests.read_policy(policy)
     claims = manifests.read_token(token) if token is not None else None
-    given = evaluation.context_of(context or (), claims)
-    request = evaluation.request_of(principal, action, given)
-    decision = decide(document.to_json_object(), request)
+    known = evaluation.given_by(context or ())
+    request = evaluation.request_of(principal, action, claims=claims, known=known, now=datetime.now(UTC))
+    decision = evaluate_call(document.to_json_object(), request)
     if output is TextOutput.JSON:
         print(printing.to_json(evaluation.as_json(decision)))
     else:
         print(evaluation.explain(decision))
     if claims is not None:
         note("note: the token's signature and expiry were not verified; only its claims were read")
-    for text in evaluation.notes(document, request, decision, given):
+    for text in evaluation.notes(document, known):
         note(text)
-    if not decision.allowed:
-        raise typer.Exit(FAILED)
+    raise typer.Exit(evaluation.exit_code(decision))
 
 
 @app.command()

@@ -21,15 +21,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from trustbind.evaluation.model import Failure
+from trustbind.evaluation.model import Dependence, Failure
 from trustbind.evaluation.operators import comparison_of
+from trustbind.evaluation.request_context import KeyState, RequestContext
 from trustbind.evaluation.three_valued import Check, Truth, as_texts, listed, quoted
-from trustbind.evaluation.variables import Operand, VariableAbsentError, resolve
+from trustbind.evaluation.variables import Operand, VariableAbsentError, VariableOpenError, resolve
 from trustbind.evaluation.wildcards import has_wildcard
 from trustbind.policy.condition_operators import (
     ConditionOperator,
     OperatorKind,
     OperatorName,
+    Relation,
     SetQualifier,
     UnknownOperatorError,
 )
@@ -42,25 +44,12 @@ _SET_WORDINGS: Final = {
 }
 
 
-def by_lower_name(context: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
-    """Return a request's context with lower-case names and without keys that have no values.
-
-    Names that differ only in case are one key, so their values come together.
-    """
-    keys: dict[str, tuple[str, ...]] = {}
-    for name, values in context.items():
-        texts = (values,) if isinstance(values, str) else tuple(values)
-        if texts:
-            keys[name.lower()] = keys.get(name.lower(), ()) + texts
-    return keys
-
-
-def check_condition(block: object, context: Mapping[str, Sequence[str]], *, variables: bool) -> Check:
+def check_condition(block: object, context: RequestContext, *, variables: bool) -> Check:
     """Return whether a ``Condition`` element holds for the request.
 
     Args:
         block: The element's value, as decoded from JSON.
-        context: The request's values by lower-case key (see ``by_lower_name``).
+        context: The request's keys.
         variables: Whether policy variables are replaced, which is so in version 2012-10-17 only.
     """
     if not isinstance(block, Mapping):
@@ -69,17 +58,17 @@ def check_condition(block: object, context: Mapping[str, Sequence[str]], *, vari
     truth = Truth.YES
     failures: list[Failure] = []
     unknown: list[str] = []
+    depends: list[Dependence] = []
     for written, entries in block.items():
         for outcome in _check_operator(str(written), entries, context, variables=variables):
             truth = min(truth, outcome.truth)
             failures += outcome.failures
             unknown += outcome.unknown
-    return Check(truth, tuple(failures), tuple(unknown))
+            depends += outcome.depends
+    return Check(truth, tuple(failures), tuple(unknown), tuple(depends))
 
 
-def _check_operator(
-    written: str, entries: object, context: Mapping[str, Sequence[str]], *, variables: bool
-) -> Iterator[Check]:
+def _check_operator(written: str, entries: object, context: RequestContext, *, variables: bool) -> Iterator[Check]:
     """Yield the outcome for each key of one operator, or one that says why the operator is not understood."""
     try:
         name = OperatorName.parse(written)
@@ -112,6 +101,8 @@ class _Wanted:
     """Why a value is left out: its variable has no value in the request."""
     problem: str = ""
     """Why a value is left out: it has the wrong form."""
+    open: str = ""
+    """The key of a value that is left out because the variable's value is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +112,7 @@ class _Entry:
     written: str
     name: OperatorName
     key: str
-    context: Mapping[str, Sequence[str]]
+    context: RequestContext
     variables: bool
 
     def check(self, value: object) -> Check:
@@ -130,12 +121,21 @@ class _Entry:
             return self._outcome(
                 Truth.UNKNOWN, note=f"{self.written} {self.key} has no text or list of texts as its value"
             )
-        given = self.context.get(self.key.lower(), ())
+        match self.context.state(self.key):
+            case KeyState.GIVEN:
+                return self._check_given(texts)
+            case KeyState.FILLED:
+                return self._check_filled(texts, "AWS fills that key with a value that is not known here")
+            case KeyState.POSSIBLE:
+                return self._check_possible(texts)
+            case KeyState.ABSENT:
+                return self._check_absent(texts)
+
+    def _check_given(self, texts: list[str]) -> Check:
         if self.name.operator.kind is OperatorKind.NULL:
-            return self._check_null(texts, present=bool(given))
+            return self._check_null(texts, present=True)
         wanted = self._read(texts)
-        if not given:
-            return self._check_absent(wanted, texts)
+        given = self.context.get(self.key)
         if len(given) > 1 and not self.name.qualifier:
             note = (
                 f"{self.written} {self.key} meets {len(given)} values in the request, which needs ForAnyValue: "
@@ -160,8 +160,37 @@ class _Entry:
         message = f"{self._expects(texts)} but the request has {listed(list(given), 'and')}"
         message += "".join(f"; {text} is {quoted(value)} here" for text, value in wanted.replaced.items())
         message += wanted.absent and f"; {wanted.absent}"
+        if truth is Truth.DEPENDS:
+            return self._dependence(wanted.open, f"{message}, and the value of {wanted.open} is not known here", note)
         message += _hint(self.name.operator, texts, given, variables=self.variables)
         return self._outcome(truth, message, note)
+
+    def _check_filled(self, texts: list[str], because: str) -> Check:
+        """Check a key that the request has, with a value that is not known."""
+        if self.name.operator.kind is OperatorKind.NULL:
+            return self._check_null(texts, present=True)
+        wanted = self._read(texts)
+        negated = self.name.operator.is_negated
+        if self.name.operator.relation is Relation.LIKE and any(_is_any(value) for value in wanted.values):
+            return self._outcome(Truth.NO, f"{self._expects(texts)}, which is none") if negated else Check(Truth.YES)
+        if not wanted.values and not wanted.open:
+            note = wanted.problem or wanted.absent
+            if negated or wanted.problem:
+                return self._outcome(Truth.UNKNOWN, note=note)
+            return self._outcome(Truth.NO, f"{self._expects(texts)}; {note}")
+        return self._dependence(self.key, f"{self._expects(texts)}, and {because}", wanted.problem)
+
+    def _check_possible(self, texts: list[str]) -> Check:
+        """Check a key that the request may have."""
+        because = "whether the request has that key is not known here"
+        absent, present = self._check_absent(texts), self._check_filled(texts, because)
+        if absent.truth is present.truth:
+            return present
+        if Truth.UNKNOWN in {absent.truth, present.truth}:
+            return min(absent, present, key=lambda check: check.truth is not Truth.UNKNOWN)
+        if present.truth is Truth.DEPENDS:
+            return present
+        return self._dependence(self.key, f"{self._expects(texts)}, and {because}")
 
     def _read(self, texts: list[str]) -> _Wanted:
         wanted = _Wanted()
@@ -174,6 +203,8 @@ class _Entry:
                     wanted.replaced[text] = operand.text
             except VariableAbsentError as error:
                 wanted.absent = wanted.absent or str(error)
+            except VariableOpenError as error:
+                wanted.open = wanted.open or error.key
             except ValueError as error:
                 problem = f"{self.written} {self.key} has a value that is not understood: {error}"
                 wanted.problem = wanted.problem or problem
@@ -201,7 +232,10 @@ class _Entry:
             Truth.NO, f"Null {self.key} expects that the key is present but the request has no such key"
         )
 
-    def _check_absent(self, wanted: _Wanted, texts: list[str]) -> Check:
+    def _check_absent(self, texts: list[str]) -> Check:
+        if self.name.operator.kind is OperatorKind.NULL:
+            return self._check_null(texts, present=False)
+        wanted = self._read(texts)
         if self.name.qualifier is SetQualifier.FOR_ANY_VALUE:
             if self.name.if_exists:
                 note = (
@@ -214,24 +248,37 @@ class _Entry:
                 return self._outcome(Truth.UNKNOWN, note=wanted.problem)
             if wanted.absent and not self.name.if_exists:
                 return self._outcome(Truth.UNKNOWN, note=wanted.absent)
+            if wanted.open and not self.name.if_exists:
+                message = f"{self._expects(texts)}, and the value of {wanted.open} is not known here"
+                return self._dependence(wanted.open, message)
             return Check(Truth.YES)
         message = f"{self._expects(texts)} but the request has no such key"
         suffix = self.key.lower().rpartition(":")[2]
-        alike = [key for key in self.context if key.rpartition(":")[2] == suffix]
+        alike = [name for key, name in self.context.names.items() if key.rpartition(":")[2] == suffix]
         if alike:
             message += f"; it has {listed(alike, 'and')}"
         return self._outcome(Truth.NO, message, wanted.problem)
 
     def _expects(self, texts: list[str]) -> str:
+        if self.name.operator.kind is OperatorKind.NULL:
+            return f"{self.written} {self.key} expects {listed(texts)}"
         wording = _SET_WORDINGS[self.name.qualifier]
         wording += "anything but " if self.name.operator.is_negated else ""
         compared = comparison_of(self.name.operator).wording
         wording += f"{compared} " if compared else ""
         return f"{self.written} {self.key} expects {wording}{listed(texts)}"
 
+    def _dependence(self, key: str, message: str, note: str = "") -> Check:
+        return Check(Truth.DEPENDS, unknown=(note,) if note else (), depends=(Dependence(key, self.written, message),))
+
     def _outcome(self, truth: Truth, message: str = "", note: str = "") -> Check:
         failure = Failure("Condition", self.written, self.key, message or note)
         return Check(truth, (failure,), (note,) if note else ())
+
+
+def _is_any(wanted: object) -> bool:
+    """Return whether a pattern matches every text."""
+    return isinstance(wanted, Operand) and not wanted.literal and set(wanted.text) == {"*"}
 
 
 def _compare(operator: ConditionOperator, text: str, wanted: _Wanted) -> Truth:
@@ -245,6 +292,8 @@ def _compare(operator: ConditionOperator, text: str, wanted: _Wanted) -> Truth:
         truth = Truth.YES
     elif wanted.problem or (wanted.absent and operator.is_negated):
         truth = Truth.UNKNOWN
+    elif wanted.open:
+        truth = Truth.DEPENDS
     else:
         truth = Truth.NO
     return truth.negated() if operator.is_negated else truth

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from trustbind.evaluation.request_context import RequestContext
+    from trustbind.identity.arns import RoleArn
+
 
 class PrincipalKind(StrEnum):
     """The principal types that a caller can be; the values are the keys of a ``Principal`` element."""
@@ -78,20 +81,6 @@ class Caller:
         """Whether this is a session of a role, whose ARN does not tell the role's path."""
         return ":assumed-role/" in self.identifier
 
-    def keys(self) -> Mapping[str, Sequence[str]]:
-        """Return the condition keys that AWS fills from who calls, as far as the identifier tells them.
-
-        Of a session, ``aws:PrincipalArn`` is the role's ARN with its path, which is not known; of an account that is
-        given by its id alone, it is nothing (IAM User Guide, "AWS global condition context keys", Properties of the
-        principal).
-        """
-        if self.kind is not PrincipalKind.AWS:
-            return {}
-        if _ACCOUNT.fullmatch(self.identifier):
-            return {"aws:PrincipalAccount": (self.identifier,)}
-        known = {"aws:PrincipalAccount": (self.identifier.split(":")[4],)}
-        return known if self.is_session else {"aws:PrincipalArn": (self.identifier,)} | known
-
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -100,9 +89,12 @@ class Request:
     caller: Caller
     action: str
     """The STS action, such as ``sts:AssumeRoleWithWebIdentity``."""
-    context: Mapping[str, Sequence[str]]
-    """Condition keys and their values. Names are case-insensitive; several values make a multivalued key; no
-    values mean that the key is absent."""
+    context: RequestContext | Mapping[str, Sequence[str]]
+    """Condition keys and their values. Names are case-insensitive; several values make a multivalued key. A mapping is
+    all that there is: other keys are absent, as are those without values. See ``request_context`` for what else AWS
+    fills."""
+    role: RoleArn | None = None
+    """Which role is asked for; None where it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +102,26 @@ class Failure:
     """The first thing that kept a statement from applying."""
 
     element: str
-    """``Effect``, ``Principal``, ``NotPrincipal``, ``Action``, ``NotAction``, ``Condition`` or ``Statement``."""
+    """``Effect``, ``Principal``, ``NotPrincipal``, ``Action``, ``NotAction``, ``Condition`` or ``Statement``; ``Token``
+    for what STS refuses before it looks at the trust policy."""
     operator: str = ""
     """For a condition: the operator as written, such as ``ForAnyValue:StringLike``."""
     key: str = ""
     """For a condition: the key as written."""
     message: str = ""
     """One plain sentence: what was expected and what was found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dependence:
+    """A condition whose outcome depends on a value that is not known."""
+
+    key: str
+    """The key whose value is not known, as written in the document."""
+    operator: str
+    """As written, such as ``ForAnyValue:StringLike``."""
+    message: str
+    """One plain sentence: what is expected, and what is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,18 +138,41 @@ class StatementRef:
         return f'{number} (Sid "{self.sid}")' if self.sid else number
 
 
+class Answer(StrEnum):
+    """What a role's trust policy says to a request."""
+
+    ALLOW = "Allow"
+    DENY = "Deny"
+    DEPENDS = "Depends"
+    """It allows the request for some values of what is not known, and not for others."""
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether the trust policy lets the caller in, and why."""
+    """What the trust policy says to the request, and why."""
 
-    allowed: bool
+    answer: Answer
     statement: StatementRef | None
-    """The statement that decided, the Allow or the explicit Deny; None on an implicit deny."""
+    """The statement that decided, the Allow or the explicit Deny; the one that may allow; None on an implicit deny."""
     nearest: StatementRef | None
     """On an implicit deny: the statement that came nearest to allowing."""
-    failure: Failure | None
-    """On an implicit deny: the first thing of the nearest statement that failed."""
+    failures: tuple[Failure, ...]
+    """On an implicit deny: what failed in the nearest statement, in its order."""
     reason: str
     """One or two plain sentences for people."""
     unknown: tuple[str, ...]
     """What the evaluator did not understand, one sentence each."""
+    depends: tuple[Dependence, ...] = ()
+    """What the answer depends on."""
+    remarks: tuple[str, ...] = ()
+    """What else AWS asks for before it gives the role, one sentence each."""
+
+    @property
+    def allowed(self) -> bool:
+        """Whether the trust policy allows the request for certain."""
+        return self.answer is Answer.ALLOW
+
+    @property
+    def failure(self) -> Failure | None:
+        """On an implicit deny: the first thing of the nearest statement that failed."""
+        return self.failures[0] if self.failures else None

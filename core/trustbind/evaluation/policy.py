@@ -4,20 +4,29 @@ Sources: IAM User Guide, "Policy evaluation logic" (an explicit deny wins over a
 no) and "IAM JSON policy element reference".
 
 Only the role's own trust policy is looked at. Trust in a whole account also needs the caller's own policies to allow
-the call; that, service control policies and session policies are outside.
+the call, which is remarked; service control policies and session policies are outside.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from trustbind.evaluation.actions import check_action
-from trustbind.evaluation.conditions import by_lower_name, check_condition
-from trustbind.evaluation.model import Decision, Failure, Request, StatementRef
+from trustbind.evaluation.conditions import check_condition
+from trustbind.evaluation.model import (
+    Answer,
+    Decision,
+    Dependence,
+    Failure,
+    PrincipalKind,
+    Request,
+    StatementRef,
+)
 from trustbind.evaluation.principals import check_principal
-from trustbind.evaluation.three_valued import Check, Truth, quoted
+from trustbind.evaluation.request_context import RequestContext
+from trustbind.evaluation.three_valued import Check, Truth, listed, quoted
 
 _VARIABLES_SINCE: Final = "2012-10-17"
 _VERSIONS: Final = frozenset({_VARIABLES_SINCE, "2008-10-17"})
@@ -29,7 +38,9 @@ _COMPLETE: Final = Check(Truth.YES)
 
 
 def evaluate(document: Mapping[str, Any], request: Request) -> Decision:
-    """Return whether a role's trust policy lets a caller take an action.
+    """Return what a role's trust policy says to one action of a caller.
+
+    An action of a call is one of several where the call has session tags or a source identity: see `evaluate_call`.
 
     Args:
         document: The trust policy, as decoded from JSON. Any JSON value is accepted; what is not a policy allows
@@ -42,9 +53,12 @@ def evaluate(document: Mapping[str, Any], request: Request) -> Decision:
     value: object = document
     if not isinstance(value, Mapping):
         problem = "The document is not an object."
-        return Decision(allowed=False, statement=None, nearest=None, failure=None, reason=problem, unknown=(problem,))
+        return Decision(Answer.DENY, None, None, (), reason=problem, unknown=(problem,))
     problems = _document_problems(document)
-    context = by_lower_name(request.context)
+    context = RequestContext.of(request.context)
+    if context.refusal:
+        failure = Failure("Token", message=context.refusal)
+        return Decision(Answer.DENY, None, None, (failure,), reason=f"{_capitalised(context.refusal)}.", unknown=())
     variables = document.get("Version") == _VARIABLES_SINCE
     statements = [
         _examine(index, statement, request, context, variables=variables)
@@ -66,40 +80,73 @@ class _Examined:
     truth: Truth
     rank: tuple[int, int]
     """How near the statement came: elements passed in their order, then failed conditions, negative."""
-    failure: Failure | None
+    failures: tuple[Failure, ...]
     unknown: tuple[str, ...]
+    depends: tuple[Dependence, ...] = ()
+    level: str = ""
+    """By what the caller is named, as in ``principals``."""
 
 
 def _decide(statements: list[_Examined], problems: list[str], request: Request, notes: tuple[str, ...]) -> Decision:
     what = f"{request.action} by {request.caller.identifier}"
     denies = [each for each in statements if each.effect == "Deny" and each.truth is not Truth.NO]
-    if denies:
-        denial = max(denies, key=lambda each: each.truth)
+    certain = [each for each in denies if each.truth is not Truth.DEPENDS]
+    if certain:
+        denial = max(certain, key=lambda each: each.truth)
         reason = f"{_capitalised(str(denial.ref))} denies {what} explicitly."
         if denial.truth is Truth.UNKNOWN:
             reason += " It has a part that is not understood, which in a Deny counts as matching."
-        return Decision(allowed=False, statement=denial.ref, nearest=None, failure=None, reason=reason, unknown=notes)
-    allow = next((each for each in statements if each.effect == "Allow" and each.truth is Truth.YES), None)
-    if allow and not problems:
-        reason = f"{_capitalised(str(allow.ref))} allows {what}."
-        return Decision(allowed=True, statement=allow.ref, nearest=None, failure=None, reason=reason, unknown=notes)
+        return Decision(Answer.DENY, denial.ref, None, (), reason=reason, unknown=notes)
+    allows = [each for each in statements if each.effect == "Allow" and each.truth >= Truth.DEPENDS]
+    if allows and not problems:
+        allow = max(allows, key=lambda each: (each.truth, -len(each.depends)))
+        return _allowed(allow, denies, request, notes)
     nearest = max((each for each in statements if each.effect != "Deny"), key=lambda each: each.rank, default=None)
-    failure = nearest.failure if nearest else None
-    if problems and (allow or not nearest):
-        failure = Failure("Statement", message=problems[0])
+    failures = nearest.failures if nearest else ()
+    if problems and (allows or not nearest):
+        failures = (Failure("Statement", message=problems[0]),)
     reason = f"No statement allows {what}."
-    if failure and nearest:
-        reason += f" {_capitalised(str(nearest.ref))} comes nearest: {failure.message}."
-    elif failure:
-        reason += f" {_capitalised(failure.message)}."
-    return Decision(
-        allowed=False,
-        statement=None,
-        nearest=nearest.ref if nearest else None,
-        failure=failure,
-        reason=reason,
-        unknown=notes,
-    )
+    if failures and nearest:
+        reason += f" {_capitalised(str(nearest.ref))} comes nearest: {failures[0].message}."
+    elif failures:
+        reason += f" {_capitalised(failures[0].message)}."
+    return Decision(Answer.DENY, None, nearest.ref if nearest else None, failures, reason=reason, unknown=notes)
+
+
+def _allowed(allow: _Examined, denies: list[_Examined], request: Request, notes: tuple[str, ...]) -> Decision:
+    """Return the decision where one statement allows the request, or may, and others may deny it."""
+    what = f"{request.action} by {request.caller.identifier}"
+    depends = (*allow.depends, *(each for deny in denies for each in deny.depends))
+    remarks = tuple(_remarks(allow, request))
+    if not depends:
+        reason = f"{_capitalised(str(allow.ref))} allows {what}."
+        return Decision(Answer.ALLOW, allow.ref, None, (), reason=reason, unknown=notes, remarks=remarks)
+    keys = listed(list(dict.fromkeys(each.key for each in depends)), "and", quote=False)
+    verb = "may allow" if allow.depends else "allows"
+    reason = f"{_capitalised(str(allow.ref))} {verb} {what}"
+    if denies:
+        reason += f", and {' and '.join(str(deny.ref) for deny in denies)} may deny it explicitly"
+    reason += f"; the answer depends on {keys}."
+    return Decision(Answer.DEPENDS, allow.ref, None, (), reason=reason, unknown=notes, depends=depends, remarks=remarks)
+
+
+def _remarks(allow: _Examined, request: Request) -> Iterator[str]:
+    """Yield what the caller's own side has to allow besides the trust policy.
+
+    Source: IAM User Guide, "AWS JSON policy elements: Principal", AWS account principals, and "Cross-account policy
+    evaluation logic".
+    """
+    caller, role = request.caller, request.role
+    if caller.kind is not PrincipalKind.AWS or caller.identifier.endswith(":root") or ":" not in caller.identifier:
+        return
+    account = caller.identifier.split(":")[4]
+    if allow.level == "account":
+        why = f"the statement trusts AWS account {account} as a whole"
+    elif role is not None and role.account_id != account:
+        why = f"the role is in AWS account {role.account_id}, and the caller in {account}"
+    else:
+        return
+    yield f"{why}, so the caller needs an identity policy that allows {request.action} on the role, too"
 
 
 def _document_problems(document: Mapping[str, Any]) -> list[str]:
@@ -125,13 +172,11 @@ def _statements(document: Mapping[str, Any]) -> Sequence[Any]:
     return (statements,) if isinstance(statements, Mapping) else ()
 
 
-def _examine(
-    index: int, statement: object, request: Request, context: Mapping[str, Sequence[str]], *, variables: bool
-) -> _Examined:
+def _examine(index: int, statement: object, request: Request, context: RequestContext, *, variables: bool) -> _Examined:
     if not isinstance(statement, Mapping):
         problem = "the statement is not an object"
         return _Examined(
-            StatementRef(index), "", Truth.UNKNOWN, (-1, 0), Failure("Statement", message=problem), (problem,)
+            StatementRef(index), "", Truth.UNKNOWN, (-1, 0), (Failure("Statement", message=problem),), (problem,)
         )
     sid = statement.get("Sid", "")
     ref = StatementRef(index, sid if isinstance(sid, str) else "")
@@ -149,17 +194,18 @@ def _examine(
         condition = check_condition(statement["Condition"], context, variables=variables)
     checks = (action, principal, condition, _check_rest(statement))
 
-    passed = next((at for at, check in enumerate(checks) if check.truth is not Truth.YES), len(checks))
+    passed = next((at for at, check in enumerate(checks) if check.truth < Truth.DEPENDS), len(checks))
     failures = checks[passed].failures if passed < len(checks) else ()
     rank = (passed, -len(condition.failures))
-    failure: Failure | None = failures[0] if failures else None
     if not effect:
-        rank, failure = (-1, 0), Failure("Effect", message=effect_problem)
+        rank, failures = (-1, 0), (Failure("Effect", message=effect_problem),)
     unknown = [effect_problem] if effect_problem else []
     for check in checks:
         unknown += check.unknown
+        if check.truth is Truth.NO:  # nothing behind it can matter
+            break
     truth = min(check.truth for check in checks)
-    return _Examined(ref, effect, truth, rank, failure, tuple(unknown))
+    return _Examined(ref, effect, truth, rank, failures, tuple(unknown), condition.depends, principal.level)
 
 
 def _effect(statement: Mapping[str, Any]) -> tuple[str, str]:

@@ -18,11 +18,12 @@ Where the guide leaves room, the choice is the one that lets nobody in (see ``tr
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from trustbind.evaluation.model import FEDERATED_HOSTS, PARTITION, Caller, Failure, PrincipalKind
+from trustbind.evaluation.request_context import RequestContext
 from trustbind.evaluation.three_valued import Check, Truth, as_texts, listed, quoted
 from trustbind.evaluation.wildcards import has_wildcard
 
@@ -46,6 +47,8 @@ _PRINCIPAL = re.compile(
 _PROVIDER = re.compile(rf"arn:{PARTITION}:iam::[0-9]{{1,12}}:(?:oidc|saml)-provider/\S+")
 _SERVICE = re.compile(r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
 _EVERYONE: Final = "*"
+_LEVELS: Final = ("self", "role", _EVERYONE, "account")
+"""From what is named in the narrowest way to what leaves the decision to the account's own policies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +64,14 @@ class _Coverage:
 _NOBODY: Final = _Coverage(Truth.NO)
 
 
-def check_principal(
-    element: str, value: object, caller: Caller, context: Mapping[str, Sequence[str]], *, deny: bool
-) -> Check:
+def check_principal(element: str, value: object, caller: Caller, context: RequestContext, *, deny: bool) -> Check:
     """Return whether a ``Principal`` or ``NotPrincipal`` element covers the caller.
 
     Args:
         element: ``Principal`` or ``NotPrincipal``.
         value: The element's value, as decoded from JSON.
         caller: Who calls.
-        context: The request's values by lower-case key.
+        context: The request's keys.
         deny: Whether the statement is a Deny, which matters for ``NotPrincipal``.
     """
     negated = element == "NotPrincipal"
@@ -90,7 +91,8 @@ def check_principal(
             )
         truth = truth.negated()
     if truth is Truth.YES:
-        return Check(truth, unknown=tuple(notes))
+        levels = [] if negated else [coverage.level for coverage in covered if coverage.truth is Truth.YES]
+        return Check(truth, unknown=tuple(notes), level=min(levels, key=_LEVELS.index, default=""))
     message = _message(element, entries, caller)
     if truth is Truth.UNKNOWN and notes:
         message += f"; {notes[0]}"
@@ -112,7 +114,7 @@ def _entries(value: object) -> list[tuple[str | None, str]] | None:
     return entries or None
 
 
-def _cover(kind: str | None, text: str, caller: Caller, context: Mapping[str, Sequence[str]]) -> _Coverage:
+def _cover(kind: str | None, text: str, caller: Caller, context: RequestContext) -> _Coverage:
     if kind is None:
         return _Coverage(Truth.YES, _EVERYONE)
     if kind not in _KINDS:
@@ -141,7 +143,7 @@ def _cover(kind: str | None, text: str, caller: Caller, context: Mapping[str, Se
     return _Coverage(Truth.UNKNOWN, note=f"{quoted(text)} is not understood as {_NOUNS[caller.kind]}")
 
 
-def _cover_aws(text: str, identifier: str, context: Mapping[str, Sequence[str]]) -> _Coverage:
+def _cover_aws(text: str, identifier: str, context: RequestContext) -> _Coverage:
     caller = _PRINCIPAL.fullmatch(identifier)
     caller_account = caller["account"] if caller else identifier
     if _ACCOUNT.fullmatch(text):
@@ -158,13 +160,11 @@ def _cover_aws(text: str, identifier: str, context: Mapping[str, Sequence[str]])
     return _Coverage(Truth.YES, "self") if text == identifier else _NOBODY
 
 
-def _cover_session(
-    text: str, role: re.Match[str], session: re.Match[str], context: Mapping[str, Sequence[str]]
-) -> _Coverage:
+def _cover_session(text: str, role: re.Match[str], session: re.Match[str], context: RequestContext) -> _Coverage:
     session_role = (session["name"] or "").partition("/")[0]
     if role["name"].rpartition("/")[2] != session_role:
         return _NOBODY
-    stated = context.get("aws:principalarn", ())
+    stated = context.get("aws:PrincipalArn")
     if not stated or tuple(stated) == (text,):
         return _Coverage(Truth.YES, "role")
     other = _PRINCIPAL.fullmatch(stated[0]) if len(stated) == 1 else None

@@ -1,4 +1,4 @@
-"""Three-valued logic, and the outcome of checking one part of a statement."""
+"""Logic with more values than two, and the outcome of checking one part of a statement."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from trustbind.evaluation.model import Failure
+    from trustbind.evaluation.model import Dependence, Failure
 
 
 class Truth(IntEnum):
@@ -15,11 +15,14 @@ class Truth(IntEnum):
 
     NO = 0
     UNKNOWN = 1
-    YES = 2
+    """The part is not understood."""
+    DEPENDS = 2
+    """The part is understood, and matches for some values that are not known here."""
+    YES = 3
 
     def negated(self) -> Truth:
-        """Return the opposite; what is unknown stays unknown."""
-        return Truth(2 - self)
+        """Return the opposite; what is unknown stays unknown, and what depends still does."""
+        return {Truth.NO: Truth.YES, Truth.YES: Truth.NO}.get(self, self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,10 @@ class Check:
     """Everything that does not match, in the order of the document."""
     unknown: tuple[str, ...] = ()
     """What was not understood, one sentence each."""
+    depends: tuple[Dependence, ...] = ()
+    """The conditions that depend on values which are not known."""
+    level: str = ""
+    """Of a principal that matches: by what it is named, as in ``principals``."""
 
 
 _LONGEST = 200
@@ -44,9 +51,9 @@ def quoted(text: str) -> str:
     return f'"{text}"' if len(text) <= _LONGEST else f'"{text[:_LONGEST]}…"'
 
 
-def listed(texts: list[str], joint: str = "or") -> str:
+def listed(texts: list[str], joint: str = "or", *, quote: bool = True) -> str:
     """Return texts as a phrase: ``"a"``, ``"a" or "b"``, ``"a", "b" or 3 more``."""
-    shown = [quoted(text) for text in texts[:_MOST]]
+    shown = [quoted(text) if quote else text for text in texts[:_MOST]]
     if len(texts) > _MOST:
         shown.append(f"{len(texts) - _MOST} more")
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} {joint} {shown[-1]}"

@@ -9,8 +9,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from trustbind.evaluation.request_context import KeyState
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from trustbind.evaluation.request_context import RequestContext
 
 _BODY = re.compile(
     r"\s*(?P<key>[^\s,'{}$*?:][^,'{}$*?:]*:[^,'{}$*?]*?)\s*(?:,\s*'(?P<default>[^'{}$*?]*)'\s*)?", re.ASCII
@@ -32,24 +34,37 @@ class VariableAbsentError(ValueError):
     """The request has no value for the variable, and the policy gives no default."""
 
 
+class VariableOpenError(ValueError):
+    """The value of the variable is not known.
+
+    Args:
+        key: the condition key, as written.
+    """
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the value of {key} is not known")
+        self.key = key
+
+
 class VariableNotUnderstoodError(ValueError):
     """The variable is not written in a way that IAM documents, or cannot be used as one."""
 
 
-def resolve(text: str, context: Mapping[str, Sequence[str]]) -> Operand:
+def resolve(text: str, context: RequestContext) -> Operand:
     """Replace the policy variables in one condition value.
 
     Characters that come from the request are never wildcards: ``*`` in a substituted value stands for itself.
 
     Args:
         text: The value as written in the policy.
-        context: The request's values by lower-case key; absent keys have no entry.
+        context: The request's keys.
 
     Returns:
         The text to compare with.
 
     Raises:
         VariableAbsentError: A variable has no value and no default.
+        VariableOpenError: It is not known what value a variable has.
         VariableNotUnderstoodError: A variable is malformed, or its key is multivalued.
     """
     start = text.find("${")
@@ -73,19 +88,21 @@ def resolve(text: str, context: Mapping[str, Sequence[str]]) -> Operand:
     return Operand("".join(done), frozenset(literal))
 
 
-def _value(body: str, context: Mapping[str, Sequence[str]]) -> str:
+def _value(body: str, context: RequestContext) -> str:
     if body in ("*", "?", "$"):
         return body
     match = _BODY.fullmatch(body)
     if match is None:
         raise VariableNotUnderstoodError(f'"${{{body}}}" is not a policy variable that is understood')
-    values = context.get(match["key"].lower(), ())
+    values = context.get(match["key"])
     if len(values) > 1:
         raise VariableNotUnderstoodError(
             f'"${{{body}}}" names a key with several values, which cannot be a policy variable'
         )
     if values:
         return values[0]
+    if context.state(match["key"]) is not KeyState.ABSENT:
+        raise VariableOpenError(match["key"])
     if match["default"] is None:
         raise VariableAbsentError(f'the policy variable "${{{body}}}" has no value in the request')
     return match["default"]

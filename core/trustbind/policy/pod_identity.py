@@ -8,13 +8,13 @@ ARN and account).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
 
 from trustbind.api.aws_account import EksCluster
 from trustbind.api.role_binding import BindingRef
-from trustbind.evaluation import Caller, PrincipalKind, Request, evaluate
+from trustbind.evaluation import Answer, Caller, PrincipalKind, Request, RequestContext, evaluate
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer, Subject
 from trustbind.policy.owned_statement import PREFIX, owner_prefix
@@ -94,13 +94,9 @@ def untrusted(
 def _untrusted(
     document: TrustDocument, role: RoleArn, cluster: EksCluster, subject: Subject, *, is_tagged: bool
 ) -> str:
-    context = _context(role, cluster, subject)
-    known = {key.lower() for key in context}
-    if not is_tagged:
-        context = {key: value for key, value in context.items() if not key.startswith(_OF_TAGS)}
-    hopeful = document.with_statements(h for s in document.statements if (h := _hopeful(s, known)) is not None)
+    context = _context(role, cluster, subject, is_tagged=is_tagged)
     for action in ACTIONS if is_tagged else ACTIONS[:1]:
-        answer = _answer(hopeful, Request(Caller(PrincipalKind.SERVICE, SERVICE), action, context))
+        answer = _answer(document, Request(Caller(PrincipalKind.SERVICE, SERVICE), action, context))
         if answer.refused:
             because = f" ({answer.because})" if answer.because else ""
             return (
@@ -119,7 +115,7 @@ class _Answer:
 
 def _answer(document: TrustDocument, request: Request) -> _Answer:
     decision = evaluate(document.to_json_object(), request)
-    if decision.allowed:
+    if decision.answer is not Answer.DENY:
         return _Answer(refused=False)
     if decision.statement is not None:
         return _Answer(refused=not decision.unknown, because=f"{decision.statement} denies it")
@@ -130,9 +126,10 @@ def _answer(document: TrustDocument, request: Request) -> _Answer:
     return _Answer(refused=True, because=failure.message if failure and failure.element == "Condition" else "")
 
 
-def _context(role: RoleArn, cluster: EksCluster, subject: Subject) -> dict[str, tuple[str, ...]]:
+def _context(role: RoleArn, cluster: EksCluster, subject: Subject, *, is_tagged: bool) -> RequestContext:
+    """Return what is known of the request; every other key is possible."""
     arn = cluster.arn(role.partition, role.account_id)
-    return {
+    known = {
         "aws:RequestTag/eks-cluster-arn": (arn,),
         "aws:RequestTag/eks-cluster-name": (cluster.name,),
         "aws:RequestTag/kubernetes-namespace": (subject.namespace,),
@@ -143,21 +140,7 @@ def _context(role: RoleArn, cluster: EksCluster, subject: Subject) -> dict[str, 
         "aws:PrincipalIsAWSService": ("true",),
         "aws:PrincipalServiceName": (SERVICE,),
     }
-
-
-def _hopeful(statement: Statement, known: set[str]) -> Statement | None:
-    """Return what is left of a statement when conditions on unknown values are as one would wish; None: nothing is."""
-    condition = statement.get("Condition")
-    if not isinstance(condition, Mapping):
-        return statement
-    kept: dict[str, Any] = {}
-    for operator, block in condition.items():
-        if not isinstance(block, Mapping):
-            kept[operator] = block
-            continue
-        told = {key: value for key, value in block.items() if str(key).lower() in known and "${" not in str(value)}
-        if len(told) < len(block) and statement.get("Effect") != "Allow":
-            return None
-        if told:
-            kept[operator] = told
-    return {**statement, "Condition": kept}
+    if not is_tagged:
+        known = {key: value for key, value in known.items() if not key.startswith(_OF_TAGS)}
+    absent = () if is_tagged else tuple(beginning.lower() for beginning in _OF_TAGS)
+    return replace(RequestContext.of(known), families=("",), absent=absent)

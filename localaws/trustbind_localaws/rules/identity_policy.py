@@ -14,7 +14,8 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
-from trustbind.evaluation.conditions import by_lower_name, check_condition
+from trustbind.evaluation.conditions import check_condition
+from trustbind.evaluation.request_context import RequestContext
 from trustbind.evaluation.three_valued import Truth
 from trustbind.evaluation.wildcards import glob_matches
 
@@ -41,7 +42,7 @@ def judge(
         resource: the ARN acted on, or ``*`` for an action that names none.
         context: condition keys whose value is known.
     """
-    known = by_lower_name(context or {})
+    known = RequestContext.of(context or {})
     effects = {
         str(statement.get("Effect"))
         for document in documents
@@ -60,7 +61,7 @@ def _statements(document: str) -> tuple[Mapping[str, Any], ...]:
     return tuple(statement for statement in listed if isinstance(statement, dict))
 
 
-def _matches(statement: Mapping[str, Any], action: str, resource: str, known: Mapping[str, tuple[str, ...]]) -> bool:
+def _matches(statement: Mapping[str, Any], action: str, resource: str, known: RequestContext) -> bool:
     condition = statement.get("Condition")
     if condition and not _holds(condition, known):
         return False
@@ -75,9 +76,9 @@ def _matches(statement: Mapping[str, Any], action: str, resource: str, known: Ma
     return acts and on
 
 
-def _holds(condition: Any, known: Mapping[str, tuple[str, ...]]) -> bool:
+def _holds(condition: Any, known: RequestContext) -> bool:
     keys = {str(key).lower() for block in condition.values() for key in block}
-    return keys <= known.keys() and check_condition(condition, known, variables=True).truth is Truth.YES
+    return keys <= known.values.keys() and check_condition(condition, known, variables=True).truth is Truth.YES
 
 
 def _names_action(patterns: Any, action: str) -> bool:

@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from trustbind.errors import InvalidValueError
-from trustbind.evaluation import Caller, PrincipalKind, Request, evaluate
+from trustbind.evaluation import Caller, PrincipalKind, Request, evaluate_call, request_context
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Subject
 from trustbind_localaws.protocol.query import AwsFailure, Call, Response
 from trustbind_localaws.protocol.rest_json import json_response
 from trustbind_localaws.services.authorization import require
 from trustbind_localaws.services.eks import POD_IDENTITY
-from trustbind_localaws.services.sts import Sts
+from trustbind_localaws.services.sts import Sts, sent_with
 from trustbind_localaws.state.credentials import Identity, Session
 from trustbind_localaws.state.eks_clusters import Association
 from trustbind_localaws.state.state import State
@@ -65,7 +65,7 @@ class EksAuth:
         )
         if association is None:
             raise AwsFailure("ResourceNotFoundException", f"No association found for {subject}.")
-        session = self._associated(association, cluster)
+        session = self._associated(association, cluster, call)
         if association.target:
             session = self._chained(association, session, call)
         return json_response(_answer(association, session))
@@ -81,19 +81,29 @@ class EksAuth:
             raise AwsFailure("InvalidTokenException", f"The token is not for {POD_IDENTITY}.")
         return subject
 
-    def _associated(self, association: Association, cluster: str) -> Session:
+    def _associated(self, association: Association, cluster: str, call: Call) -> Session:
         """Return a session of the association's role, as EKS assumes it."""
-        role = self._state.storage.role_at(RoleArn.parse(association.role))
+        arn = RoleArn.parse(association.role)
+        role = self._state.storage.role_at(arn)
         refusal = AwsFailure("AccessDeniedException", f"EKS may not assume {association.role}.")
         if role is None:
             raise refusal
-        context: dict[str, Sequence[str]] = {"aws:SourceArn": [cluster], "aws:SourceAccount": [association.place[0]]}
-        tags = {} if association.disable_session_tags else _tags(association, cluster)
-        context |= {f"aws:RequestTag/{key}": [value] for key, value in tags.items()}
+        known: dict[str, Sequence[str]] = {"aws:SourceArn": [cluster], "aws:SourceAccount": [association.place[0]]}
+        if not association.disable_session_tags:
+            tags = _tags(association, cluster)
+            known |= {f"aws:RequestTag/{key}": [value] for key, value in tags.items()}
+            known["aws:TagKeys"] = list(tags)
+        caller = Caller(PrincipalKind.SERVICE, POD_IDENTITY)
+        context = request_context(
+            caller,
+            role=arn,
+            now=self._state.clock.now(),
+            known=sent_with(call, _session_name(association)) | known,
+            is_whole=True,
+        )
         document = json.loads(self._state.visibility.read(role))
-        for action in ("sts:AssumeRole", *(["sts:TagSession"] if tags else [])):
-            if not evaluate(document, Request(Caller(PrincipalKind.SERVICE, POD_IDENTITY), action, context)).allowed:
-                raise refusal
+        if not evaluate_call(document, Request(caller, "sts:AssumeRole", context, arn)).allowed:
+            raise refusal
         return self._state.callers.open_session(role, _session_name(association), _SECONDS)
 
     def _chained(self, association: Association, session: Session, call: Call) -> Session:

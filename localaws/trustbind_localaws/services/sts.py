@@ -10,10 +10,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from trustbind.errors import InvalidValueError
-from trustbind.evaluation import Caller, Decision, PrincipalKind, Request, evaluate
+from trustbind.evaluation import (
+    Caller,
+    Decision,
+    PrincipalKind,
+    Request,
+    RequestContext,
+    evaluate,
+    evaluate_call,
+    request_context,
+)
+from trustbind.evaluation.token_claims import names_role
 from trustbind.identity.arns import ProviderArn, RoleArn
 from trustbind_localaws.protocol.query import AwsFailure, Call, Response, response_of, timestamp
 from trustbind_localaws.rules.identity_policy import Verdict, judge
@@ -23,7 +34,7 @@ from trustbind_localaws.state.moto_store import Role
 from trustbind_localaws.state.state import State
 from trustbind_localaws.tokens.issuer_keys import WebToken, read_token
 
-__all__ = ["Sts"]
+__all__ = ["Sts", "sent_with"]
 
 _SESSION_NAME = re.compile(r"[\w+=,.@-]*", re.ASCII)
 _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]*", re.ASCII)
@@ -32,6 +43,8 @@ _EXTERNAL_ID_LENGTH: Final = (2, 1224)
 _DURATION: Final = (900, 43_200)
 _DEFAULT_DURATION: Final = 3600
 _CHAINED_DURATION: Final = 3600
+_NOT_NAMED: Final = "The target role ARN is not present in the roles claim of the identity token"
+"""Seen at AWS in a public test of July 2026."""
 
 
 class Sts:
@@ -92,20 +105,29 @@ class Sts:
             facts |= {"subject": token.subject, "audience": token.audience, "issuer": token.issuer}
             provider = self._trusted_provider(arn, token)
             facts["caller"] = str(provider)
+            if not names_role(token.claims, arn_text):
+                raise AwsFailure("InvalidIdentityToken", _NOT_NAMED)
             refusal = "Not authorized to perform sts:AssumeRoleWithWebIdentity"
             role = self._state.storage.role_at(arn)
             if role is None:
                 raise AwsFailure("AccessDenied", refusal, why=f"there is no role {arn_text}")
             caller = Caller(PrincipalKind.FEDERATED, str(provider))
-            context = _web_context(provider, token, session_name)
+            context = request_context(
+                caller,
+                claims=token.claims,
+                role=arn,
+                now=self._state.clock.now(),
+                known=sent_with(call, session_name),
+                is_whole=True,
+            )
             document = json.loads(self._state.visibility.read(role))
-            decision = evaluate(document, Request(caller, "sts:AssumeRoleWithWebIdentity", context))
+            decision = evaluate_call(document, Request(caller, "sts:AssumeRoleWithWebIdentity", context, arn))
             _settle(decision, facts, refusal)
             _check_max(role, seconds)
             extra = {
                 "SubjectFromWebIdentityToken": token.subject,
                 "Provider": str(provider),
-                "Audience": context[f"{provider.host_path}:aud"][0],
+                "Audience": context.get(f"{provider.host_path}:aud")[0],
             }
             return _granted(call, self._state.callers.open_session(role, session_name, seconds), extra)
 
@@ -132,16 +154,17 @@ class Sts:
     ) -> None:
         """Raise unless the role trusts the caller and, where that is needed, the caller's own policies agree."""
         actions = ["sts:AssumeRole"]
-        if any(name.startswith("Tags.") for name in call.params):
+        if _session_tags(call):
             actions.append("sts:TagSession")
         if call.param("SourceIdentity"):
             actions.append("sts:SetSourceIdentity")
         document = json.loads(self._state.visibility.read(role))
         caller = Caller(PrincipalKind.AWS, identity.arn)
-        context = _role_context(call, identity)
+        target = RoleArn.parse(role.arn)
+        context = _role_context(call, identity, caller, target, self._state.clock.now())
         policies = self._state.callers.policies_of(identity)
         for action in actions:
-            request = Request(caller, action, context)
+            request = Request(caller, action, context, target)
             decision = evaluate(document, request)
             _settle(decision, facts, refusal.replace("sts:AssumeRole", action))
             if identity.is_root:
@@ -178,34 +201,43 @@ def _settle(decision: Decision, facts: dict[str, Any], refusal: str) -> None:
         raise AwsFailure("AccessDenied", refusal)
 
 
-def _role_context(call: Call, identity: Identity) -> dict[str, Sequence[str]]:
-    context: dict[str, Sequence[str]] = {
+def sent_with(call: Call, session_name: str) -> dict[str, Sequence[str]]:
+    """Return the keys that AWS fills from a call: from its connection, which at AWS is HTTPS, and its headers."""
+    return {
+        "aws:RequestedRegion": [call.region],
+        "aws:SecureTransport": ["true"],
+        "aws:SourceIp": ["127.0.0.1"],
+        "aws:UserAgent": [call.headers.get("user-agent", "")],
+        "sts:RoleSessionName": [session_name],
+    }
+
+
+def _role_context(call: Call, identity: Identity, caller: Caller, role: RoleArn, now: datetime) -> RequestContext:
+    known = sent_with(call, call.param("RoleSessionName")) | {
         "aws:PrincipalAccount": [identity.account],
         "aws:PrincipalArn": [identity.principal_arn],
         "aws:PrincipalType": [identity.kind],
         "aws:userid": [identity.user_id],
-        "sts:RoleSessionName": [call.param("RoleSessionName")],
     }
     for key, parameter in (("sts:ExternalId", "ExternalId"), ("sts:SourceIdentity", "SourceIdentity")):
         if value := call.param(parameter):
-            context[key] = [value]
-    return context
+            known[key] = [value]
+    tags = _session_tags(call)
+    known |= {f"aws:RequestTag/{key}": [value] for key, value in tags.items()}
+    if tags:
+        known["aws:TagKeys"] = list(tags)
+    if transitive := call.members("TransitiveTagKeys"):
+        known["sts:TransitiveTagKeys"] = transitive
+    return request_context(caller, role=role, now=now, known=known, is_whole=True)
 
 
-def _web_context(provider: ProviderArn, token: WebToken, session_name: str) -> dict[str, Sequence[str]]:
-    """Return the condition keys of a token. Where ``azp`` is set it is the audience, and ``aud`` is ``oaud``."""
-    prefix = provider.host_path
-    context: dict[str, Sequence[str]] = {
-        f"{prefix}:sub": [token.subject],
-        f"{prefix}:aud": list(token.audience),
-        "sts:RoleSessionName": [session_name],
-    }
-    if azp := token.claims.get("azp"):
-        context[f"{prefix}:aud"] = [str(azp)]
-        context[f"{prefix}:oaud"] = list(token.audience)
-    if amr := token.claims.get("amr"):
-        context[f"{prefix}:amr"] = [str(each) for each in amr] if isinstance(amr, list) else [str(amr)]
-    return context
+def _session_tags(call: Call) -> dict[str, str]:
+    tags: dict[str, str] = {}
+    number = 1
+    while key := call.param(f"Tags.member.{number}.Key"):
+        tags[key] = call.param(f"Tags.member.{number}.Value")
+        number += 1
+    return tags
 
 
 def _without_accounts(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -67,24 +67,33 @@ def test_deny(cli: Cli) -> None:
 
 
 def test_without_token_and_context(cli: Cli) -> None:
-    """A request without any condition key was probably not meant."""
+    """What AWS fills and nobody gave makes the answer Depends, with what the policy expects; exit code 3."""
     done = cli(*CALL)
 
-    assert done.code == 1
-    assert done.err.strip() == (
-        "note: the request was evaluated with no condition keys at all; give --token, or --context KEY=VALUE"
-    )
+    assert (done.code, done.err) == (3, "")
+    filled = "and AWS fills that key with a value that is not known here"
+    assert done.out.splitlines() == [
+        "Depends",
+        done.out.splitlines()[1],
+        f'depends on {HOST}:aud: StringEquals {HOST}:aud expects "sts.amazonaws.com", {filled}',
+        f'depends on {HOST}:sub: StringEquals {HOST}:sub expects "{SUBJECT}", {filled}',
+    ]
+    assert f"may allow {CALL[6]} by {PROVIDER}; the answer depends on {HOST}:aud and {HOST}:sub." in done.out
 
 
 def test_json(cli: Cli) -> None:
-    """As data: decision, reason, statement; on Deny the nearest one and what failed."""
+    """As data: decision, reason, statement; on Deny the nearest one and what failed; on Depends what it depends on."""
     allowed = json.loads(cli(*CALL, *GOOD, "-o", "json").out)
-    denied = json.loads(cli(*CALL, *GOOD[:2], "-o", "json").out)
+    denied = json.loads(cli(*CALL, *GOOD[:2], "--context", f"{HOST}:sub=x", "-o", "json").out)
+    depends = json.loads(cli(*CALL, *GOOD[:2], "-o", "json").out)
 
     assert (allowed["decision"], allowed["statement"]) == ("Allow", {"index": 0, "sid": "Web"})
     assert (denied["decision"], denied["nearest"]) == ("Deny", {"index": 0, "sid": "Web"})
     assert denied["failure"]["key"] == f"{HOST}:sub"
     assert denied["failure"]["operator"] == "StringEquals"
+    assert denied["failures"] == [denied["failure"]]
+    assert (depends["decision"], depends["statement"]) == ("Depends", {"index": 0, "sid": "Web"})
+    assert [each["key"] for each in depends["dependsOn"]] == [f"{HOST}:sub"]
 
 
 def test_token(cli: Cli) -> None:
@@ -109,6 +118,7 @@ def test_context_beats_the_token(cli: Cli) -> None:
 def test_repeated_key(cli: Cli) -> None:
     """A key that is given twice has two values."""
     policy = json.loads(json.dumps(POLICY))
+    policy["Statement"][0]["Action"] = ["sts:AssumeRoleWithWebIdentity", "sts:TagSession"]
     policy["Statement"][0]["Condition"] = {"ForAnyValue:StringEquals": {"aws:TagKeys": "b"}}
     Path("trust.json").write_text(json.dumps(policy), encoding="utf-8")
 
@@ -188,7 +198,7 @@ def via_root(key: str = "aws:PrincipalArn", value: str = SOURCE, **statement: An
         ("arn:aws:iam::111122223333:user/ann", "aws:PrincipalArn", "arn:aws:iam::111122223333:user/ann", 0),
         (SOURCE, "aws:PrincipalAccount", "111122223333", 0),
         ("111122223333", "aws:PrincipalAccount", "111122223333", 0),
-        ("111122223333", "aws:PrincipalArn", SOURCE, 1),
+        ("111122223333", "aws:PrincipalArn", SOURCE, 3),
         ("arn:aws:sts::111122223333:assumed-role/feed/s", "aws:PrincipalAccount", "111122223333", 0),
     ],
 )
@@ -198,7 +208,7 @@ def test_keys_of_the_caller(cli: Cli, principal: str, key: str, value: str, code
 
     done = cli(*ASSUME, "--principal", principal)
 
-    assert (done.code, done.out.splitlines()[0]) == (code, "Deny" if code else "Allow")
+    assert (done.code, done.out.splitlines()[0]) == (code, {0: "Allow", 1: "Deny", 3: "Depends"}[code])
 
 
 def test_keys_that_are_given_count(cli: Cli) -> None:
@@ -216,30 +226,35 @@ def test_path_of_a_session(cli: Cli) -> None:
 
     without, given = cli(*ASSUME, *session), cli(*ASSUME, *session, "--context", f"aws:PrincipalArn={SOURCE}")
 
-    assert without.code == 1
-    assert "note: aws:PrincipalArn is the ARN of the session's role with its path, which arn:aws:sts::" in without.err
+    assert (without.code, without.err) == (3, "")
+    assert f'depends on aws:PrincipalArn: StringEquals aws:PrincipalArn expects "{SOURCE}"' in without.out
     assert (given.code, given.err) == (0, "")
 
 
-def test_note_on_keys_only_where_they_decide(cli: Cli) -> None:
-    """Who is refused for what they are, or what they do, is not told to give keys."""
+def test_callers_own_policy(cli: Cli) -> None:
+    """Trust in an AWS account leaves the rest to the caller's own policies, and that is said."""
     via_root()
-    other = cli(*ASSUME, "--principal", "arn:aws:iam::444455556666:role/x")
-    action = cli("evaluate", "--policy", "root.json", "--action", "sts:TagSession", "--principal", SOURCE)
-    key = cli(*ASSUME, "--principal", f"{SOURCE}-2")
-
-    assert (other.code, other.err) == (1, "")
-    assert (action.code, action.err) == (1, "")
-    assert "with no condition keys but the caller's" in key.err
-
-
-def test_note_on_keys_of_a_deny(cli: Cli) -> None:
-    """A condition of a statement that denies has decided, too."""
-    via_root("aws:PrincipalAccount", "111122223333", Effect="Deny")
 
     done = cli(*ASSUME, "--principal", SOURCE)
+    data = json.loads(cli(*ASSUME, "--principal", SOURCE, "-o", "json").out)
 
-    assert "no condition keys but the caller's" in done.err
+    assert "remark: the statement trusts AWS account 111122223333 as a whole" in done.out
+    assert "the caller needs an identity policy that allows sts:AssumeRole on the role" in data["remarks"][0]
+
+
+def test_clock(cli: Cli) -> None:
+    """A condition on the time is answered by this machine's clock, which is said, or by a time that is given."""
+    policy = json.loads(json.dumps(POLICY))
+    policy["Statement"][0]["Condition"]["DateGreaterThan"] = {"aws:CurrentTime": "2026-01-01T00:00:00Z"}
+    Path("trust.json").write_text(json.dumps(policy), encoding="utf-8")
+
+    now, then = cli(*CALL, *GOOD), cli(*CALL, *GOOD, "--context", "aws:CurrentTime=2025-01-01T00:00:00Z")
+
+    assert now.code == 0
+    assert now.err == (
+        "note: aws:CurrentTime is this machine's clock; give --context aws:CurrentTime=TIME for another time\n"
+    )
+    assert (then.code, then.err) == (1, "")
 
 
 LONE = "\\ud800"

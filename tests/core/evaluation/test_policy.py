@@ -2,28 +2,46 @@
 
 A case takes what it does not say from its file's ``defaults``. ``with`` replaces elements of the default document's
 first statement, ``version`` its Version (null removes it). Optional expectations: ``statement`` and ``nearest`` (index
-from 0), ``failure_key``, ``failure_element``, and texts that the failure's message, the reason or the notes on what
-was not understood must contain.
+from 0), ``failure_key``, ``failure_element``, ``depends_on`` (keys, as written), and texts that the failure's message,
+the reason, the dependences, the remarks or the notes on what was not understood must contain.
+
+``context`` is the whole context of a request. A case with ``known``, ``claims``, ``role`` or ``now`` is a call as STS
+gets it, of which AWS fills more keys.
 """
 
 from __future__ import annotations
 
 import copy
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import trustbind.evaluation
-from trustbind.evaluation import Caller, Failure, PrincipalKind, Request, StatementRef, evaluate
+from trustbind.evaluation import (
+    Caller,
+    Decision,
+    Failure,
+    PrincipalKind,
+    Request,
+    StatementRef,
+    evaluate,
+    evaluate_call,
+    request_context,
+)
+from trustbind.identity.arns import RoleArn
 from trustbind.policy.condition_operators import OPERATORS
 
 DATA = Path(__file__).parents[2] / "data" / "evaluation"
 FIELDS = {
     "name", "document", "with", "version", "principal", "action", "context", "expect", "statement", "nearest",
     "failure_key", "failure_element", "message_contains", "reason_contains", "unknown_contains",
+    "known", "claims", "role", "now", "depends_on", "depends_contains", "remark_contains",
 }  # fmt: skip
+OPEN = {"known", "claims", "role", "now"}
+"""What makes the request one of which AWS fills more keys than are given; ``known`` takes the place of ``context``."""
 
 
 def read_cases() -> list[Any]:
@@ -50,14 +68,34 @@ def read_cases() -> list[Any]:
 CASES = read_cases()
 
 
+def decide(case: dict[str, Any]) -> Decision:
+    """Return the decision on a case."""
+    caller = Caller.parse(case["principal"])
+    if not OPEN & case.keys():
+        return evaluate(case["document"], Request(caller, case["action"], case["context"]))
+    role = RoleArn.parse(case["role"]) if "role" in case else None
+    context = request_context(
+        caller,
+        claims=case.get("claims"),
+        role=role,
+        now=datetime.fromisoformat(case["now"]) if "now" in case else None,
+        known=case.get("known"),
+    )
+    return evaluate_call(case["document"], Request(caller, case["action"], context, role))
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_case(case: dict[str, Any]) -> None:
     """The decision is the expected one, and says why in the expected words."""
-    request = Request(Caller.parse(case["principal"]), case["action"], case["context"])
+    decision = decide(case)
 
-    decision = evaluate(case["document"], request)
-
-    assert ("Allow" if decision.allowed else "Deny") == case["expect"], decision
+    assert decision.answer == case["expect"], decision
+    assert decision.allowed == (case["expect"] == "Allow")
+    assert [each.key for each in decision.depends] == case.get("depends_on", [])
+    assert case.get("depends_contains", "") in "; ".join(each.message for each in decision.depends)
+    assert case.get("remark_contains", "") in "; ".join(decision.remarks)
+    if "depends_on" in case:
+        assert all(key in decision.reason for key in case["depends_on"])
     assert decision.reason
     if "statement" in case:
         assert decision.statement is not None
@@ -193,6 +231,7 @@ def test_a_text_in_the_context_is_one_value() -> None:
 def test_public_names() -> None:
     """The public API is small, and this is it."""
     assert sorted(trustbind.evaluation.__all__) == [
-        "Caller", "Decision", "Failure", "PrincipalKind", "Request", "StatementRef", "evaluate",
+        "Answer", "Caller", "Decision", "Dependence", "Failure", "KeyState", "PrincipalKind", "Request",
+        "RequestContext", "StatementRef", "evaluate", "evaluate_call", "request_context",
     ]  # fmt: skip
     assert all(hasattr(trustbind.evaluation, name) for name in trustbind.evaluation.__all__)

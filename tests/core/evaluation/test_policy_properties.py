@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trustbind.evaluation import Caller, Request, evaluate
+from trustbind.evaluation import Answer, Caller, Request, RequestContext, evaluate
 from trustbind.evaluation.wildcards import glob_covers, glob_matches
 from trustbind.policy.condition_operators import OPERATORS
 
@@ -122,14 +123,46 @@ def test_never_raises_for_what_looks_like_a_statement(statement: Any, request: R
 
 @given(st.lists(likely_statements_of(["Allow"]) | statements_of(["Allow"]), max_size=4), requests)
 def test_an_unknown_operator_in_every_allow_never_allows(allows: list[Any], request: Request) -> None:
-    """What is not understood never allows, and is told."""
+    """What is not understood never allows, and is said of each statement that is about the caller and the action."""
     for statement in allows:
         statement["Condition"] = statement.get("Condition", {}) | {"StringResembles": {"aws:x": "y"}}
+    plain = [{name: value for name, value in each.items() if name != "Condition"} for each in allows]
 
     decision = evaluate({"Version": "2012-10-17", "Statement": allows}, request)
 
-    assert not decision.allowed
-    assert len(decision.unknown) >= len(allows)
+    assert decision.answer is Answer.DENY
+    concerned = [
+        number
+        for number, each in enumerate(plain, 1)
+        if evaluate({"Version": "2012-10-17", "Statement": each}, request).allowed
+    ]
+    for number in concerned:
+        assert any(note.startswith(f"Statement {number}: the condition operator") for note in decision.unknown)
+
+
+@given(documents, requests, st.sets(st.sampled_from([*KEYS, "aws:username"])), st.data())
+def test_depends_is_between_what_values_decide(
+    document: Any, request: Request, hidden: set[str], data: st.DataObject
+) -> None:
+    """Whatever value a key turns out to have, or none where it may be absent: an answer that is certain stays."""
+    known = RequestContext.of(request.context)
+    open_keys = frozenset(key.lower() for key in hidden)
+    filled = frozenset(data.draw(st.sets(st.sampled_from(sorted(open_keys)))) if open_keys else ())
+    values = {key: value for key, value in known.values.items() if key not in open_keys}
+    context = RequestContext(values, known.names, filled=filled, possible=open_keys - filled)
+
+    decision = evaluate(document, replace(request, context=context))
+
+    assert bool(decision.depends) == (decision.answer is Answer.DEPENDS)
+    assert {each.key.lower() for each in decision.depends} <= open_keys
+    drawn = {key: (data.draw(st.sampled_from(TEXTS)),) for key in sorted(open_keys)}
+    absent = data.draw(st.sets(st.sampled_from(sorted(open_keys - filled)))) if open_keys - filled else set()
+    told = evaluate(
+        document,
+        replace(request, context=values | {key: value for key, value in drawn.items() if key not in absent}),
+    )
+    if decision.answer is not Answer.DEPENDS and not told.unknown and not decision.unknown:
+        assert told.answer is decision.answer
 
 
 @given(documents, requests, st.integers(0, 4))

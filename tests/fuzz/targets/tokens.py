@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from fuzz.checks import bounded, check_sentence
 from trustbind.errors import InvalidValueError, ManifestError
-from trustbind.evaluation import evaluate
-from trustbind_cli.commands.evaluate import as_json, context_of, explain, request_of
+from trustbind.evaluation import RequestContext, evaluate_call
+from trustbind_cli.commands.evaluate import as_json, explain, request_of
 from trustbind_cli.files.manifests import claims_of
 from trustbind_localaws.protocol.query import AwsFailure
 from trustbind_localaws.tokens.issuer_keys import Issuers, read_token
@@ -60,18 +60,20 @@ def check(data: bytes) -> None:
 def _check_command_line(text: str, data: bytes) -> None:
     try:
         claims = bounded(lambda: claims_of(text, "token.jwt"), data, a_byte=20)
-        context = bounded(lambda: context_of((), claims), data, a_byte=20)
+        request = bounded(
+            lambda: request_of(_PROVIDER, "sts:AssumeRoleWithWebIdentity", claims=claims, now=_NOW), data, a_byte=40
+        )
     except (ManifestError, InvalidValueError) as error:
         check_sentence(str(error))
         return
-    assert all(isinstance(v, str) for values in context.values() for v in values)
-    request = request_of(_PROVIDER, "sts:AssumeRoleWithWebIdentity", context)
-    decision = bounded(lambda: evaluate(_POLICY, request), data, a_byte=400)
+    context = RequestContext.of(request.context)
+    assert all(isinstance(v, str) for values in context.values.values() for v in values)
+    decision = bounded(lambda: evaluate_call(_POLICY, request), data, a_byte=400)
     if decision.allowed:
-        assert context["oidc.example.com/id/0123:aud"] == ["sts.amazonaws.com"]
-        assert context["oidc.example.com/id/0123:sub"][0].startswith("system:serviceaccount:team-a:")
+        assert context.get("oidc.example.com/id/0123:aud") == ("sts.amazonaws.com",)
+        assert context.get("oidc.example.com/id/0123:sub")[0].startswith("system:serviceaccount:team-a:")
     assert explain(decision)
-    assert as_json(decision)["decision"] == ("Allow" if decision.allowed else "Deny")
+    assert as_json(decision)["decision"] == decision.answer
 
 
 def _check_local_sts(text: str, data: bytes) -> None:

@@ -257,3 +257,68 @@ def test_longer_sessions_where_the_role_allows(role: str, client: Client, assume
     answer = assume(issuer.mint(SUBJECT), DurationSeconds=43200)
     lasts = answer["Credentials"]["Expiration"] - datetime.now(UTC)
     assert lasts.total_seconds() > 43_000
+
+
+TAGS: dict[str, Any] = {
+    "https://aws.amazon.com/tags": {"principal_tags": {"team": ["a"]}, "transitive_tag_keys": ["team"]}
+}
+
+
+def _write(client: Client, role: str, actions: list[str], **condition: Any) -> None:
+    statement = _trust(**condition) | {"Action": actions}
+    document = {"Version": "2012-10-17", "Statement": statement}
+    client("iam", B).update_assume_role_policy(RoleName=role.rpartition("/")[2], PolicyDocument=json.dumps(document))
+
+
+def test_session_tags_of_the_token(
+    role: str, aws: LocalAws, client: Client, assume: Any, issuer: TokenIssuer, refused: Any
+) -> None:
+    """Tags in the token fill aws:RequestTag, and then sts:TagSession has to be allowed, too."""
+    condition = {"StringEquals": {f"{HOST_PATH}:sub": SUBJECT, "aws:RequestTag/team": "a"}}
+    _write(client, role, ["sts:AssumeRoleWithWebIdentity"], **condition)
+    token = issuer.mint(SUBJECT, **TAGS)
+    with refused("AccessDenied", DENIED):
+        assume(token)
+    assert "so sts:TagSession has to be allowed, too" in aws.decisions[-1].reason
+    _write(client, role, ["sts:AssumeRoleWithWebIdentity", "sts:TagSession"], **condition)
+    assume(token)
+    with refused("AccessDenied", DENIED):
+        assume(issuer.mint(SUBJECT))
+
+
+def test_roles_of_the_token(role: str, assume: Any, issuer: TokenIssuer, refused: Any) -> None:
+    """A token that names roles is for these alone, whatever the trust policy says."""
+
+    def token(roles: Any) -> str:
+        claims: dict[str, Any] = {"https://aws.amazon.com/roles": roles}
+        return issuer.mint(SUBJECT, **claims)
+
+    assume(token([role, f"{role}-2"]))
+    assume(token(role))
+    with refused("InvalidIdentityToken", "not present in the roles claim", 400):
+        assume(token([f"{role}-2"]))
+
+
+def test_keys_that_aws_fills(role: str, client: Client, assume: Any, issuer: TokenIssuer, refused: Any) -> None:
+    """Time, address, transport and the role's AWS account are in every request."""
+    subject = {f"{HOST_PATH}:sub": SUBJECT}
+    _write(
+        client,
+        role,
+        ["sts:AssumeRoleWithWebIdentity"],
+        StringEquals=subject | {"aws:ResourceAccount": B},
+        Bool={"aws:SecureTransport": "true"},
+        IpAddress={"aws:SourceIp": "127.0.0.0/8"},
+        StringLike={"aws:UserAgent": "*Boto*"},
+        DateGreaterThan={"aws:CurrentTime": "2026-01-01T00:00:00Z"},
+    )
+    assume(issuer.mint(SUBJECT))
+    _write(
+        client,
+        role,
+        ["sts:AssumeRoleWithWebIdentity"],
+        StringEquals=subject,
+        DateLessThan={"aws:CurrentTime": "2026-01-01T00:00:00Z"},
+    )
+    with refused("AccessDenied", DENIED):
+        assume(issuer.mint(SUBJECT))
