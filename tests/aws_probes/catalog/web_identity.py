@@ -160,8 +160,8 @@ PROBES: Final = (
     ),
     Probe(
         "web-identity-session-tags",
-        "The claim https://aws.amazon.com/tags becomes aws:RequestTag keys, and needs sts:TagSession. Nothing is "
-        'assumed; what AWS answers is recorded. Source: IAM User Guide, "Pass session tags in AWS STS"',
+        "The claim https://aws.amazon.com/tags becomes aws:RequestTag keys, and needs sts:TagSession. Source: IAM "
+        'User Guide, "Pass session tags in AWS STS"',
         (
             provider(),
             create_role("subject", _TRUST),
@@ -178,8 +178,8 @@ PROBES: Final = (
             ),
             exchange("subject", "without tags", {}, settles=True),
             _controlled("tagged"),
-            exchange("subject", "tags without sts:TagSession", _TAGS, assumes=ANY),
-            exchange("tagged", "tags with sts:TagSession", _TAGS, assumes=ANY),
+            exchange("subject", "tags without sts:TagSession", _TAGS, assumes=DENIED),
+            exchange("tagged", "tags with sts:TagSession", _TAGS),
         ),
         _ISSUER,
     ),
