@@ -31,6 +31,18 @@ class Ranks:
         self._places: dict[str, list[_Place]] = {}
         self._sums: dict[str, list[int]] = {}
 
+    def replace(self, before: StoredBinding | None, stored: StoredBinding) -> None:
+        """Take a binding in, in place of what it was before.
+
+        Most events are about its status or its finalizer. They change no sum, so the sums stay: to add up a namespace
+        anew at each event would be quadratic in its bindings.
+        """
+        if before is not None:
+            if _counted_as(before) == _counted_as(stored):
+                return
+            self.remove(before)
+        self.add(stored)
+
     def add(self, stored: StoredBinding) -> None:
         """Take a binding in, unless it is being deleted or cannot be parsed."""
         if not stored.deleting and stored.binding is not None:
@@ -72,6 +84,13 @@ class Ranks:
         if bisect_left(self._places[namespace], place) < len(self._sums.get(namespace, ())) - 1:
             del self._sums[namespace]
         return place
+
+
+def _counted_as(stored: StoredBinding) -> tuple[object, ...]:
+    """Return what a binding's place and weight depend on."""
+    if stored.deleting or stored.binding is None:
+        return ()
+    return (_place(stored), stored.binding.service_account_names, stored.binding.selector)
 
 
 def _place(stored: StoredBinding) -> _Place:

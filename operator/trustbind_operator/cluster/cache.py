@@ -171,6 +171,7 @@ class ClusterCache:
             self._unlink(before)
         self.bindings[stored.ref] = stored
         self._link(stored)
+        self._ranks.replace(before, stored)
         index = self._index(stored.ref.namespace)
         concerned = index.put(stored.binding) if stored.binding is not None else index.drop(stored.ref)
         self._changed(stored.ref.namespace)
@@ -190,6 +191,7 @@ class ClusterCache:
         if stored is None:
             return frozenset()
         self._unlink(stored)
+        self._ranks.remove(stored)
         concerned = self._index(ref.namespace).drop(ref)
         if ref.namespace not in self._by_namespace:
             self._indexes.pop(ref.namespace, None)
@@ -403,7 +405,6 @@ class ClusterCache:
             self._by_role.setdefault(role, set()).add(stored.ref)
             self._by_account.setdefault(role.account_id, set()).add(stored.ref)
         self._by_namespace.setdefault(stored.ref.namespace, set()).add(stored.ref)
-        self._ranks.add(stored)
         if stored.binding is not None and stored.binding.source is not None:
             self._sources[stored.binding.source.role] += 1
         self._tally(stored, 1)
@@ -413,7 +414,6 @@ class ClusterCache:
             _discard(self._by_role, role, stored.ref)
             _discard(self._by_account, role.account_id, stored.ref)
         _discard(self._by_namespace, stored.ref.namespace, stored.ref)
-        self._ranks.remove(stored)
         if stored.binding is not None and stored.binding.source is not None:
             source = stored.binding.source.role
             self._sources[source] -= 1

@@ -79,3 +79,30 @@ def test_as_if_counted_anew(changes: list[tuple[str, bool]]) -> None:
         for index, each in enumerate(older):
             total = sum(weights[n] for n in older[: min(index, MOST)])
             assert ranks.of(all_of[each], MOST) == Rank(index, total)
+
+
+def test_an_event_that_changes_no_place() -> None:
+    """A status, a finalizer or another role changes no sum; whom a binding names, its age and its end do."""
+    weighed: list[str] = []
+
+    def weigh(ref: BindingRef) -> int:
+        weighed.append(ref.name)
+        return 1
+
+    ranks = Ranks(weigh)
+    a, b = stored("a", 0), stored("b", 1)
+    ranks.replace(None, a)
+    ranks.replace(None, b)
+    assert ranks.of(b, MOST) == Rank(1, 1)
+    weighed.clear()
+
+    changed = a.with_status({"observedGeneration": 1})
+    ranks.replace(a, changed)
+    assert (ranks.of(b, MOST), weighed) == (Rank(1, 1), [])
+
+    wider = stored("a", 0, serviceAccountNames=["a", "c"])
+    ranks.replace(changed, wider)
+    assert ranks.of(b, MOST) == Rank(1, 1)
+    assert weighed == ["a", "b"]
+    ranks.replace(wider, stored("a", 0, deleting=True))
+    assert ranks.of(b, MOST) == Rank(0, 0)
