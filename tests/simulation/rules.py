@@ -6,17 +6,20 @@ the request leaves the process, when it takes effect. README.md says what the ru
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from simulation.cloud import Answer, CloudRole, parsed
-from simulation.cluster import ACCOUNT
-from simulation.known import Cover, cover_of, covers_association
+from simulation.cluster import ACCOUNT, BINDING
+from simulation.known import Cover, Known, cover_of, covers_association
 from trustbind.api.role_binding import DeletionPolicy
+from trustbind.evaluation.model import Caller, PrincipalKind, Request
+from trustbind.evaluation.policy import evaluate
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer, Subject
 from trustbind.policy.claim import claims_on
@@ -54,6 +57,8 @@ class Base:
 
     answer: Answer
     is_used: bool = False
+    adopted: frozenset[str] = frozenset()
+    """Texts of foreign statements that the write takes away on purpose."""
 
 
 class Rules:
@@ -96,7 +101,7 @@ class Rules:
         base.is_used = True
         current, sent = base.answer.document, parsed(text)
         issuer = operator.cluster.issuer
-        self._foreign(operator, role, current, sent)
+        base.adopted = self._foreign(operator, role, current, sent)
         if current.meaning() == sent.meaning():
             self._fail("I4 no write without a change", operator, role, text)
         self._covered(operator, role, current, sent, base.answer.tags)
@@ -137,6 +142,8 @@ class Rules:
         there = Counter(_foreign_texts(before, issuer))
         shown = Counter(_foreign_texts(answer.document, issuer))
         for lost in (there - sent).elements():
+            if lost in base.adopted:
+                continue
             changed_at = since.get(lost, -math.inf)
             self._attribute(
                 operator, role, "lost", lost, changed_at, is_stale=answer.is_stale and lost not in shown, base=base
@@ -283,18 +290,55 @@ class Rules:
 
     # --- the parts ----------------------------------------------------------------------------------------------------
 
-    def _foreign(self, operator: Operator, role: RoleArn, current: TrustDocument, sent: TrustDocument) -> None:
+    def _foreign(
+        self, operator: Operator, role: RoleArn, current: TrustDocument, sent: TrustDocument
+    ) -> frozenset[str]:
+        """Check the foreign statements; return the texts of those that bindings take over."""
         issuer = operator.cluster.issuer
         kept = _foreign_texts(current, issuer)
         listed = _foreign_texts(sent, issuer)
-        left = [t for t in listed if t in set(kept)]
-        if left != kept:
-            self._fail("I1 foreign statements stay", operator, role, f"{kept} became {left}")
-        for text in listed:
-            if text not in kept:
-                self._fail("I1 foreign statements stay", operator, role, f"{text} is new")
+        gone = [t for t in kept if t not in set(listed)]
+        new = [t for t in listed if t not in set(kept)]
+        if [t for t in listed if t in set(kept)] != [t for t in kept if t in set(listed)]:
+            self._fail("I1 foreign statements stay", operator, role, f"{kept} became {listed}")
+        if gone or new:
+            self._taken_over(operator, role, current, sent, gone, new)
         if (current.version, dict(current.extra)) != (sent.version, dict(sent.extra)):
             self._fail("I1 foreign statements stay", operator, role, "the document's own members changed")
+        return frozenset(gone)
+
+    def _taken_over(
+        self,
+        operator: Operator,
+        role: RoleArn,
+        current: TrustDocument,
+        sent: TrustDocument,
+        gone: list[str],
+        new: list[str],
+    ) -> None:
+        """Check that no answer changes by foreign statements that go and come, and that what goes is recorded."""
+        for text in gone:
+            if not any(_is_recorded(item.body, role, text) for item in operator.cluster.of_kind(BINDING)):
+                self._fail("I7 a statement is recorded before it goes", operator, role, text)
+        issuer = operator.cluster.issuer
+        ids = sorted(self._world.accounts[role.account_id].providers.get(issuer.host_path) or ())
+        was = [s for s in current.statements if statement_text(s) in gone]
+        comes = [s for s in sent.statements if statement_text(s) in new]
+        own_before = [s for s in current.statements if is_owned(s, issuer)]
+        own_after = [s for s in sent.statements if is_owned(s, issuer)]
+        restorable = _restorable(operator.known)
+        for subject, audience in itertools.product(_subjects_of([*was, *comes]), ids):
+            if _gets(was, role, issuer, subject, audience) and not _gets(
+                [*comes, *own_after], role, issuer, subject, audience
+            ):
+                self._fail("I7 nobody loses by adoption", operator, role, f"{subject} with {audience}: {gone}")
+            if _gets(comes, role, issuer, subject, audience) and not _gets(was, role, issuer, subject, audience):
+                if not _gets(own_before, role, issuer, subject, audience):
+                    self._fail("I7 what comes back is no wider", operator, role, f"{subject} with {audience}: {new}")
+                if subject not in restorable:
+                    self._fail("I7 what comes back is granted", operator, role, f"{subject} with {audience}: {new}")
+        self._world.schedule.count("foreign statements adopted", len(gone))
+        self._world.schedule.count("foreign statements narrowed or written back", len(new))
 
     def _covered(
         self, operator: Operator, role: RoleArn, current: TrustDocument, sent: TrustDocument, tags: Mapping[str, str]
@@ -358,6 +402,42 @@ class Rules:
     def _fail(self, rule: str, operator: Operator, role: RoleArn | None, problem: str) -> NoReturn:
         where = f" in {role.name}" if role is not None else ""
         self._world.schedule.fail(rule, f"{operator.name}{where}: {problem}")
+
+
+def _is_recorded(body: Mapping[str, Any], role: RoleArn, text: str) -> bool:
+    """Return whether a binding of a role lists a statement as about to be replaced, as the API server has it."""
+    wanted = json.loads(text)
+    listed = (body.get("status") or {}).get("adopted") or ()
+    return body["spec"]["roleArn"] == str(role) and any(
+        same_meaning(json.loads(each["statement"]), wanted) and each.get("pending") is True for each in listed
+    )
+
+
+def _restorable(known: Known) -> set[str]:
+    """Return the service accounts of bindings that are deleted with ``Restore`` and still granted."""
+    found: set[str] = set()
+    for item in known.bindings():
+        binding = item.binding
+        if not item.is_deleting or binding.deletion_policy is not DeletionPolicy.RESTORE:
+            continue
+        for subject in binding.subjects(known.service_accounts(binding.ref.namespace)):
+            if known.covers(replace(binding, federated=()), [subject.name]):
+                found.add(str(subject))
+    return found
+
+
+def _subjects_of(statements: Iterable[Statement]) -> list[str]:
+    """Return every service account of the world, and what statements name besides."""
+    everybody = {str(Subject(namespace, f"s{n}")) for namespace in ("blue", "green") for n in range(4)}
+    return sorted(everybody.union(*(_subjects(statement) for statement in statements)))
+
+
+def _gets(statements: Sequence[Statement], role: RoleArn, issuer: Issuer, subject: str, audience: str) -> bool:
+    """Return whether statements let a token get the role."""
+    context = {issuer.subject_key: (subject,), issuer.audience_key: (audience,), "aws:SourceVpc": ("vpc-1",)}
+    caller = Caller(PrincipalKind.FEDERATED, str(issuer.provider_for(role)))
+    document = {"Version": "2012-10-17", "Statement": list(statements)}
+    return evaluate(document, Request(caller, "sts:AssumeRoleWithWebIdentity", context)).allowed
 
 
 def holders_in(document: TrustDocument, issuer: Issuer) -> set[tuple[str, str]]:

@@ -144,6 +144,7 @@ def _of_role(world: World, cluster: Cluster, cache: ClusterCache, known: Known, 
         # deleted bindings left is not granted any more.
         return []
     found = [f"{role.name} needs {type(step).__name__}" for step in steps]
+    found += [f"{role.name}: {ref} has to record what it adopts" for ref in planned.adoption.to_record]
     if found:
         found += [f"{c.kind} {c.sid}" for c in planned.trust.changes]
     cover = cover_of(known, issuer, role, there.tags)

@@ -38,6 +38,8 @@ _ISSUERS: Final = (
     Issuer.parse("https://oidc.eks.eu-central-1.amazonaws.com/id/AAAA"),
     Issuer.parse("https://oidc.eks.eu-central-1.amazonaws.com/id/BBBB"),
 )
+_ADOPTING: Final = 0.3
+"""Share of the worlds in which bindings take over hand-written statements."""
 _CLUSTER: Final = {"clusterName": "prod", "region": "eu-central-1"}
 
 
@@ -77,6 +79,9 @@ class World:
             self.clusters.append(Cluster(self, "B", _ISSUERS[1]))
         self.operators: list[Operator] = []
         self.is_over = False
+        # Of its own, so that a world without adoption is the same as if there were none.
+        self._adoption = random.Random(f"adoption {seed}")  # noqa: S311 - a seed decides the world
+        self.adopts = self._adoption.random() < _ADOPTING
         self._made = 0
         self._sids = 0
 
@@ -284,21 +289,42 @@ class World:
                 cluster.create((BINDING, rng.choice(NAMESPACES), f"b{number}"), self._binding_spec())
 
     def _create_role(self, role: RoleArn) -> None:
-        statements = [self._statement() for _ in range(self.rng.randint(1, 2))]
+        statements = [self._statement(role) for _ in range(self.rng.randint(1, 2))]
         if self.rng.random() < 0.7:
             statements.append(dict(STATEMENT))
         tags = {CONSENT_TAG: " ".join(n for n in NAMESPACES if self.rng.random() < 0.7)}
         text = TrustDocument(tuple(statements)).to_json()
         self.accounts[role.account_id].create_role(role, text, tags)
 
-    def _statement(self) -> dict[str, Any]:
-        """Return another foreign statement."""
+    def _statement(self, role: RoleArn) -> dict[str, Any]:
+        """Return another foreign statement for a role; where bindings adopt, often one for a cluster's tokens."""
         self._sids += 1
+        if self.adopts and self._adoption.random() < 0.5:
+            return self._hand_written(role)
         return {
             "Sid": f"Foreign{self._sids}",
             "Effect": "Allow",
             "Principal": {"AWS": f"arn:aws:iam::99999999{self._sids:04d}:root"},
             "Action": "sts:AssumeRole",
+        }
+
+    def _hand_written(self, role: RoleArn) -> dict[str, Any]:
+        """Return a statement that somebody wrote for service accounts of a cluster."""
+        rng = self._adoption
+        issuer = rng.choice(self.clusters).issuer
+        namespace = rng.choice(NAMESPACES)
+        names = [f"system:serviceaccount:{namespace}:{name}" for name in rng.sample(NAMES, rng.choice((1, 1, 2, 3)))]
+        block: dict[str, Any] = {issuer.subject_key: names[0] if len(names) == 1 else names}
+        if rng.random() < 0.7:
+            block[issuer.audience_key] = rng.choice(("sts.amazonaws.com", "sts.amazonaws.com", "other.example.com"))
+        if rng.random() < 0.1:
+            block["aws:SourceVpc"] = "vpc-1"
+        return {
+            "Sid": f"Foreign{self._sids}",
+            "Effect": "Allow",
+            "Principal": {"Federated": str(issuer.provider_for(role))},
+            "Action": "sts:AssumeRoleWithWebIdentity",
+            "Condition": {rng.choice(("StringEquals", "StringEquals", "StringLike")): block},
         }
 
     def _account_spec(self, account_id: str) -> dict[str, Any]:
@@ -327,6 +353,8 @@ class World:
             "audiences": ["sts.amazonaws.com", "other.example.com"],
             "allowRetain": True,
         }
+        if self.adopts:
+            spec["allowAdopt"] = self._adoption.random() < 0.9
         if rng.random() < 0.7:
             subjects = ["repo:org/*"] if rng.random() < 0.7 else ["repo:org/a:*"]
             spec["federatedSubjects"] = [{"issuer": OTHER_ISSUER.url, "subjects": subjects}]
@@ -366,6 +394,10 @@ class World:
         if method == "WebIdentity" and rng.random() < 0.2:
             subjects = rng.sample(("repo:org/a:x", "repo:org/a:y", "repo:org/b:*"), 2)
             spec["federatedSubjects"] = [{"issuer": OTHER_ISSUER.url, "subjects": subjects}]
+        if self.adopts and method == "WebIdentity" and self._adoption.random() < 0.7:
+            spec["adopt"] = "Equivalent"
+            if self._adoption.random() < 0.5:
+                spec["deletionPolicy"] = "Restore"
         return spec
 
     def _put_service_account(self, cluster: Cluster, namespace: str, name: str) -> None:
@@ -518,7 +550,7 @@ class World:
         statements = list(read.statements)
         foreign = [s for s in statements if str(s.get("Sid", "")).startswith("Foreign")]
         if style == "add":
-            statements.append(self._statement())
+            statements.append(self._statement(role.arn))
         elif style == "remove" and foreign and len(statements) > 1:
             statements.remove(self.rng.choice(foreign))
         elif style == "overwrite":
