@@ -14,7 +14,7 @@ import pytest
 from aws_probes.catalog import PROBES
 from aws_probes.local import ACCOUNT, LocalLab
 from aws_probes.model import Answer, Call, Probe
-from aws_probes.replay import against_local_aws, against_rules
+from aws_probes.replay import WEB_IDENTITY, against_evaluator, against_local_aws, against_rules
 from aws_probes.vectors import AWS, LOCAL, Vector, read, write
 
 FOLDER = Path(__file__).parents[1] / "data" / "aws-vectors"
@@ -62,6 +62,32 @@ def test_rules() -> None:
     differing = [str(each) for path in FILES for each in against_rules(read(path))]
 
     assert differing == []
+
+
+def test_evaluator() -> None:
+    """The evaluator allows each exchange of a token that was allowed, and no other."""
+    differing = [str(each) for path in FILES for each in against_evaluator(read(path))]
+
+    assert differing == []
+
+
+def test_evaluator_is_contradicted() -> None:
+    """Nearly every exchange whose answer is turned round contradicts the evaluator; the rest depends on its time."""
+    turned, found = [], []
+    for vector in map(read, FILES):
+        for number, (call, answer) in enumerate(zip(vector.probe.calls, vector.answers, strict=True)):
+            if call.operation == WEB_IDENTITY and answer.code in {"", "AccessDenied"}:
+                answers = list(vector.answers)
+                answers[number] = Answer("" if answer.code else "AccessDenied")
+                turned.append((vector.probe.name, call.label))
+                found += [(e.probe, e.label) for e in against_evaluator(replace(vector, answers=tuple(answers)))]
+
+    assert len(turned) > 50
+    assert set(turned) - set(found) == {
+        ("keys-web-identity", "aws:PrincipalArn"),
+        ("keys-web-identity", "aws:SourceIp"),
+        ("web-identity-token", "an absent role"),
+    }
 
 
 def test_vectors_name_no_aws_account() -> None:
