@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from trustbind.api.role_binding import BindingRef
@@ -106,7 +106,7 @@ class _Run:
     async def _once(self, facts: Facts) -> tuple[RoleResult | None, Facts]:
         """Read the role, carry out the next step; return the result once there is none."""
         role, pace = self.work.role, self.pace
-        plan = partial(plan_role, self.work, facts)
+        plan = partial(self._plan, facts)
         max_age = pace.read_age(self.stale_reads)
         attempt = await trust_policy.apply(self.entered.api, role, plan, self.guard, max_age, pace)
         seen, planned = attempt.seen, attempt.planned
@@ -124,6 +124,11 @@ class _Run:
         if isinstance(planned.steps[0], NarrowSourcePolicy):
             return RoleResult(planned, seen, self.written, unrestored=self.unrestored), facts
         return None, facts
+
+    def _plan(self, facts: Facts, seen: RoleObservation) -> RolePlan:
+        """Plan with the providers as they are known now: another role's run may have added a client id meanwhile."""
+        account = replace(facts.account, providers=self.entered.facts.providers)
+        return plan_role(self.work, replace(facts, account=account), seen)
 
     async def _apply(self, step: Step, facts: Facts) -> Facts:
         max_age = self.pace.read_age(self.stale_reads)

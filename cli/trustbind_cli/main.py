@@ -449,6 +449,10 @@ def import_(
         bool,
         typer.Option("--live", help="List the roles in AWS, also by the manager roles of AWSAccounts in the files."),
     ] = False,
+    as_issuer: Annotated[
+        str | None,
+        typer.Option("--as", metavar="URL", help="Issuer of a new cluster: it gets what the one of --issuer has."),
+    ] = None,
     filename: Files = None,
     kustomize: Kustomizations = None,
     recursive: Recursive = False,
@@ -471,6 +475,9 @@ def import_(
     code is then 1. A service account with a role annotation gets that role under the default profile; where
     annotations and trust policies do not agree, a note says so.
 
+    With --as, the objects are for another cluster, such as the next one of blue and green. What trustbind wrote for the
+    old cluster is in them, too, and the old cluster keeps its trust.
+
     Example: trustbind import --issuer https://oidc.example.com --account-details roles.json -f serviceaccounts.yaml
     """
     from trustbind_cli.commands.import_.run import Sources, run  # noqa: PLC0415 - each command loads only what it needs
@@ -482,10 +489,15 @@ def import_(
     if filename or kustomize:
         objects = options.objects(filename, kustomize, recursive=recursive)
         options.say_unplaced(objects)
+    old = options.issuer(issuer)
+    new = options.issuer(as_issuer, option="--as") if as_issuer is not None else None
+    if new == old:
+        raise InvalidValueError("is the issuer of --issuer; leave it out, or name the new cluster's", field="--as")
     code = run(
         objects,
         Sources(tuple(account_details or ()), tuple(trust or ()), live),
-        options.issuer(issuer),
+        old,
+        new_issuer=new,
         annotation_prefix=options.prefix(annotation_prefix),
         chains=chains,
         manager_role=options.role_name(manager_role, "--manager-role") if manager_role else "",

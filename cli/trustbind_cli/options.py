@@ -142,8 +142,8 @@ def role_name(text: str, option: str) -> str:
         raise InvalidValueError(f"{text!r} is not the name of a role", field=option) from error
 
 
-def issuer(text: str) -> Issuer:
-    """Return ``--issuer``.
+def issuer(text: str, option: str = "--issuer") -> Issuer:
+    """Return an issuer that an option gives.
 
     Raises:
         InvalidValueError: it is no issuer's URL.
@@ -151,7 +151,7 @@ def issuer(text: str) -> Issuer:
     try:
         return Issuer.parse(text)
     except InvalidValueError as error:
-        raise error.within("--issuer") from None
+        raise error.within(option) from None
 
 
 def prefix(text: str) -> str:

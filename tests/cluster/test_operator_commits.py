@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
 
-from support.halves import Operator, Start
-from support.kube import ApiError, ApiServer, find_binaries
+from support.clusters import clusters
+from support.halves import Start
+from support.kube import ApiError
 from support.processes import eventually
 from support.world import API_VERSION, FOREIGN, SECONDS, Account, Binding, Team, World
 from trustbind.api.labels import REVOCATION_ALLOWED_AT
@@ -90,20 +90,6 @@ def test_many_bindings_share_a_commit(world: World) -> None:
 
 
 # --- several clusters -----------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def clusters(first: World, directory: Path, count: int) -> Iterator[list[World]]:
-    """Start further clusters on the first one's AWS, each with its own issuer and operator."""
-    with contextlib.ExitStack() as stack:
-        worlds = [first]
-        for number in range(count):
-            server = stack.enter_context(ApiServer(find_binaries(os.environ), directory / str(number)))
-            server.install_crds()
-            worlds.append(World(server, first.aws, operator_role=first.operator_role))
-            operator = Operator(worlds[-1]).start()
-            stack.callback(operator.kill)
-        yield worlds
 
 
 class Colleague:

@@ -195,6 +195,8 @@ class CloudAccount:
         self.limit = limit
         self.roles: dict[str, CloudRole] = {}
         self.providers: dict[str, set[str]] = {}
+        self.accepted_since: dict[tuple[str, str], float] = {}
+        """By host and path of a provider and audience, when the provider began to accept it."""
         self.associations: dict[tuple[str, str], Association] = {}
         self.deleted: dict[tuple[str, str], str] = {}
         """By namespace and service account, the owner of the association that was deleted last."""
@@ -236,6 +238,10 @@ class CloudAccount:
                     "invalid principal in policy", code="MalformedPolicyDocument", operation=operation
                 )
         role.put(text, self._world.now())
+
+    def now(self) -> float:
+        """Return the virtual time."""
+        return self._world.now()
 
     def next_id(self) -> str:
         """Return the id of another association."""
@@ -424,6 +430,7 @@ class Access:
             if issuer.host_path in self._account.providers:
                 return False
             self._account.providers[issuer.host_path] = set(audiences)
+            self._account.accepted_since |= {(issuer.host_path, each): self._account.now() for each in audiences}
             return True
 
         answer, _ = await self._timed("iam:CreateOpenIDConnectProvider", f" for {issuer}", effect, None, permit)
@@ -437,6 +444,8 @@ class Access:
             listed = self._account.providers.get(provider.host_path)
             if listed is None:
                 raise NotFoundError("no such provider", code="NoSuchEntity", operation=f"{operation} on {provider}")
+            if audience not in listed:
+                self._account.accepted_since[provider.host_path, audience] = self._account.now()
             listed.add(audience)
 
         await self._timed(operation, f" on {provider}", effect, None, permit)

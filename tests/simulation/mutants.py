@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 from unittest.mock import patch
 
+import trustbind.migration.adoption as adopting
 import trustbind.policy.plan as planning
 import trustbind.reconcile.decision as deciding
 import trustbind.reconcile.role_plan as role_planning
@@ -22,6 +23,7 @@ from trustbind.errors import AwsError, ThrottledError, UnreachableError
 from trustbind.policy import owned_statement
 from trustbind.policy.claim import claims_on
 from trustbind.policy.retention import Retention
+from trustbind.reconcile import adoption
 from trustbind.reconcile.observation import RoleObservation
 from trustbind.reconcile.rollout import Rollout
 from trustbind_aws.permits import StaleReadError, WritePermit
@@ -167,6 +169,15 @@ def _drop_foreign() -> list[Any]:
     return [patch.object(planning, "_compose", compose)]
 
 
+def _unrecorded() -> list[Any]:
+    real = adoption.adoption
+
+    def unrecorded(*arguments: Any, **_: Any) -> Any:
+        return real(*arguments, needs_record=False)
+
+    return [patch.object(role_planning, "adoption", unrecorded)]
+
+
 def _grants_of_any_namespace() -> list[Any]:
     real = RoleGrant.uncovered
 
@@ -241,5 +252,14 @@ MUTANTS: Final = {
         "an event of any binding lets every role run, in one queue", _all_roles_at_each_event, with_tenants=True
     ),
     "M24": Mutant("what deleted bindings left stays for ever", _retained_for_ever),
+    "M25": Mutant("a statement is replaced before a status has it", _unrecorded),
+    "M26": Mutant(
+        "a statement is replaced whatever its audience",
+        lambda: [patch.object(adopting, "_accepted", lambda _reading, _ids: frozenset({"sts.amazonaws.com"}))],
+    ),
+    "M27": Mutant(
+        "a recorded statement is written back as it was",
+        lambda: [patch.object(adoption, "restored_part", lambda _role, statement, *_: (statement, ""))],
+    ),
 }
 """By name."""

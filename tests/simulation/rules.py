@@ -46,6 +46,9 @@ __all__ = ["Base", "Rules", "holders_in"]
 _MOST_READ_AGE: Final = 2.0
 """`WritePace.most_read_age`."""
 
+_KNOWN_AFTER: Final = 30.0
+"""A new audience of a provider is known to an operator after the run of a role that began before."""
+
 _ANYBODY: Final = (Subject("any", "body"),)
 
 _PLACEHOLDER: Final = "0" * 8
@@ -321,7 +324,12 @@ class Rules:
             if not any(_is_recorded(item.body, role, text) for item in operator.cluster.of_kind(BINDING)):
                 self._fail("I7 a statement is recorded before it goes", operator, role, text)
         issuer = operator.cluster.issuer
-        ids = sorted(self._world.accounts[role.account_id].providers.get(issuer.host_path) or ())
+        account = self._world.accounts[role.account_id]
+        ids = sorted(
+            audience
+            for audience in account.providers.get(issuer.host_path) or ()
+            if account.accepted_since[issuer.host_path, audience] < account.now() - _KNOWN_AFTER
+        )
         was = [s for s in current.statements if statement_text(s) in gone]
         comes = [s for s in sent.statements if statement_text(s) in new]
         own_before = [s for s in current.statements if is_owned(s, issuer)]

@@ -85,6 +85,7 @@ def import_trust(
     existing: Existing,
     *,
     chains: bool = False,
+    adopts: bool = True,
     manager_role: str = "",
     unreadable: Iterable[ImportFinding] = (),
 ) -> Import:
@@ -95,6 +96,7 @@ def import_trust(
         accounts: the service accounts.
         issuer: the cluster's.
         existing: see `Existing`.
+        adopts: whether the bindings take over the statements that they are made of.
         chains: whether a role that trusts a source role is bound with method AssumeRole.
         manager_role: see `trustbind.migration.manifests.accounts_of`.
         unreadable: about roles that could not be read.
@@ -122,8 +124,8 @@ def import_trust(
     used = [role for b in bindings for role in (b.use.role, b.use.source) if role is not None]
     return Import(
         tuple(accounts_of(used, existing.aws_accounts, manager_role)),
-        tuple(grants_of(bindings, existing.grants)),
-        tuple(map(binding_of, bindings)),
+        tuple(grants_of(bindings, existing.grants, adopts=adopts)),
+        tuple(binding_of(binding, adopts=adopts) for binding in bindings),
         tuple(findings),
         dict(sum((each.others for each in read), Counter())),
         len(read),

@@ -25,8 +25,13 @@ _MAX_ARNS: Final = 8192
 """Characters of all role ARNs of one grant."""
 
 
-def binding_of(binding: ImportedBinding) -> dict[str, Any]:
-    """Return a RoleBinding; fields that have their default are left out."""
+def binding_of(binding: ImportedBinding, *, adopts: bool = False) -> dict[str, Any]:
+    """Return a RoleBinding; fields that have their default are left out.
+
+    Args:
+        binding: what it says.
+        adopts: whether it takes over the statements that it is made of.
+    """
     use = binding.use
     spec: dict[str, Any] = {"roleArn": str(use.role), "serviceAccountNames": list(binding.service_accounts)}
     if use.source is not None:
@@ -41,19 +46,22 @@ def binding_of(binding: ImportedBinding) -> dict[str, Any]:
         spec["conditions"] = [
             {"operator": c.operator, "key": c.key, "values": list(c.values)} for c in sorted(use.conditions)
         ]
-    if use.source is None:
+    if adopts and use.source is None:
         spec["adopt"] = EQUIVALENT
     if binding.profile != DEFAULT_PROFILE:
         spec["profile"] = binding.profile
     return _object(role_binding.KIND, {"name": binding.name, "namespace": binding.namespace}, spec)
 
 
-def grants_of(bindings: Iterable[ImportedBinding], taken: Iterable[str]) -> Iterator[dict[str, Any]]:
+def grants_of(
+    bindings: Iterable[ImportedBinding], taken: Iterable[str], *, adopts: bool = False
+) -> Iterator[dict[str, Any]]:
     """Yield grants that cover the bindings: one for each namespace, several where one would be too large.
 
     Args:
         bindings: sorted by namespace.
         taken: names of other grants.
+        adopts: see `binding_of`.
     """
     names = set(taken)
     by_namespace: dict[str, list[ImportedBinding]] = {}
@@ -65,7 +73,7 @@ def grants_of(bindings: Iterable[ImportedBinding], taken: Iterable[str]) -> Iter
             while (name := f"imported-{namespace}" + (f"-{number}" if number > 1 else "")) in names:
                 number += 1
             names.add(name)
-            yield _grant(name, part, members)
+            yield _grant(name, part, members, adopts=adopts)
 
 
 def accounts_of(roles: Iterable[RoleArn], known: Iterable[str], manager_role: str) -> Iterator[dict[str, Any]]:
@@ -107,7 +115,7 @@ def _fits(part: list[ImportedBinding]) -> bool:
     )
 
 
-def _grant(name: str, part: list[ImportedBinding], members: list[ImportedBinding]) -> dict[str, Any]:
+def _grant(name: str, part: list[ImportedBinding], members: list[ImportedBinding], *, adopts: bool) -> dict[str, Any]:
     methods = {Method.WEB_IDENTITY if b.use.source is None else Method.ASSUME_ROLE for b in part}
     spec: dict[str, Any] = {
         "namespaces": {"names": [part[0].namespace]},
@@ -117,7 +125,7 @@ def _grant(name: str, part: list[ImportedBinding], members: list[ImportedBinding
     }
     if (audiences := sorted({b.use.audience for b in part})) != [DEFAULT_AUDIENCE]:
         spec["audiences"] = audiences
-    if any(b.use.source is None for b in part):
+    if adopts and any(b.use.source is None for b in part):
         spec["allowAdopt"] = True
     subjects = sum(len(binding.service_accounts) for binding in members)
     if len(members) > DEFAULT_MAX_BINDINGS:

@@ -17,7 +17,7 @@ from trustbind.identity.arns import ProviderArn, RoleArn
 from trustbind.identity.subjects import DEFAULT_AUDIENCE, Issuer, Subject, audience_of
 from trustbind.migration.conditions import Constraint, NotExpressibleError, TokenConditions, values_of
 from trustbind.migration.findings import ImportFinding, ImportReason
-from trustbind.policy.owned_statement import is_owned
+from trustbind.policy.owned_statement import is_owned, is_retained
 from trustbind.policy.trust_document import VERSION, SourceStatement, Statement, TrustDocument
 
 __all__ = ["Admission", "Other", "PatternAdmission", "ReadRole", "SourceTrust", "read_role"]
@@ -26,6 +26,7 @@ _WEB_IDENTITY: Final = "sts:AssumeRoleWithWebIdentity"
 _ELEMENTS: Final = frozenset({"Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Condition"})
 _VERSIONS: Final = frozenset({None, VERSION, "2008-10-17"})
 _SHOWN: Final = 5
+_OWNED: Final = "trustbind wrote this statement for a binding of this cluster"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +119,15 @@ class ReadRole:
         self.findings.append(ImportFinding(reason, message, self.role, statement, subject))
 
 
-def read_role(role: RoleArn, document: TrustDocument, issuer: Issuer) -> ReadRole:
+def read_role(role: RoleArn, document: TrustDocument, issuer: Issuer, *, includes_owned: bool = False) -> ReadRole:
     """Return what a role's trust policy gives to the service accounts of the cluster with this issuer.
 
     Args:
         role: the role.
         document: its trust policy.
         issuer: the cluster's.
+        includes_owned: whether statements count that this cluster's trustbind wrote for its bindings: another cluster
+            has no such bindings yet.
     """
     read = ReadRole(role, document)
     if document.version not in _VERSIONS or document.extra.keys() - {"Id"}:
@@ -133,7 +136,11 @@ def read_role(role: RoleArn, document: TrustDocument, issuer: Issuer) -> ReadRol
     for index, statement in enumerate(document.statements):
         ref = StatementRef(index, statement.get("Sid", ""))
         try:
-            _read_statement(read, statement, ref, issuer, variables=document.version == VERSION)
+            is_skipped = is_owned(statement, issuer) and (not includes_owned or is_retained(statement, issuer))
+            if is_skipped:
+                read.find(ImportReason.OWNED, _OWNED, ref)
+            else:
+                _read_statement(read, statement, ref, issuer, variables=document.version == VERSION)
         except NotExpressibleError as error:
             read.find(error.reason, error.problem, ref)
     _apply_denies(read, document, issuer)
@@ -143,9 +150,6 @@ def read_role(role: RoleArn, document: TrustDocument, issuer: Issuer) -> ReadRol
 def _read_statement(
     read: ReadRole, statement: Statement, ref: StatementRef, issuer: Issuer, *, variables: bool
 ) -> None:
-    if is_owned(statement, issuer):
-        read.find(ImportReason.OWNED, "trustbind wrote this statement for a binding of this cluster", ref)
-        return
     if _is_deny(statement):
         return  # see `_apply_denies`
     ours = _names_provider(read, statement, ref, issuer)

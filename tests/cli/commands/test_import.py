@@ -11,6 +11,9 @@ import pytest
 import yaml
 
 from support.commands import ROLE, Cli, Outcome, account, binding, written
+from trustbind.identity.arns import RoleArn
+from trustbind.identity.subjects import Issuer, Subject
+from trustbind.policy.owned_statement import WebIdentityKey, build
 
 ISSUER = "https://oidc.example.com/id/1"
 HOST = ISSUER.removeprefix("https://")
@@ -291,3 +294,37 @@ def test_bad_options(cli: Cli) -> None:
     check(cli(*read, "--manager-role", "a b"), "--manager-role: 'a b' is not the name of a role")
     check(cli(*ISSUER_OPTION, "--account-details", "-", "-f", "-"), "standard input can be read only once")
     check(cli(*read, "--output-dir", "roles.json"), "--output-dir: roles.json cannot be written")
+
+
+def test_for_another_cluster(cli: Cli) -> None:
+    """The new cluster gets what the old one has, also what trustbind wrote there; nothing is taken over."""
+    by_hand = trusting("checkout")["Statement"][0]
+    by_hand["Condition"]["StringEquals"][f"{HOST}:job"] = "x"
+    ours = build(
+        Issuer.parse(ISSUER), RoleArn.parse(ROLE), WebIdentityKey("sts.amazonaws.com"), [Subject("shop", "cart")]
+    )
+    export("roles.json", detail({"Version": "2012-10-17", "Statement": [by_hand, ours]}))
+
+    old = cli(*ISSUER_OPTION, "--account-details", "roles.json")
+    new = cli(*ISSUER_OPTION, "--account-details", "roles.json", "--as", "https://oidc.example.com/id/2")
+
+    assert {tuple(spec["serviceAccountNames"]) for spec in bindings(old).values()} == {("checkout",)}
+    made = {tuple(spec.pop("serviceAccountNames")): spec for spec in bindings(new).values()}
+    assert made == {
+        ("cart",): {"roleArn": ROLE},
+        ("checkout",): {
+            "roleArn": ROLE,
+            "conditions": [{"operator": "StringEquals", "key": "oidc.example.com/id/2:job", "values": ["x"]}],
+        },
+    }
+    assert "allowAdopt" not in new.out
+
+
+def test_the_same_cluster_is_no_other_one(cli: Cli) -> None:
+    """One sentence says what is wrong."""
+    export("roles.json", detail(trusting("checkout")))
+
+    done = cli(*ISSUER_OPTION, "--account-details", "roles.json", "--as", ISSUER)
+
+    assert (done.code, done.out) == (2, "")
+    assert "--as" in done.err

@@ -14,6 +14,7 @@ from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import DEFAULT_SERVICE_ACCOUNT, Issuer, Subject
 from trustbind.migration.findings import ImportFinding, ImportReason
 from trustbind.migration.importing import Existing, Import, import_trust
+from trustbind.migration.moving import moved
 from trustbind.migration.service_accounts import ServiceAccounts
 from trustbind.migration.trust_reader import ReadRole, read_role
 from trustbind.policy.trust_document import TrustDocument
@@ -50,6 +51,7 @@ def run(
     sources: Sources,
     issuer: Issuer,
     *,
+    new_issuer: Issuer | None,
     annotation_prefix: str,
     chains: bool,
     manager_role: str,
@@ -61,7 +63,8 @@ def run(
     Args:
         objects: of the files.
         sources: see `Sources`.
-        issuer: the cluster's.
+        issuer: the cluster's that trust policies name.
+        new_issuer: the cluster's that the objects are for; None: the same.
         annotation_prefix: of the service accounts' annotations.
         chains: see `import_trust`.
         manager_role: see `import_trust`.
@@ -79,14 +82,18 @@ def run(
         raise InvalidValueError("-o json prints everything; leave out --output-dir")
     progress = _Progress()
     unreadable: list[ImportFinding] = []
-    read = list(_read(_exported(objects, sources, progress), issuer, progress, unreadable))
+    roles = _exported(objects, sources, progress)
+    read = list(_read(roles, issuer, progress, unreadable, includes_owned=new_issuer is not None))
     progress.end()
+    if new_issuer is not None:
+        read = [moved(each, issuer, new_issuer) for each in read]
     outcome = import_trust(
         read,
         _service_accounts(objects, annotation_prefix),
-        issuer,
+        new_issuer or issuer,
         _existing(objects),
         chains=chains,
+        adopts=new_issuer is None,
         manager_role=manager_role,
         unreadable=unreadable,
     )
@@ -131,7 +138,12 @@ def _exported(objects: Objects, sources: Sources, progress: _Progress) -> Iterat
 
 
 def _read(
-    roles: Iterable[ExportedRole], issuer: Issuer, progress: _Progress, unreadable: list[ImportFinding]
+    roles: Iterable[ExportedRole],
+    issuer: Issuer,
+    progress: _Progress,
+    unreadable: list[ImportFinding],
+    *,
+    includes_owned: bool,
 ) -> Iterator[ReadRole]:
     for number, exported in enumerate(without_repeats(roles), start=1):
         if number % _STEP == 0:
@@ -143,7 +155,7 @@ def _read(
             message = f"{exported.source}: {exported.arn}: {error}"
             unreadable.append(ImportFinding(ImportReason.UNREADABLE, message))
             continue
-        yield read_role(role, document, issuer)
+        yield read_role(role, document, issuer, includes_owned=includes_owned)
 
 
 def _service_accounts(objects: Objects, prefix: str) -> ServiceAccounts:
