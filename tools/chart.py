@@ -58,6 +58,7 @@ FIXED: Final = {
     "operator": {
         # Those that the webhook leaves alone.
         "pods.excludedNamespaces",
+        "pods.namespaceSelector",
         "kubernetes.kubeconfig",
     },
 }

@@ -170,6 +170,9 @@ class TrustReason(StrEnum):
     ADOPTION_NEEDS_OPERATOR = "AdoptionNeedsOperator"
     """The command line does not replace hand-written statements: a status has to record them first. Remedy: give the
     manifest to the cluster with kubectl apply, or remove spec.adopt."""
+    OUT_OF_SCOPE = "OutOfScope"
+    """The role trusts the binding's service accounts, and the webhook is not called for pods of their namespace, so
+    they get no role. Remedy: see the message; change the Namespace's labels, or the chart's webhook.mutating."""
     STALE_PRINCIPAL = "StalePrincipal"
     """A foreign statement names a principal that was deleted, and IAM would refuse any write. Remedy: correct or
     remove the statement that the message names."""

@@ -142,6 +142,7 @@ class _Process:
             lambda: leadership.deadline,
             settings.write_pace(),
             lambda: datetime.now(UTC),
+            settings.pods.scope(),
         )
         manager = Manager(context, pace=settings.manager_pace(), limit=settings.revocation_limit())
         annotator = Annotator(api, self._keys, self._log) if settings.bind_annotated.enabled else None
@@ -266,7 +267,7 @@ class _Process:
             event,
             self._log,
             keys=self._keys,
-            excluded=frozenset(settings.excluded_namespaces),
+            scope=settings.scope(),
             evict=settings.evict_missed,
             page_size=self._settings.kubernetes.page_size,
         )

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Annotated, Final, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from trustbind.api.annotations import DEFAULT_PREFIX
+from trustbind.api.label_selector import parse_selector
+from trustbind.api.webhook_scope import WebhookScope
 from trustbind.backoff import Backoff
 from trustbind.errors import InvalidValueError
 from trustbind.identity.subjects import Issuer
@@ -158,6 +160,14 @@ class BindAnnotated(Section):
     eks.amazonaws.com."""
 
 
+def _selector(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        parse_selector(value, field="namespaceSelector")
+    except InvalidValueError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
 class Pods(Section):
     """What is done about pods."""
 
@@ -174,8 +184,16 @@ class Pods(Section):
     evict_missed: bool = False
     """Whether such pods are evicted, where a controller creates them again; their PodDisruptionBudgets are honoured.
     Default false: they are only told of."""
-    excluded_namespaces: tuple[str, ...] = ("kube-system",)
-    """Namespaces that the webhook leaves alone, and this as well. Default kube-system."""
+    excluded_namespaces: tuple[str, ...] = ()
+    """Namespaces that the webhook leaves alone, and this as well. Default: none."""
+    namespace_selector: Annotated[dict[str, Any], AfterValidator(_selector)] = Field(default_factory=dict)
+    """Labels of the namespaces that the webhook serves, as the namespaceSelector of its configuration has them. Pods of
+    others are left alone, and a binding there has the condition OutOfScope. Default: all."""
+
+    def scope(self) -> WebhookScope:
+        """Return which pods the webhook is called for."""
+        selector = parse_selector(self.namespace_selector, field="namespaceSelector")
+        return WebhookScope.of_settings(self.excluded_namespaces, selector)
 
 
 class Kubernetes(Section):

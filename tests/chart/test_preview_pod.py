@@ -31,6 +31,9 @@ def test_webhook_config(helm: Helm, tmp_path: Path) -> None:
     assert config.scope.left_out("shop", None, NO_LABELS) == ""
     assert "NotIn" in config.scope.left_out("monitoring", None, NO_LABELS)
     assert "inject=false" in config.scope.left_out("shop", {"trustbind.dev/inject": "false"}, NO_LABELS)
+    assert config.scope.left_out("kube-system", None, NO_LABELS) == ""
+    assert "inject=false" in config.scope.left_out("kube-system", {"trustbind.dev/inject": "false"}, NO_LABELS)
+    assert config.unknown == ()
 
 
 def test_kustomization(tools: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,14 +154,38 @@ def test_labels_and_names(rendered: list[Object]) -> None:
             assert selected == [thing["metadata"]["name"].removesuffix("-metrics")]
 
 
-def test_system_namespaces_are_always_excluded(rendered: list[Object]) -> None:
-    """Neither webhook is asked about kube-system or the release's own namespace, whatever else is selected."""
+def test_own_namespace_is_always_excluded(rendered: list[Object]) -> None:
+    """No webhook is asked about the release's own namespace, whatever else is selected."""
     for thing in rendered:
-        if thing["kind"].endswith("WebhookConfiguration"):
-            (webhook,) = thing["webhooks"]
+        for webhook in thing["webhooks"] if thing["kind"].endswith("WebhookConfiguration") else ():
             first = webhook["namespaceSelector"]["matchExpressions"][0]
-            assert (first["key"], first["operator"]) == ("kubernetes.io/metadata.name", "NotIn")
-            assert {"kube-system", NAMESPACE} <= set(first["values"])
+            assert first["key"] == "kubernetes.io/metadata.name"
+            assert (NAMESPACE in first["values"]) is (first["operator"] == "NotIn")
+
+
+def _mutating(helm: Helm, *values: str) -> dict[str, tuple[str, dict[str, list[str]]]]:
+    """Return the policy of each entry of the mutating configuration, and the names of namespaces by operator."""
+    objects = helm.template(*(f"--set={value}" for value in values))
+    (found,) = (o for o in objects if o["kind"] == "MutatingWebhookConfiguration")
+    entries: dict[str, tuple[str, dict[str, list[str]]]] = {}
+    for each in found["webhooks"]:
+        first = each["namespaceSelector"]["matchExpressions"][0]
+        entries[each["name"]] = each["failurePolicy"], {first["operator"]: first["values"]}
+        assert [c["name"] for c in each["matchConditions"]] == ["is-no-mirror-pod"]
+    return entries
+
+
+def test_kube_system_never_waits(helm: Helm) -> None:
+    """With Fail, kube-system and the namespaces of node agents are served, and start while no webhook answers."""
+    assert _mutating(
+        helm, "webhook.mutating.failurePolicy=Fail", "webhook.mutating.failOpenNamespaces={calico-system,kube-system}"
+    ) == {
+        "mutate.trustbind.dev": ("Fail", {"NotIn": ["kube-system", "calico-system", NAMESPACE]}),
+        "mutate-fail-open.trustbind.dev": ("Ignore", {"In": ["kube-system", "calico-system"]}),
+    }
+    assert _mutating(helm, "webhook.mutating.excludedNamespaces={kube-system}") == {
+        "mutate.trustbind.dev": ("Ignore", {"NotIn": [NAMESPACE, "kube-system"]})
+    }
 
 
 def _by_name(objects: list[Object], kind: str) -> dict[str, Object]:
@@ -281,7 +305,15 @@ def test_operator_leaves_alone_what_the_webhook_does(helm: Helm) -> None:
     """Pods of excluded namespaces are not looked through for missed ones."""
     objects = helm.template("--set", "webhook.mutating.excludedNamespaces={monitoring}")
     settings = yaml.safe_load(settings_in(objects)["operator"])
-    assert settings["pods"]["excludedNamespaces"] == ["kube-system", NAMESPACE, "monitoring"]
+    assert settings["pods"]["excludedNamespaces"] == [NAMESPACE, "monitoring"]
+    assert settings["pods"]["namespaceSelector"] == {}
+
+
+def test_operator_knows_whom_the_webhook_serves(helm: Helm) -> None:
+    """The operator has the namespaceSelector of the webhook's configuration."""
+    objects = helm.template("--set", "webhook.mutating.namespaceSelector.matchLabels.team=a")
+    settings = yaml.safe_load(settings_in(objects)["operator"])
+    assert settings["pods"]["namespaceSelector"] == {"matchLabels": {"team": "a"}}
 
 
 def test_configmap_of_roles(helm: Helm) -> None:

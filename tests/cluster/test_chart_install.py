@@ -508,13 +508,24 @@ class TestRequire:
 
 
 def test_nothing_is_asked_of_pods_in_system_namespaces(installation: Installation) -> None:
-    """With failurePolicy Fail and no webhook running, kube-system and the release's own namespace still get pods."""
+    """With failurePolicy Fail and no webhook running, kube-system and the release's own namespace still get pods.
+
+    Pods of kube-system are injected while it runs.
+    """
     installation.install()
     for namespace in ("kube-system", installation.namespace):
         dry_run(Team(installation.world, namespace), "default")
     team = installation.world.team()
     team.service_account("default")
     eventually(lambda: _is_refused(team), "the API server knows of the webhook")
+    system = Team(installation.world, "kube-system")
+    account = installation.world.account()
+    annotation = {"eks.amazonaws.com/role-arn": account.arn("load-balancers")}
+    system.service_account("load-balancers", annotations=annotation)
+    assert not injected(dry_run(system, "load-balancers"))
+    _ready(installation.webhook())
+    eventually(lambda: injected(dry_run(system, "load-balancers")), "pods of kube-system are injected", seconds=30)
+    assert not injected(dry_run(Team(installation.world, installation.namespace), "default"))
 
 
 def _is_refused(team: Team) -> bool:

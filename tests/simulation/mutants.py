@@ -255,7 +255,10 @@ MUTANTS: Final = {
     "M25": Mutant("a statement is replaced before a status has it", _unrecorded),
     "M26": Mutant(
         "a statement is replaced whatever its audience",
-        lambda: [patch.object(adopting, "_accepted", lambda _reading, _ids: frozenset({"sts.amazonaws.com"}))],
+        lambda: [
+            patch.object(adopting, "_accepted", lambda _reading, _ids: frozenset({"sts.amazonaws.com"})),
+            patch.object(adopting, "_covers", lambda *_: True),
+        ],
     ),
     "M27": Mutant(
         "a recorded statement is written back as it was",

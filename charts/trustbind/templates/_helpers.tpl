@@ -143,19 +143,25 @@ topologySpreadConstraints:
 
 {{- /* The namespaces that a webhook leaves alone, as JSON. Arguments: context, values. */ -}}
 {{- define "trustbind.excludedNamespaces" -}}
-{{- concat (list "kube-system" .context.Release.Namespace) .values.excludedNamespaces | uniq | toJson -}}
+{{- concat (list .context.Release.Namespace) .values.excludedNamespaces | uniq | toJson -}}
 {{- end -}}
 
-{{- /* Those, and the user's own conditions. Arguments: context, values, extra. */ -}}
+{{- /* The namespaces whose pods start while no webhook answers, as JSON. Argument: the chart's context. */ -}}
+{{- define "trustbind.failOpenNamespaces" -}}
+{{- $excluded := include "trustbind.excludedNamespaces" (dict "context" . "values" .Values.webhook.mutating) | fromJsonArray -}}
+{{- $all := concat (list "kube-system") .Values.webhook.mutating.failOpenNamespaces | uniq -}}
+{{- $left := list -}}
+{{- range $all }}{{- if not (has . $excluded) }}{{- $left = append $left . }}{{- end }}{{- end -}}
+{{- toJson $left -}}
+{{- end -}}
+
+{{- /* Which namespaces a webhook is asked about. Arguments: values, and what counts besides the user's conditions. */ -}}
 {{- define "trustbind.namespaceSelector" -}}
 {{- with .values.namespaceSelector.matchLabels }}
 matchLabels:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 matchExpressions:
-  - key: kubernetes.io/metadata.name
-    operator: NotIn
-    values: {{ include "trustbind.excludedNamespaces" . }}
   {{- range .extra }}
   - {{ toJson . }}
   {{- end }}
@@ -202,8 +208,10 @@ caBundle: {{ required "certificates.provided.caBundle is needed with certificate
 {{- end -}}
 
 {{- define "trustbind.operator.settings" -}}
-{{- $excluded := include "trustbind.excludedNamespaces" (dict "context" . "values" .Values.webhook.mutating) | fromJsonArray -}}
-{{- toYaml (mergeOverwrite (deepCopy .Values.operator.settings) (dict "pods" (dict "excludedNamespaces" $excluded))) -}}
+{{- $own := .Values.webhook.mutating -}}
+{{- $excluded := include "trustbind.excludedNamespaces" (dict "context" . "values" $own) | fromJsonArray -}}
+{{- $scope := dict "excludedNamespaces" $excluded "namespaceSelector" $own.namespaceSelector -}}
+{{- toYaml (mergeOverwrite (deepCopy .Values.operator.settings) (dict "pods" $scope)) -}}
 {{- end -}}
 
 {{- define "trustbind.operator.leaseNamespace" -}}
@@ -307,4 +315,38 @@ spec:
 {{- $same = append $same (printf "object.%s.?%s == oldObject.%s.?%s" $.at . $.at .) -}}
 {{- end -}}
 {{- join "\n&& " $same -}}
+{{- end -}}
+
+{{- /* One entry of the mutating configuration. Arguments: context, failurePolicy, names (of namespaces). */ -}}
+{{- define "trustbind.webhook.mutating" -}}
+{{- $own := .context.Values.webhook.mutating -}}
+admissionReviewVersions: [v1]
+clientConfig:
+  {{- include "trustbind.webhook.clientConfig" (dict "context" .context "path" "/mutate") | nindent 2 }}
+rules:
+  # Volumes and variables of a pod cannot be changed later, so its creation is all there is to see.
+  - apiGroups: [""]
+    apiVersions: [v1]
+    operations: [CREATE]
+    resources: [pods]
+    scope: Namespaced
+# A pod that is asked for in another version of the API is converted and comes, too.
+matchPolicy: Equivalent
+failurePolicy: {{ .failurePolicy }}
+timeoutSeconds: {{ $own.timeoutSeconds }}
+# Nothing but the answer comes of a request, so that dry runs are answered, too.
+sideEffects: None
+reinvocationPolicy: {{ $own.reinvocationPolicy }}
+matchConditions:
+  # The kubelet runs a static pod as its file says, whatever is done to the mirror.
+  - name: is-no-mirror-pod
+    expression: "!has(object.metadata.annotations) || !('kubernetes.io/config.mirror' in object.metadata.annotations)"
+# This webhook does not depend on itself; and a namespace that wants to be left alone says so by a label.
+namespaceSelector:
+  {{- $optOut := dict "key" "trustbind.dev/inject" "operator" "NotIn" "values" (list "false") }}
+  {{- include "trustbind.namespaceSelector" (dict "values" $own "extra" (list .names $optOut)) | nindent 2 }}
+{{- with $own.objectSelector }}
+objectSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}

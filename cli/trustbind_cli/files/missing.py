@@ -11,12 +11,13 @@ from dataclasses import replace
 from trustbind.api.label_selector import LabelSelector
 from trustbind.api.role_binding import RoleBinding
 from trustbind.api.role_grant import RoleGrant, authorize
+from trustbind.api.webhook_scope import NAME_LABEL
 from trustbind.identity.arns import RoleArn
 from trustbind.policy.plan import Refusal
 from trustbind.policy.pod_identity import STATEMENT
 from trustbind.reasons import TrustReason
 from trustbind_cli.files.manifests import Objects
-from trustbind_cli.files.snapshot import NAME_LABEL, namespace_labels, roles_of
+from trustbind_cli.files.snapshot import namespace_labels, roles_of
 
 __all__ = ["missing_objects", "pod_identity_problem"]
 

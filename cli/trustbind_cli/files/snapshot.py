@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
 from trustbind.api.aws_account import AwsAccount
 from trustbind.api.profile_index import ProfileIndex
 from trustbind.api.role_binding import BindingRef, RoleBinding
+from trustbind.api.webhook_scope import NAME_LABEL
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer
 from trustbind.reconcile.rollout import NOT_STARTED, RoleProgress, Rollout
@@ -17,9 +17,8 @@ from trustbind.reconcile.snapshot import BindingSnapshot, RoleSnapshot, Surround
 from trustbind.reconcile.stored_binding import StoredBinding
 from trustbind_cli.files.manifests import Objects
 
-__all__ = ["NAME_LABEL", "FileSnapshot", "namespace_labels", "roles_of"]
+__all__ = ["FileSnapshot", "namespace_labels", "roles_of"]
 
-NAME_LABEL: Final = "kubernetes.io/metadata.name"
 """Every namespace has it (Kubernetes documentation, "Well-Known Labels, Annotations and Taints")."""
 
 

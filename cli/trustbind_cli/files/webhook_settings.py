@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from trustbind.api.label_selector import LabelSelector, SelectorRequirement
 from trustbind.api.manifests import Manifest, documents, read
+from trustbind.api.webhook_scope import Scope, WebhookScope
 from trustbind.errors import ManifestError
 from trustbind_cli.files.sources import text_of
-from trustbind_cli.files.webhook_config import Scope, WebhookConfig
+from trustbind_cli.files.webhook_config import WebhookConfig
 from trustbind_webhook import settings as webhook_settings
 from trustbind_webhook.lookup.eks_webhook_sources import Compatibility
 
 __all__ = ["read_webhook_config"]
 
 _WEBHOOK: Final = "mutate.trustbind.dev"
-"""Name of the webhook in the MutatingWebhookConfiguration of the chart."""
+_WEBHOOKS: Final = (_WEBHOOK, "mutate-fail-open.trustbind.dev")
+"""Names of the webhook's entries in the MutatingWebhookConfiguration of the chart."""
+_KNOWN_CONDITION: Final = "is-no-mirror-pod"
+"""Name of the chart's own match condition, which the webhook's decision knows as well."""
 _SETTINGS_KEY: Final = "settings.yaml"
 """Key of the webhook's settings in the ConfigMap of the chart."""
 
@@ -42,11 +46,15 @@ class _Selector(msgspec.Struct, frozen=True, rename="camel"):
         return LabelSelector(tuple((self.match_labels or {}).items()), tuple(requirements))
 
 
+class _Condition(msgspec.Struct, frozen=True):
+    name: str = ""
+
+
 class _Webhook(msgspec.Struct, frozen=True, rename="camel"):
     name: str
     namespace_selector: _Selector | None = None
     object_selector: _Selector | None = None
-    match_conditions: list[Any] | None = None
+    match_conditions: list[_Condition] | None = None
 
 
 def read_webhook_config(name: str) -> WebhookConfig:
@@ -68,8 +76,8 @@ def read_webhook_config(name: str) -> WebhookConfig:
             settings = data.get(_SETTINGS_KEY)
             if isinstance(settings, str) and _is_webhook(manifest):
                 config, found = _with_settings(config, settings, f"{name}: {manifest.describe()}"), True
-        elif manifest.kind == "MutatingWebhookConfiguration" and (webhook := _webhook(manifest)) is not None:
-            config, found = _with_scope(config, webhook), True
+        elif manifest.kind == "MutatingWebhookConfiguration" and (entries := _webhooks(manifest)):
+            config, found = _with_scope(config, entries), True
     if not found:
         raise ManifestError(
             name,
@@ -86,12 +94,12 @@ def _is_webhook(manifest: Manifest) -> bool:
     return bool(labels.get("app.kubernetes.io/component", "webhook") == "webhook")
 
 
-def _webhook(manifest: Manifest) -> _Webhook | None:
+def _webhooks(manifest: Manifest) -> list[_Webhook]:
     try:
         webhooks = msgspec.convert(manifest.body.get("webhooks") or [], list[_Webhook])
     except msgspec.ValidationError as error:
         raise manifest.error(f"webhooks: {error}") from None
-    return next((webhook for webhook in webhooks if webhook.name == _WEBHOOK), None)
+    return [webhook for webhook in webhooks if webhook.name in _WEBHOOKS]
 
 
 def _with_settings(config: WebhookConfig, text: str, source: str) -> WebhookConfig:
@@ -113,11 +121,13 @@ def _with_settings(config: WebhookConfig, text: str, source: str) -> WebhookConf
     )
 
 
-def _with_scope(config: WebhookConfig, webhook: _Webhook) -> WebhookConfig:
+def _with_scope(config: WebhookConfig, entries: list[_Webhook]) -> WebhookConfig:
     unknown = config.unknown
-    if webhook.match_conditions:
-        unknown += (f"the matchConditions of {_WEBHOOK} are not evaluated; they may leave out further pods",)
-    scope = Scope(
-        (webhook.namespace_selector or _Selector()).selector(), (webhook.object_selector or _Selector()).selector()
+    for entry in entries:
+        if any(condition.name != _KNOWN_CONDITION for condition in entry.match_conditions or ()):
+            unknown += (f"the matchConditions of {entry.name} are not evaluated; they may leave out further pods",)
+    scopes = (
+        Scope((e.namespace_selector or _Selector()).selector(), (e.object_selector or _Selector()).selector())
+        for e in entries
     )
-    return replace(config, scope=scope, unknown=unknown)
+    return replace(config, scope=WebhookScope(tuple(scopes)), unknown=unknown)

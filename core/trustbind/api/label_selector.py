@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta
 
-from trustbind.api.strict import Strict, check_size
+from trustbind.api.strict import Strict, check_size, part
 from trustbind.errors import InvalidValueError
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "RawSelector",
     "SelectorRequirement",
     "kept_labels",
+    "parse_selector",
     "selector_of",
 ]
 
@@ -107,6 +108,20 @@ class RawSelector(Strict, frozen=True):
 
     match_labels: Annotated[dict[str, str], Meta(max_length=20)] | None = None
     match_expressions: Annotated[list[_Expression], Meta(max_length=10)] | None = None
+
+
+def parse_selector(raw: Mapping[str, Any], *, field: str) -> LabelSelector | None:
+    """Return the selector in a mapping as Kubernetes has it; None for an empty one.
+
+    Raises:
+        InvalidValueError: it is none.
+    """
+    if not raw:
+        return None
+    try:
+        return selector_of(part(raw, RawSelector), field=field)
+    except InvalidValueError as error:
+        raise error.within(field) from None
 
 
 def selector_of(raw: RawSelector | None, *, field: str) -> LabelSelector | None:

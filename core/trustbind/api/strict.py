@@ -43,16 +43,25 @@ def converted(manifest: Mapping[str, Any], kind: type[T]) -> T:
         InvalidValueError: with the field, and what must hold there.
     """
     _check_members(manifest, kind)
-    try:
-        result = msgspec.convert(manifest, kind)
-    except msgspec.ValidationError as error:
-        raise _translated(error, kind, manifest) from None
-    except UnicodeEncodeError:
-        raise InvalidValueError("a text has a lone surrogate, which is not a character") from None
+    result = part(manifest, kind)
     api_version = manifest.get("apiVersion")
     if api_version != API_VERSION:
         raise InvalidValueError(f"{api_version!r} is not {API_VERSION}", field="apiVersion")
     return result
+
+
+def part(value: Mapping[str, Any], kind: type[T]) -> T:
+    """Return a part of an object, which has no ``apiVersion`` of its own, as ``kind``.
+
+    Raises:
+        InvalidValueError: with the field, and what must hold there.
+    """
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise _translated(error, kind, value) from None
+    except UnicodeEncodeError:
+        raise InvalidValueError("a text has a lone surrogate, which is not a character") from None
 
 
 def check_size(texts: Iterable[str], limit: int, *, field: str) -> None:

@@ -56,6 +56,7 @@ class BindingOutcome:
         hand_written: of a chain, whom of this cluster foreign statements let into its source role.
         hindrance: what keeps applied trust from being of use to every principal that the binding names.
         associations: of a chain by EKS Pod Identity, its associations; None: not known now.
+        out_of_scope: why the webhook is not called for pods of its namespace; empty when it is.
         adoption: what it took over, and what it could not; None: not known now, and nothing for a binding that does not
             adopt.
     """
@@ -74,6 +75,7 @@ class BindingOutcome:
     hand_written: tuple[str, ...] = ()
     hindrance: Refusal | None = None
     associations: tuple[Association, ...] | None = ()
+    out_of_scope: str = ""
     adoption: AdoptionState | None = None
 
 

@@ -45,11 +45,19 @@ class ConditionType(StrEnum):
     NEAR_LIMIT = "NearLimit"
     HAND_WRITTEN = "HandWrittenSubjects"
     ADOPTED = "Adopted"
+    OUT_OF_SCOPE = "OutOfScope"
     SURVEYED = "Surveyed"
     REVOCATION_PAUSED = "RevocationPaused"
 
 
-_ABNORMAL: Final = frozenset({ConditionType.NEAR_LIMIT, ConditionType.HAND_WRITTEN, ConditionType.REVOCATION_PAUSED})
+_ABNORMAL: Final = frozenset(
+    {
+        ConditionType.NEAR_LIMIT,
+        ConditionType.HAND_WRITTEN,
+        ConditionType.OUT_OF_SCOPE,
+        ConditionType.REVOCATION_PAUSED,
+    }
+)
 """Types whose condition is there, and True, in the abnormal case alone."""
 
 
@@ -215,6 +223,11 @@ def _binding_conditions(outcome: BindingOutcome) -> list[Condition]:
         )
         conditions.append(
             Condition(ConditionType.HAND_WRITTEN, status=True, reason=TrustReason.HAND_WRITTEN, message=message)
+        )
+    if outcome.out_of_scope:
+        message = f"the webhook is not called for pods of this namespace, so they get no role: {outcome.out_of_scope}"
+        conditions.append(
+            Condition(ConditionType.OUT_OF_SCOPE, status=True, reason=TrustReason.OUT_OF_SCOPE, message=message)
         )
     if outcome.adoption is not None and (adopted := _adopted(outcome.adoption)) is not None:
         conditions.append(adopted)

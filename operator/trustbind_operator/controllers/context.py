@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
+from trustbind.api.webhook_scope import WebhookScope
 from trustbind.identity.subjects import Issuer
 from trustbind.reconcile.stored_aws_account import StoredAwsAccount
 from trustbind.reconcile.stored_binding import StoredBinding
@@ -55,6 +56,9 @@ class Writer(Protocol):
         """Post an Event about an object; never fails."""
 
 
+_EVERYWHERE: Final = WebhookScope()
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """The collaborators of every controller.
@@ -67,6 +71,7 @@ class Context:
         leads_until: returns until when writes to AWS may be sent, in seconds of `trustbind_aws.permits.boottime`.
         pace: see `WritePace`.
         now: the time, aware.
+        scope: which pods the webhook is called for.
     """
 
     cache: ClusterCache
@@ -76,6 +81,7 @@ class Context:
     leads_until: Callable[[], float]
     pace: WritePace
     now: Callable[[], datetime]
+    scope: WebhookScope = _EVERYWHERE
 
     @property
     def issuer(self) -> Issuer:

@@ -10,12 +10,12 @@ import msgspec
 
 from trustbind.api.annotations import AnnotationKeys
 from trustbind.api.strict import nearest
+from trustbind.api.webhook_scope import WebhookScope
 from trustbind.errors import InvalidValueError, ManifestError
 from trustbind.reasons import SkipReason
 from trustbind_cli.exit_codes import DONE, FAILED, UNKNOWN
 from trustbind_cli.files.manifests import DEFAULT_NAMESPACE, Objects, read_manifests, texts, texts_in
 from trustbind_cli.files.pod_templates import PodManifest
-from trustbind_cli.files.webhook_config import Scope
 from trustbind_webhook.injection.decision import Account, Inject, InjectionSettings, Skip, decide
 from trustbind_webhook.injection.json_patch import Operation, applied, patch
 from trustbind_webhook.injection.pod import Pod, pod_of
@@ -24,7 +24,7 @@ from trustbind_webhook.lookup.eks_webhook_sources import Compatibility, Entry, K
 __all__ = ["PodPreview", "exit_code", "preview_pods", "read_config_map"]
 
 _NOTHING: Final = Compatibility()
-_EVERYWHERE: Final = Scope()
+_EVERYWHERE: Final = WebhookScope()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def read_config_map(name: str) -> Mapping[Key, Entry]:
 
 
 def preview_pods(
-    objects: Objects, settings: InjectionSettings, further: Compatibility = _NOTHING, scope: Scope = _EVERYWHERE
+    objects: Objects, settings: InjectionSettings, further: Compatibility = _NOTHING, scope: WebhookScope = _EVERYWHERE
 ) -> list[PodPreview]:
     """Return what the webhook would do to each pod.
 

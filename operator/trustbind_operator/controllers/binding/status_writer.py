@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -95,6 +96,7 @@ class StatusWriter:
             return  # the roles of the present spec run, or have run
         account_id = stored.binding.role.account_id if stored.binding is not None else role.account_id
         now = stamp(context.now())
+        outcome = replace(outcome, out_of_scope=self._out_of_scope(stored))
         status = binding_status(latest.status, stored.generation, account_id, context.issuer, outcome, now)
         if status == latest.status:
             return
@@ -103,6 +105,13 @@ class StatusWriter:
         metadata = {"namespace": stored.ref.namespace, "name": stored.ref.name, "uid": stored.uid}
         for transition in transitions(latest.status, status):
             await context.writer.event("RoleBinding", metadata, transition)
+
+    def _out_of_scope(self, stored: StoredBinding) -> str:
+        """Return why the webhook is not called for pods of a binding's service accounts; empty when it is."""
+        binding, namespace = stored.binding, stored.ref.namespace
+        labels = self._context.cache.namespaces.get(namespace)
+        has_pods = binding is not None and (binding.service_account_names or binding.selector is not None)
+        return self._context.scope.left_out(namespace, labels) if has_pods and not stored.deleting else ""
 
     async def _patch(self, latest: StoredBinding, status: Mapping[str, Any]) -> bool:
         """Store a status; return whether the object was there."""

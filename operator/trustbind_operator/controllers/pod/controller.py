@@ -14,7 +14,7 @@ from urllib.parse import quote
 import msgspec
 
 from trustbind.api.annotations import AnnotationKeys
-from trustbind.api.labels import INJECT
+from trustbind.api.webhook_scope import WebhookScope
 from trustbind.reasons import TrustReason
 from trustbind_operator.cluster.cache import ClusterCache
 from trustbind_operator.cluster.conditions import Transition
@@ -246,7 +246,7 @@ class MissedPods:
         events: posts Events.
         log: what was found.
         keys: of the annotations.
-        excluded: namespaces that the webhook leaves alone.
+        scope: which pods the webhook is called for.
         evict: whether such pods are evicted, where a controller would create them again.
         max_evictions: in one look; the rest comes next time.
         page_size: pods in one page of the list.
@@ -261,7 +261,7 @@ class MissedPods:
         log: Logger,
         *,
         keys: AnnotationKeys,
-        excluded: frozenset[str],
+        scope: WebhookScope,
         evict: bool,
         max_evictions: int = 10,
         page_size: int = 500,
@@ -272,7 +272,7 @@ class MissedPods:
         self._events = events
         self._log = log
         self._keys = keys
-        self._excluded = excluded
+        self._scope = scope
         self._evict = evict
         self._max_evictions = max_evictions
         self._page_size = page_size
@@ -346,7 +346,7 @@ class MissedPods:
     def _why(self, pod: ScannedPod, bound: dict[Key, str]) -> Missed | None:
         """Return why a pod should have been injected; ``bound`` remembers the bindings of service accounts."""
         key = namespace, account = pod.metadata.namespace, pod.account
-        if namespace in self._excluded or self._cache.namespaces.get(namespace, {}).get(INJECT) == "false":
+        if self._scope.left_out(namespace, self._cache.namespaces.get(namespace, {})):
             return None  # the webhook is not asked there
         if key not in bound:
             bound[key] = binding_of(self._cache.naming(namespace, account))

@@ -15,6 +15,7 @@ import pytest
 from support.bodies import ISSUER, binding_body
 from support.virtual_time import run_virtually
 from trustbind.api.annotations import AnnotationKeys
+from trustbind.api.webhook_scope import WebhookScope
 from trustbind.reconcile.stored_binding import StoredBinding
 from trustbind_operator.cluster.cache import ClusterCache
 from trustbind_operator.cluster.conditions import Transition
@@ -102,7 +103,7 @@ def missed_of(cache: ClusterCache, api: Api, *, max_evictions: int = 10) -> Miss
         nothing,
         cast("Logger", Log()),
         keys=KEYS,
-        excluded=frozenset(),
+        scope=WebhookScope(),
         evict=True,
         max_evictions=max_evictions,
     )

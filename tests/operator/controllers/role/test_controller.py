@@ -288,3 +288,19 @@ def test_consent_of_a_source_role_that_waits(scene: RoleScenario) -> None:
 
     assert scene.aws.calls["GetRole"] > 0
     assert scene.ready()[:2] == ("False", "NoRoleConsent")
+
+
+def test_a_namespace_that_the_webhook_leaves_alone(scene: RoleScenario) -> None:
+    """The binding is Ready, and says that pods there get no role; where the webhook is called, it says nothing."""
+    scene.has_account()
+    scene.has_binding()
+    scene.cache.put_namespace("team-a", {"trustbind.dev/inject": "false"})
+    scene.run()
+    found = {c["type"]: c for c in scene.stored()["conditions"]}
+    assert found["Ready"]["status"] == "True"
+    assert (found["OutOfScope"]["status"], found["OutOfScope"]["reason"]) == ("True", "OutOfScope")
+    assert "inject=false" in found["OutOfScope"]["message"]
+
+    scene.cache.put_namespace("team-a", {})
+    scene.run()
+    assert "OutOfScope" not in {c["type"] for c in scene.stored()["conditions"]}
