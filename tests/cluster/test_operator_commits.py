@@ -5,20 +5,20 @@ from __future__ import annotations
 import contextlib
 import math
 import random
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
+from support.clients import Colleague
 from support.clusters import clusters
 from support.halves import Start
 from support.kube import ApiError
 from support.processes import eventually
-from support.world import API_VERSION, FOREIGN, SECONDS, Account, Binding, Team, World
+from support.world import API_VERSION, FOREIGN, SECONDS, Binding, Team, World
 from trustbind.api.labels import REVOCATION_ALLOWED_AT
 
 COMMIT_WINDOW = 0.2
@@ -90,54 +90,6 @@ def test_many_bindings_share_a_commit(world: World) -> None:
 
 
 # --- several clusters -----------------------------------------------------------------------------------------------
-
-
-class Colleague:
-    """Somebody who edits a statement of their own in every role: reads, changes, writes and looks whether it held."""
-
-    def __init__(self, account: Account, roles: list[str]) -> None:
-        self._account = account
-        self._roles = roles
-        self._wanted = dict.fromkeys(roles, 0)
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._work)
-        self.edits = 0
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _work(self) -> None:
-        chance = random.Random(4711)  # noqa: S311 - to be repeatable
-        while not self._over.is_set():
-            role = chance.choice(self._roles)
-            self._wanted[role] += 1
-            self.edits += 1
-            while not self._holds(role):
-                self._edit(role)
-
-    def statement(self, role: str) -> dict[str, Any]:
-        """Return their statement as they want it."""
-        number = str(self._wanted[role])
-        return FOREIGN | {"Sid": "Colleague", "Condition": {"StringEquals": {"aws:PrincipalTag/n": number}}}
-
-    def _edit(self, role: str) -> None:
-        others = [s for s in self._account.statements(role) if s.get("Sid") != "Colleague"]
-        self._account.write(role, *others, self.statement(role))
-
-    def _holds(self, role: str) -> bool:
-        return self.statement(role) in self._account.statements(role)
-
-    def settle(self) -> bool:
-        """Look once more at everything, correct what was lost, and return whether nothing was."""
-        lost = [role for role in self._roles if self._wanted[role] and not self._holds(role)]
-        for role in lost:
-            self._edit(role)
-        return not lost
 
 
 @pytest.mark.usefixtures("operator")

@@ -75,7 +75,7 @@ class RoleWork:
         was_source: whether it may have been the source of a chain that does not name it any more.
         paused: why nothing may be revoked in its AWS account now; empty when it may.
         retention: which of what deleted bindings left there may stay.
-        records: whether what is adopted has to be recorded in a status first; not so where a plan is only shown.
+        records: whether what is adopted is recorded in a status first; where nothing is written, it need not be.
         kept: associations' roles whose external ids stay trusted for now: an association still names the role as its
             target, although its binding names another one.
     """
@@ -550,11 +550,9 @@ def _by_hand(
             (c for d in adopting for c in d.claims),
             {d.stored.ref: d.stored.status for d in adopting},
             client_ids,
-            needs_record=work.records,
+            needs_record=work.records and work.may_write,
         )
-        if work.records and (work.paused or not work.may_write):
-            adopted = replace(adopted, replaced=(), to_record={})
-    if going and not work.paused:
+    if going:
         granted = {d.stored.ref: d.restorable for d in going}
         statuses = {d.stored.ref: d.stored.status for d in going}
         restored = restoration(work.role, document, work.issuer, granted, statuses, client_ids)

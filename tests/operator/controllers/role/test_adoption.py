@@ -189,6 +189,16 @@ def test_observed_accounts_are_left_alone(scene: ManagerScenario) -> None:
 
     assert statements(scene) == ["Ops", "Terraform"]
     assert "adopted" not in scene.stored()
+    assert scene.ready()[1] == "DriftObserved"
+
+
+def test_a_nearly_full_role_is_observed(scene: ManagerScenario) -> None:
+    """With driftPolicy Observe, what would be replaced makes room: the binding is not told that the policy is full."""
+    scene.edit("AWSAccount", "prod", 1.0, spec={"driftPolicy": "Observe", "trustPolicyLimit": 600})
+    scene.create(adopting(), MINUTE)
+
+    assert scene.aws.roles[ROLE].size + 300 > 600
+    assert scene.ready()[1] == "DriftObserved"
 
 
 def test_written_back_by_its_owner(scene: ManagerScenario) -> None:
