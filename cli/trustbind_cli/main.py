@@ -6,7 +6,6 @@ Exit codes: see `trustbind_cli.exit_codes`.
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, NoReturn
 
@@ -323,16 +322,27 @@ def preview_trust(
 
 @app.command()
 def evaluate(
-    policy: Annotated[str, typer.Option(metavar="FILE", help="The trust policy, or - for standard input.")],
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="The trust policy, or the output of 'aws iam get-role'; - is standard input."
+        ),
+    ] = None,
+    role: Annotated[
+        str | None, typer.Option(metavar="ARN", help="Whose trust policy it is. The output of get-role says it, too.")
+    ] = None,
+    live: Annotated[bool, typer.Option("--live", help="Read the trust policy of --role in AWS.")] = False,
     principal: Annotated[
         str,
         typer.Option(
-            metavar="ARN", help="Who calls: an OIDC provider's, role's, user's or account's ARN, or a service."
+            metavar="ARN",
+            help="Who calls: an OIDC provider's, role's, user's or AWS account's ARN, or a service. Absent: the "
+            "provider of the token's issuer, or the one principal that is allowed.",
         ),
-    ],
+    ] = "",
     action: Annotated[
-        str, typer.Option(metavar="ACTION", help="What is called, such as sts:AssumeRoleWithWebIdentity.")
-    ],
+        str, typer.Option(metavar="ACTION", help="What is called. Absent: as the principal assumes a role.")
+    ] = "",
     context: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="A condition key of the request. A repeated KEY has several values."),
@@ -350,28 +360,16 @@ def evaluate(
     clock.
 
     A token with session tags or a source identity needs sts:TagSession or sts:SetSourceIdentity, too, and the answer
-    is that to the whole call.
+    is that to the whole call. What IAM refuses of the document, and what the rules about trust policies say of the
+    statement that decides, is printed as well.
 
-    Example: trustbind evaluate --policy trust.json --action sts:AssumeRoleWithWebIdentity
-    --principal arn:aws:iam::444455556666:oidc-provider/oidc.example.com --token token.jwt
+    Example: trustbind evaluate --policy role.json --token token.jwt
     """
-    from trustbind.evaluation import evaluate_call  # noqa: PLC0415 - each command loads only what it needs
-    from trustbind_cli.commands import evaluate as evaluation  # noqa: PLC0415
+    from trustbind_cli.commands.evaluate.run import Asked, run  # noqa: PLC0415 - each command loads only what it needs
 
-    document = manifests.read_policy(policy)
-    claims = manifests.read_token(token) if token is not None else None
-    known = evaluation.given_by(context or ())
-    request = evaluation.request_of(principal, action, claims=claims, known=known, now=datetime.now(UTC))
-    decision = evaluate_call(document.to_json_object(), request)
-    if output is TextOutput.JSON:
-        print(printing.to_json(evaluation.as_json(decision)))
-    else:
-        print(evaluation.explain(decision))
-    if claims is not None:
-        note("note: the token's signature and expiry were not verified; only its claims were read")
-    for text in evaluation.notes(document, known):
-        note(text)
-    raise typer.Exit(evaluation.exit_code(decision))
+    whose = None if role is None else options.role(role, "--role")
+    asked = Asked(policy, whose, live, principal, action, token)
+    raise typer.Exit(run(asked, context or (), as_data=output is TextOutput.JSON))
 
 
 @app.command()

@@ -118,8 +118,8 @@ def _by_hint(ignored: list[tuple[str, str]]) -> dict[str, list[str]]:
     return result
 
 
-def role(text: str) -> RoleArn:
-    """Return ``--role-arn``.
+def role(text: str, option: str = "--role-arn") -> RoleArn:
+    """Return the role that an option gives.
 
     Raises:
         InvalidValueError: it is no role's ARN.
@@ -127,7 +127,7 @@ def role(text: str) -> RoleArn:
     try:
         return RoleArn.parse(text)
     except InvalidValueError as error:
-        raise error.within("--role-arn") from None
+        raise error.within(option) from None
 
 
 def role_name(text: str, option: str) -> str:

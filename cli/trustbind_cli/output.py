@@ -15,6 +15,7 @@ import yaml
 from rich.console import Console
 from rich.text import Text
 
+from trustbind.evaluation.token_claims import without_tokens
 from trustbind.identity.arns import RoleArn
 from trustbind.policy.document_rules import Finding
 from trustbind.policy.plan import Change, ChangeKind, Plan, Refusal
@@ -51,8 +52,8 @@ def escape_surrogates() -> None:
 
 
 def note(message: str) -> None:
-    """Say something to the person."""
-    err.print(message)
+    """Say something to the person; a token that was given in the wrong place is not shown."""
+    err.print(without_tokens(message))
 
 
 def leave_unread() -> NoReturn:

@@ -229,7 +229,7 @@ USAGE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "trust: limit": ((*TRUST, "--limit", "0"), ("'--limit'",)),
     "trust: output": ((*TRUST, "-o", "patch"), ("'patch' is not one of",)),
-    "evaluate: no policy": (("evaluate", "--principal", "x", "--action", "y:z"), ("Missing option '--policy'",)),
+    "evaluate: no policy": (("evaluate", "--principal", "x", "--action", "y:z"), ("--policy: give the trust policy",)),
     "evaluate: principal": (
         ("evaluate", "--policy", "t.json", "--principal", "x y", "--action", "sts:AssumeRole"),
         ("--principal: ",),

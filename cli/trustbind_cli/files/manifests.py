@@ -24,7 +24,16 @@ from trustbind.policy.trust_document import TrustDocument
 from trustbind_cli.files.pod_templates import WORKLOADS, PodManifest, pod_in
 from trustbind_cli.files.sources import template_problem, text_of
 
-__all__ = ["Objects", "claims_of", "manifests_in", "read_manifests", "read_policy", "read_token", "sort_out"]
+__all__ = [
+    "Objects",
+    "claims_of",
+    "manifests_in",
+    "read_manifests",
+    "read_policy",
+    "read_role",
+    "read_token",
+    "sort_out",
+]
 
 DEFAULT_NAMESPACE: Final = "default"
 _GROUP: Final = API_VERSION.partition("/")[0]
@@ -198,17 +207,23 @@ def read_policy(name: str, of: RoleArn | None = None, *, option: str = "--role-a
     Raises:
         ManifestError: the file cannot be read, holds no trust document, or that of another role.
     """
-    other = str(of or "")
+    return read_role(name, of, option=option)[0]
+
+
+def read_role(name: str, of: RoleArn | None = None, *, option: str = "--role") -> tuple[TrustDocument, RoleArn | None]:
+    """Return the trust document in a file, and whose it is where the file or ``of`` says so; see `read_policy`."""
+    stated = None
     try:
         document = TrustDocument.parse(text_of(name))
         role = document.extra.get("Role")
         if not document.statements and isinstance(role, Mapping) and "AssumeRolePolicyDocument" in role:
             document = TrustDocument.parse(role["AssumeRolePolicyDocument"])
-            other = str(role.get("Arn", of or ""))
+            stated = role.get("Arn")
+        if isinstance(stated, str) and stated != str(of or stated):
+            raise ManifestError(name, 0, f"it holds the role {stated}, and {option} is {of}")
+        arn = RoleArn.parse(stated) if isinstance(stated, str) else of
     except InvalidValueError as error:
         raise ManifestError(name, 0, str(error)) from None
-    if of is not None and other != str(of):
-        raise ManifestError(name, 0, f"it holds the role {other}, and {option} is {of}")
     if not document.statements and (others := sorted(document.extra.keys() - {"Id"})):
         raise ManifestError(name, 0, f"not a trust policy: it has {others[0]!r}, and no Statement")
     if is_permissions_policy(document):
@@ -218,7 +233,7 @@ def read_policy(name: str, of: RoleArn | None = None, *, option: str = "--role-a
             "not a trust policy: it is a permissions policy, with a Resource and without a Principal; the trust policy "
             "is AssumeRolePolicyDocument in the output of 'aws iam get-role'",
         )
-    return document
+    return document, arn
 
 
 def read_token(name: str) -> dict[str, Any]:

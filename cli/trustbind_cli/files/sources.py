@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from trustbind.errors import InvalidValueError, ManifestError
+from trustbind.evaluation.token_claims import is_token
 
 __all__ = ["STANDARD_INPUT", "bytes_of", "files_of", "kustomized", "template_problem", "text_of"]
 
@@ -134,8 +135,12 @@ def bytes_of(name: str, limit: int) -> bytes:
         limit: the most bytes.
 
     Raises:
-        ManifestError: it cannot be read, or is larger.
+        ManifestError: it cannot be read, or is larger; or it is no name but a token, which is not shown.
     """
+    if is_token(name):
+        raise ManifestError(
+            "a token", 0, "is no name of a file; write it to a file and give its name, or pipe it and give -"
+        )
     try:
         if name == STANDARD_INPUT:
             data = sys.stdin.buffer.read(limit + 1)

@@ -17,16 +17,16 @@ Where these leave room, the choice is the one that lets nobody in (see ``truth``
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from trustbind.evaluation import hints
 from trustbind.evaluation.model import Dependence, Failure
 from trustbind.evaluation.operators import comparison_of
 from trustbind.evaluation.request_context import KeyState, RequestContext
 from trustbind.evaluation.three_valued import Check, Truth, as_texts, listed, quoted
 from trustbind.evaluation.variables import Operand, VariableAbsentError, VariableOpenError, resolve
-from trustbind.evaluation.wildcards import has_wildcard
 from trustbind.policy.condition_operators import (
     ConditionOperator,
     OperatorKind,
@@ -44,13 +44,14 @@ _SET_WORDINGS: Final = {
 }
 
 
-def check_condition(block: object, context: RequestContext, *, variables: bool) -> Check:
+def check_condition(block: object, context: RequestContext, *, variables: bool, explain: bool = True) -> Check:
     """Return whether a ``Condition`` element holds for the request.
 
     Args:
         block: The element's value, as decoded from JSON.
         context: The request's keys.
         variables: Whether policy variables are replaced, which is so in version 2012-10-17 only.
+        explain: Whether messages end with a hint at the nearest difference, which takes time.
     """
     if not isinstance(block, Mapping):
         message = "the Condition is not an object"
@@ -59,8 +60,11 @@ def check_condition(block: object, context: RequestContext, *, variables: bool) 
     failures: list[Failure] = []
     unknown: list[str] = []
     depends: list[Dependence] = []
+    issuers: frozenset[str] | None = None
+    if explain:
+        issuers = hints.issuers_in(str(key) for keys in block.values() if isinstance(keys, Mapping) for key in keys)
     for written, entries in block.items():
-        for outcome in _check_operator(str(written), entries, context, variables=variables):
+        for outcome in _check_operator(str(written), entries, context, issuers, variables=variables):
             truth = min(truth, outcome.truth)
             failures += outcome.failures
             unknown += outcome.unknown
@@ -68,7 +72,9 @@ def check_condition(block: object, context: RequestContext, *, variables: bool) 
     return Check(truth, tuple(failures), tuple(unknown), tuple(depends))
 
 
-def _check_operator(written: str, entries: object, context: RequestContext, *, variables: bool) -> Iterator[Check]:
+def _check_operator(
+    written: str, entries: object, context: RequestContext, issuers: frozenset[str] | None, *, variables: bool
+) -> Iterator[Check]:
     """Yield the outcome for each key of one operator, or one that says why the operator is not understood."""
     try:
         name = OperatorName.parse(written)
@@ -79,7 +85,7 @@ def _check_operator(written: str, entries: object, context: RequestContext, *, v
         yield _not_understood(written, f"{written} does not hold an object of keys")
         return
     for key, values in entries.items():
-        yield _Entry(written, name, str(key), context, variables).check(values)
+        yield _Entry(written, name, str(key), context, variables, issuers).check(values)
 
 
 def _not_understood(written: str, problem: str) -> Check:
@@ -114,6 +120,8 @@ class _Entry:
     key: str
     context: RequestContext
     variables: bool
+    issuers: frozenset[str] | None
+    """Whose claims the statement's conditions are about, for hints; None where no hints are wanted."""
 
     def check(self, value: object) -> Check:
         texts = as_texts(value)
@@ -162,7 +170,8 @@ class _Entry:
         message += wanted.absent and f"; {wanted.absent}"
         if truth is Truth.DEPENDS:
             return self._dependence(wanted.open, f"{message}, and the value of {wanted.open} is not known here", note)
-        message += _hint(self.name.operator, texts, given, variables=self.variables)
+        if self.issuers is not None:
+            message += hints.for_value(self.name.operator, texts, given, variables=self.variables)
         return self._outcome(truth, message, note)
 
     def _check_filled(self, texts: list[str], because: str) -> Check:
@@ -253,10 +262,8 @@ class _Entry:
                 return self._dependence(wanted.open, message)
             return Check(Truth.YES)
         message = f"{self._expects(texts)} but the request has no such key"
-        suffix = self.key.lower().rpartition(":")[2]
-        alike = [name for key, name in self.context.names.items() if key.rpartition(":")[2] == suffix]
-        if alike:
-            message += f"; it has {listed(alike, 'and')}"
+        if self.issuers is not None:
+            message += hints.for_absent_key(self.key, self.context, self.issuers)
         return self._outcome(Truth.NO, message, wanted.problem)
 
     def _expects(self, texts: list[str]) -> str:
@@ -297,22 +304,3 @@ def _compare(operator: ConditionOperator, text: str, wanted: _Wanted) -> Truth:
     else:
         truth = Truth.NO
     return truth.negated() if operator.is_negated else truth
-
-
-def _hint(operator: ConditionOperator, texts: list[str], given: Sequence[str], *, variables: bool) -> str:
-    """Return what a person most likely overlooked, as the end of a sentence."""
-    if operator.is_negated:
-        return ""
-    if not variables and any("${" in text for text in texts):
-        return '; policy variables are replaced only where the document says "Version": "2012-10-17"'
-    if operator.name == "StringEquals" and any(has_wildcard(text) for text in texts):
-        return "; StringEquals takes * and ? literally, use StringLike for a pattern"
-    if operator.kind is not OperatorKind.STRING:
-        return ""
-    for text in texts:
-        for value in given:
-            if text.lower() == value.lower() and text != value:
-                return "; they differ only in letter case"
-            if "".join(text.split()) == "".join(value.split()) and text != value:
-                return "; they differ only in white space"
-    return ""

@@ -35,6 +35,9 @@ _STATEMENT_ELEMENTS: Final = frozenset(
     {"Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Condition"}
 )
 _COMPLETE: Final = Check(Truth.YES)
+_PRINCIPAL: Final = 1
+_CONDITION: Final = 2
+"""Positions among the checks of a statement."""
 
 
 def evaluate(document: Mapping[str, Any], request: Request) -> Decision:
@@ -60,14 +63,23 @@ def evaluate(document: Mapping[str, Any], request: Request) -> Decision:
         failure = Failure("Token", message=context.refusal)
         return Decision(Answer.DENY, None, None, (failure,), reason=f"{_capitalised(context.refusal)}.", unknown=())
     variables = document.get("Version") == _VARIABLES_SINCE
+    raw = _statements(document)
     statements = [
-        _examine(index, statement, request, context, variables=variables)
-        for index, statement in enumerate(_statements(document))
+        _examine(index, statement, request, context, variables=variables) for index, statement in enumerate(raw)
     ]
     notes = [f"{_capitalised(problem)}." for problem in problems]
     for statement in statements:
         notes += [f"{_capitalised(str(statement.ref))}: {note}." for note in statement.unknown]
-    return _decide(statements, problems, request, tuple(dict.fromkeys(notes)))
+    told = tuple(dict.fromkeys(notes))
+    decision = _decide(statements, problems, request, told)
+    if decision is None:
+        allows = [
+            _examine(each.ref.index, raw[each.ref.index], request, context, variables=variables, explain=True)
+            for each in statements
+            if each.effect != "Deny"
+        ]
+        decision = _denied(allows, problems, request, told)
+    return decision
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,25 +99,33 @@ class _Examined:
     """By what the caller is named, as in ``principals``."""
 
 
-def _decide(statements: list[_Examined], problems: list[str], request: Request, notes: tuple[str, ...]) -> Decision:
-    what = f"{request.action} by {request.caller.identifier}"
+def _decide(
+    statements: list[_Examined], problems: list[str], request: Request, notes: tuple[str, ...]
+) -> Decision | None:
+    """Return the decision where a statement denies or allows, or may; None for an implicit deny."""
     denies = [each for each in statements if each.effect == "Deny" and each.truth is not Truth.NO]
     certain = [each for each in denies if each.truth is not Truth.DEPENDS]
     if certain:
         denial = max(certain, key=lambda each: each.truth)
+        what = f"{request.action} by {request.caller.identifier}"
         reason = f"{_capitalised(str(denial.ref))} denies {what} explicitly."
         if denial.truth is Truth.UNKNOWN:
             reason += " It has a part that is not understood, which in a Deny counts as matching."
         return Decision(Answer.DENY, denial.ref, None, (), reason=reason, unknown=notes)
     allows = [each for each in statements if each.effect == "Allow" and each.truth >= Truth.DEPENDS]
-    if allows and not problems:
-        allow = max(allows, key=lambda each: (each.truth, -len(each.depends)))
-        return _allowed(allow, denies, request, notes)
-    nearest = max((each for each in statements if each.effect != "Deny"), key=lambda each: each.rank, default=None)
+    if not allows or problems:
+        return None
+    allow = max(allows, key=lambda each: (each.truth, -len(each.depends)))
+    return _allowed(allow, denies, request, notes)
+
+
+def _denied(allows: list[_Examined], problems: list[str], request: Request, notes: tuple[str, ...]) -> Decision:
+    """Return an implicit deny, with the statement that came nearest to allowing."""
+    nearest = max(allows, key=lambda each: each.rank, default=None)
     failures = nearest.failures if nearest else ()
-    if problems and (allows or not nearest):
+    if problems and (not failures or not nearest):
         failures = (Failure("Statement", message=problems[0]),)
-    reason = f"No statement allows {what}."
+    reason = f"No statement allows {request.action} by {request.caller.identifier}."
     if failures and nearest:
         reason += f" {_capitalised(str(nearest.ref))} comes nearest: {failures[0].message}."
     elif failures:
@@ -172,7 +192,19 @@ def _statements(document: Mapping[str, Any]) -> Sequence[Any]:
     return (statements,) if isinstance(statements, Mapping) else ()
 
 
-def _examine(index: int, statement: object, request: Request, context: RequestContext, *, variables: bool) -> _Examined:
+def _examine(
+    index: int, statement: object, request: Request, context: RequestContext, *, variables: bool, explain: bool = False
+) -> _Examined:
+    """Hold a statement against the request.
+
+    Args:
+        index: its position in the document.
+        statement: the statement.
+        request: who calls, and what for.
+        context: the request's keys.
+        variables: whether policy variables are replaced.
+        explain: whether to go on after an element that does not match, and to look for the nearest difference.
+    """
     if not isinstance(statement, Mapping):
         problem = "the statement is not an object"
         return _Examined(
@@ -181,31 +213,43 @@ def _examine(index: int, statement: object, request: Request, context: RequestCo
     sid = statement.get("Sid", "")
     ref = StatementRef(index, sid if isinstance(sid, str) else "")
     effect, effect_problem = _effect(statement)
-    deny = effect == "Deny"
-
-    action = _one_of(statement, "Action", lambda element, value: check_action(element, value, request.action))
-    principal = _one_of(
-        statement,
-        "Principal",
-        lambda element, value: check_principal(element, value, request.caller, context, deny=deny),
-    )
-    condition = _COMPLETE
-    if "Condition" in statement:
-        condition = check_condition(statement["Condition"], context, variables=variables)
-    checks = (action, principal, condition, _check_rest(statement))
-
+    checks: list[Check] = []
+    for check in _checks(statement, request, context, variables=variables, deny=effect == "Deny", explain=explain):
+        checks.append(check)
+        if check.truth is Truth.NO and not explain:  # nothing behind it can matter
+            break
     passed = next((at for at, check in enumerate(checks) if check.truth < Truth.DEPENDS), len(checks))
     failures = checks[passed].failures if passed < len(checks) else ()
+    condition = checks[_CONDITION] if len(checks) > _CONDITION else _COMPLETE
     rank = (passed, -len(condition.failures))
     if not effect:
         rank, failures = (-1, 0), (Failure("Effect", message=effect_problem),)
     unknown = [effect_problem] if effect_problem else []
-    for check in checks:
-        unknown += check.unknown
-        if check.truth is Truth.NO:  # nothing behind it can matter
-            break
+    unknown += [note for check in checks for note in check.unknown]
     truth = min(check.truth for check in checks)
-    return _Examined(ref, effect, truth, rank, failures, tuple(unknown), condition.depends, principal.level)
+    level = checks[_PRINCIPAL].level if len(checks) > _PRINCIPAL else ""
+    return _Examined(ref, effect, truth, rank, failures, tuple(unknown), condition.depends, level)
+
+
+def _checks(
+    statement: Mapping[str, Any],
+    request: Request,
+    context: RequestContext,
+    *,
+    variables: bool,
+    deny: bool,
+    explain: bool,
+) -> Iterator[Check]:
+    """Yield the outcome of each element, in the order of `_PRINCIPAL` and `_CONDITION`."""
+    yield _one_of(statement, "Action", lambda element, value: check_action(element, value, request.action))
+    yield _one_of(
+        statement,
+        "Principal",
+        lambda element, value: check_principal(element, value, request.caller, context, deny=deny, explain=explain),
+    )
+    block = statement.get("Condition", _COMPLETE)
+    yield block if block is _COMPLETE else check_condition(block, context, variables=variables, explain=explain)
+    yield _check_rest(statement)
 
 
 def _effect(statement: Mapping[str, Any]) -> tuple[str, str]:

@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from trustbind.evaluation import hints
 from trustbind.evaluation.model import FEDERATED_HOSTS, PARTITION, Caller, Failure, PrincipalKind
 from trustbind.evaluation.request_context import RequestContext
 from trustbind.evaluation.three_valued import Check, Truth, as_texts, listed, quoted
@@ -41,7 +42,7 @@ _NOUNS: Final = {
 _ACCOUNT = re.compile(r"[0-9]{12}")
 _STALE = re.compile(r"(?:AROA|AIDA)[A-Z0-9]{12,28}")
 _PRINCIPAL = re.compile(
-    rf"arn:(?P<partition>{PARTITION}):(?:iam|sts)::(?P<account>[0-9]{{1,12}}):"
+    rf"arn:(?P<partition>{PARTITION}):(?:iam(?=::[0-9]+:[ru])|sts(?=::[0-9]+:[af]))::(?P<account>[0-9]{{1,12}}):"
     r"(?P<type>root|user|role|assumed-role|federated-user)(?:/(?P<name>\S+))?"
 )
 _PROVIDER = re.compile(rf"arn:{PARTITION}:iam::[0-9]{{1,12}}:(?:oidc|saml)-provider/\S+")
@@ -64,7 +65,9 @@ class _Coverage:
 _NOBODY: Final = _Coverage(Truth.NO)
 
 
-def check_principal(element: str, value: object, caller: Caller, context: RequestContext, *, deny: bool) -> Check:
+def check_principal(
+    element: str, value: object, caller: Caller, context: RequestContext, *, deny: bool, explain: bool = True
+) -> Check:
     """Return whether a ``Principal`` or ``NotPrincipal`` element covers the caller.
 
     Args:
@@ -73,6 +76,7 @@ def check_principal(element: str, value: object, caller: Caller, context: Reques
         caller: Who calls.
         context: The request's keys.
         deny: Whether the statement is a Deny, which matters for ``NotPrincipal``.
+        explain: Whether the message ends with a hint at the nearest difference, which takes time.
     """
     negated = element == "NotPrincipal"
     entries = _entries(value)
@@ -93,7 +97,7 @@ def check_principal(element: str, value: object, caller: Caller, context: Reques
     if truth is Truth.YES:
         levels = [] if negated else [coverage.level for coverage in covered if coverage.truth is Truth.YES]
         return Check(truth, unknown=tuple(notes), level=min(levels, key=_LEVELS.index, default=""))
-    message = _message(element, entries, caller)
+    message = _message(element, entries, caller, explain=explain)
     if truth is Truth.UNKNOWN and notes:
         message += f"; {notes[0]}"
     return Check(truth, (Failure(element, message=message),), tuple(notes))
@@ -191,17 +195,15 @@ def _spared(covered: list[_Coverage], caller: Caller) -> bool:
     return needed <= levels
 
 
-def _message(element: str, entries: list[tuple[str | None, str]], caller: Caller) -> str:
+def _message(element: str, entries: list[tuple[str | None, str]], caller: Caller, *, explain: bool) -> str:
     """Return what was expected and who called, naming first what is of the caller's kind."""
     alike = [text for kind, text in entries if _KINDS.get(kind or "") is caller.kind]
     but = "anything but " if element == "NotPrincipal" else ""
     actual = f"{_NOUNS[caller.kind]} {quoted(caller.identifier)}"
     if alike:
         message = f"{element} expects {but}{_NOUNS[caller.kind]} {listed(alike)} but the caller is {actual}"
-        if not but and any(
-            text.lower().strip() == caller.identifier.lower() and text != caller.identifier for text in alike
-        ):
-            message += "; they differ only in letter case or white space"
+        if explain and not but:
+            message += hints.for_principal(alike, caller)
         return message
     kinds = {_KINDS.get(kind or "") for kind, _ in entries}
     noun = next((_NOUNS[kind] for kind in kinds if kind), "") if len(kinds) == 1 else ""

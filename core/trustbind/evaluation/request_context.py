@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from trustbind.evaluation.model import Caller, PrincipalKind
-from trustbind.evaluation.token_claims import ROLES_CLAIM, claim_names, keys_of, names_role, prefix_of
+from trustbind.evaluation.token_claims import ROLES_CLAIM, claim_names, issuer_of, keys_of, names_role, prefix_of
 from trustbind.identity.arns import RoleArn
 
 __all__ = ["KeyState", "RequestContext", "request_context"]
@@ -182,6 +182,11 @@ def _refusal(caller: Caller, claims: Mapping[str, Any], role: RoleArn | None) ->
 
     Source: IAM User Guide, "AWS JSON policy elements: Principal", OIDC federated principals.
     """
+    if claims and (issuer := issuer_of(claims)) != prefix_of(caller):
+        return (
+            f"the token's issuer is {issuer}, and the caller is {caller.identifier}: STS takes the provider of the "
+            "token's issuer, so the two contradict each other"
+        )
     if role is None:
         return ""
     if not names_role(claims, str(role)):

@@ -16,7 +16,16 @@ from typing import Any, Final
 
 from trustbind.evaluation.model import Caller, PrincipalKind
 
-__all__ = ["ROLES_CLAIM", "claim_names", "is_token", "issuer_of", "keys_of", "names_role", "prefix_of"]
+__all__ = [
+    "ROLES_CLAIM",
+    "claim_names",
+    "is_token",
+    "issuer_of",
+    "keys_of",
+    "names_role",
+    "prefix_of",
+    "without_tokens",
+]
 
 ROLES_CLAIM: Final = "https://aws.amazon.com/roles"
 _TAGS: Final = "https://aws.amazon.com/tags"
@@ -24,6 +33,10 @@ _FLAT_TAG: Final = f"{_TAGS}/principal_tags/"
 _FLAT_TRANSITIVE: Final = f"{_TAGS}/transitive_tag_keys"
 _SOURCE_IDENTITY: Final = "https://aws.amazon.com/source_identity"
 _PROVIDER: Final = ":oidc-provider/"
+
+_TOKEN: Final = re.compile(r"\bey[A-Za-z0-9_-]{12,}=*\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?", re.ASCII)
+"""A JWT, or its beginning: the base64url of a brace with a quotation mark or white space, then a dot."""
+
 
 _DEFAULT: Final = ("amr", "aud", "email", "oaud", "sub")
 """Of every issuer but those that are built into IAM."""
@@ -94,14 +107,13 @@ def issuer_of(claims: Mapping[str, Any]) -> str:
 
 
 def is_token(text: str) -> bool:
-    """Return whether a text looks like a JWT, which must not be shown.
+    """Return whether a text looks like a JWT, which must not be shown."""
+    return _TOKEN.match(text.strip()) is not None
 
-    Every JWT begins with the base64url of ``{"``; white space after the brace is rare, and covered by three parts.
-    """
-    parts = text.strip().split(".")
-    return text.strip().startswith("eyJ") or (
-        len(parts) == 3 and all(re.fullmatch(r"[A-Za-z0-9_-]{8,}=*", part) for part in parts)  # noqa: PLR2004 - RFC 7519
-    )
+
+def without_tokens(text: str) -> str:
+    """Return the text with a word in place of each JWT, also of one that is cut off."""
+    return _TOKEN.sub("<token>", text)
 
 
 def claim_names(prefix: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -41,7 +41,7 @@ def _policy(cli: Cli) -> None:  # noqa: ARG001 - it has changed the folder
 
 def token(**claims: Any) -> str:
     """Write a JWT with these claims and return its file's name."""
-    values = {"iss": f"https://{HOST}", "aud": ["sts.amazonaws.com"], "sub": SUBJECT} | claims
+    values = {"iss": f"https://{HOST}", "aud": ["sts.amazonaws.com"], "sub": SUBJECT, "exp": 4102444800} | claims
     parts = [{"alg": "RS256"}, {k: v for k, v in values.items() if v is not None}]
     encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts]
     Path("token.jwt").write_text(".".join([*encoded, "c2ln"]) + "\n", encoding="utf-8")
@@ -101,11 +101,17 @@ def test_token(cli: Cli) -> None:
     done = cli(*CALL, "--token", token())
 
     assert (done.code, done.out.splitlines()[0]) == (0, "Allow")
-    assert done.err == "note: the token's signature and expiry were not verified; only its claims were read\n"
+    assert done.err == (
+        "note: the token's signature was not verified; only its claims were read\n"
+        "note: the token expires at 2100-01-01T00:00:00Z\n"
+    )
     assert cli(*CALL, "--token", token(aud="sts.amazonaws.com")).code == 0
     assert cli(*CALL, "--token", token(sub="system:serviceaccount:shop:other")).code == 1
     assert cli(*CALL, "--token", token(iss="https://oidc.example.com/id/2")).code == 1
     assert cli(*CALL, "--token", token(aud=None)).code == 1
+    assert "has no claim exp, and STS refuses it" in cli(*CALL, "--token", token(exp=None)).err
+    assert "claim exp is no time" in cli(*CALL, "--token", token(exp="tomorrow")).err
+    assert "claim exp is no time" in cli(*CALL, "--token", token(exp=10**30)).err
 
 
 def test_context_beats_the_token(cli: Cli) -> None:
@@ -285,3 +291,147 @@ def test_long_number(cli: Cli) -> None:
     assert done.code == 1
     assert "is not a number" in done.out
     assert max(map(len, done.out.splitlines())) < 1000
+
+
+def test_token_alone(cli: Cli) -> None:
+    """Who calls and what follows from the token and the trust policy; as data they are named."""
+    done = cli("evaluate", "--policy", "trust.json", "--token", token(), "--output", "json")
+
+    data = json.loads(done.out)
+    assert (done.code, data["decision"]) == (0, "Allow")
+    assert (data["principal"], data["action"]) == (PROVIDER, "sts:AssumeRoleWithWebIdentity")
+    assert "role" not in data
+
+
+@pytest.mark.parametrize(
+    ("issuer", "principal"),
+    [
+        (f"https://{HOST}", PROVIDER),
+        ("https://accounts.google.com", "accounts.google.com"),
+        ("https://oidc.other.example", "arn:aws:iam::444455556666:oidc-provider/oidc.other.example"),
+    ],
+)
+def test_principal_of_the_token(cli: Cli, issuer: str, principal: str) -> None:
+    """The provider is that of the issuer, in the AWS account whose providers the trust policy names."""
+    done = cli("evaluate", "--policy", "trust.json", "--token", token(iss=issuer), "--output", "json")
+
+    assert json.loads(done.out)["principal"] == principal
+
+
+def test_role_says_the_account(cli: Cli) -> None:
+    """With --role, or the output of get-role, the provider is looked for in the role's AWS account."""
+    role = "arn:aws-cn:iam::111122223333:role/app"
+    Path("role.json").write_text(json.dumps({"Role": {"Arn": role, "AssumeRolePolicyDocument": POLICY}}))
+
+    for arguments in (("--policy", "role.json"), ("--policy", "trust.json", "--role", role)):
+        done = cli("evaluate", *arguments, "--token", token(), "--output", "json")
+
+        data = json.loads(done.out)
+        assert (done.code, data["role"]) == (1, role)
+        assert data["principal"] == f"arn:aws-cn:iam::111122223333:oidc-provider/{HOST}"
+        assert [finding["rule"] for finding in data["findings"]] == ["ProviderOfOtherAccount"]
+
+
+def test_account_that_is_not_known(cli: Cli) -> None:
+    """Where nothing tells the AWS account, a word stands for it."""
+    policy = {"Statement": {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:*"}}
+    Path("trust.json").write_text(json.dumps(policy), encoding="utf-8")
+
+    done = cli("evaluate", "--policy", "trust.json", "--token", token())
+
+    assert done.code == 1
+    assert f'the caller is the federated provider "arn:aws:iam::ACCOUNT:oidc-provider/{HOST}"' in done.out
+
+
+def test_several_accounts(cli: Cli) -> None:
+    """Where the trust policy names providers of several AWS accounts, the role has to be said."""
+    policy = json.loads(json.dumps(POLICY))
+    policy["Statement"][0]["Principal"]["Federated"] = [PROVIDER, PROVIDER.replace("444455556666", "111122223333")]
+    Path("trust.json").write_text(json.dumps(policy), encoding="utf-8")
+
+    done = cli("evaluate", "--policy", "trust.json", "--token", token())
+
+    assert (done.code, done.out) == (2, "")
+    assert "of AWS accounts 444455556666 and 111122223333; give --role" in done.err
+
+
+@pytest.mark.parametrize(
+    ("principal", "action"),
+    [
+        ({"AWS": "111122223333"}, "sts:AssumeRole"),
+        ({"Service": "ec2.amazonaws.com"}, "sts:AssumeRole"),
+        ({"Federated": "arn:aws:iam::111122223333:saml-provider/corp"}, "sts:AssumeRoleWithSAML"),
+        ({"Federated": "cognito-identity.amazonaws.com"}, "sts:AssumeRoleWithWebIdentity"),
+    ],
+)
+def test_principal_of_the_document(cli: Cli, principal: dict[str, str], action: str) -> None:
+    """Without a token it is the one that the trust policy allows, and the action is the one that it can call."""
+    policy = {"Statement": {"Effect": "Allow", "Principal": principal, "Action": action}}
+    Path("trust.json").write_text(json.dumps(policy), encoding="utf-8")
+
+    done = cli("evaluate", "--policy", "trust.json", "--output", "json")
+
+    data = json.loads(done.out)
+    assert (done.code, data["principal"], data["action"]) == (0, *principal.values(), action)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("evaluate", "--policy", "trust.json", "--token", "TOKEN"),
+        ("evaluate", "--policy", "TOKEN"),
+        ("evaluate", "--policy", "trust.json", "--principal", "TOKEN"),
+        ("evaluate", "--policy", "trust.json", "--action", "TOKEN"),
+        ("evaluate", "--policy", "trust.json", "--role", "TOKEN"),
+        ("evaluate", "--policy", "trust.json", "--context", "TOKEN"),
+        ("evaluate", "--policy", "trust.json", "TOKEN"),
+        ("evaluate", "--policy", "trust.json", "--output", "TOKEN"),
+        ("preview", "trust", "--issuer", "TOKEN", "-f", "TOKEN"),
+        ("preview", "pod", "-f", "TOKEN"),
+    ],
+)
+def test_token_is_never_shown(cli: Cli, arguments: tuple[str, ...]) -> None:
+    """A token in the wrong place is recognised, and no part of it is printed."""
+    text = Path(token()).read_text(encoding="utf-8").strip()
+
+    done = cli(*(text if each == "TOKEN" else each for each in arguments))
+
+    assert (done.code, done.out) == (2, "")
+    assert done.err.count("\n") == 1
+    for part in text.split("."):
+        assert part not in done.out + done.err
+        assert part[:20] not in done.out + done.err or len(part) < 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((), "--policy: give the trust policy, or --live with --role"),
+        (("--live",), "--live: say which role is to be read with --role"),
+        (("--live", "--policy", "trust.json"), "--live: the trust policy is either in a file or read in AWS"),
+        (("--policy", "-", "--token", "-"), "standard input can be read only once"),
+        (("--policy", "trust.json", "--role", "app"), "--role: 'app' is not an ARN"),
+    ],
+)
+def test_options_that_do_not_fit(cli: Cli, arguments: tuple[str, ...], sentence: str) -> None:
+    """One sentence, and exit code 2."""
+    done = cli("evaluate", *arguments)
+
+    assert (done.code, done.out) == (2, "")
+    assert sentence in done.err
+
+
+def test_findings(cli: Cli) -> None:
+    """What the rules say of the deciding statement is in the answer; of other statements it is not."""
+    policy = json.loads(json.dumps(POLICY))
+    del policy["Statement"][0]["Condition"]["StringEquals"][f"{HOST}:aud"]
+    other = {"Effect": "Allow", "Principal": {"AWS": "111122223333"}, "Action": "sts:AssumeRole"}
+    policy["Statement"].append(other)
+    Path("trust.json").write_text(json.dumps(policy), encoding="utf-8")
+
+    done = cli("evaluate", "--policy", "trust.json", "--token", token())
+    data = json.loads(cli("evaluate", "--policy", "trust.json", "--token", token(), "-o", "json").out)
+
+    assert "risky (OidcWithoutAudience): statement 1" in done.out
+    assert "AccountWithoutCondition" not in done.out
+    assert [(each["rule"], each["statement"]) for each in data["findings"]] == [("OidcWithoutAudience", 1)]

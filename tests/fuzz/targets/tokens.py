@@ -9,7 +9,9 @@ from typing import Any, Final
 from fuzz.checks import bounded, check_sentence
 from trustbind.errors import InvalidValueError, ManifestError
 from trustbind.evaluation import RequestContext, evaluate_call
-from trustbind_cli.commands.evaluate import as_json, explain, request_of
+from trustbind.policy.trust_document import TrustDocument
+from trustbind_cli.commands.evaluate.report import as_json, explain
+from trustbind_cli.commands.evaluate.request import request_of, token_times
 from trustbind_cli.files.manifests import claims_of
 from trustbind_localaws.protocol.query import AwsFailure
 from trustbind_localaws.tokens.issuer_keys import Issuers, read_token
@@ -35,6 +37,7 @@ _POLICY: Final[dict[str, Any]] = {
         }
     ],
 }
+_DOCUMENT: Final = TrustDocument.parse(_POLICY)
 _KEYS: Final = Issuers()
 _ISSUER: Final = TokenIssuer(_URL, "ES256")
 _KEYS.register(_URL, _ISSUER.jwks())
@@ -60,9 +63,7 @@ def check(data: bytes) -> None:
 def _check_command_line(text: str, data: bytes) -> None:
     try:
         claims = bounded(lambda: claims_of(text, "token.jwt"), data, a_byte=20)
-        request = bounded(
-            lambda: request_of(_PROVIDER, "sts:AssumeRoleWithWebIdentity", claims=claims, now=_NOW), data, a_byte=40
-        )
+        request = bounded(lambda: request_of(_DOCUMENT, claims=claims, now=_NOW), data, a_byte=40)
     except (ManifestError, InvalidValueError) as error:
         check_sentence(str(error))
         return
@@ -73,7 +74,9 @@ def _check_command_line(text: str, data: bytes) -> None:
         assert context.get("oidc.example.com/id/0123:aud") == ("sts.amazonaws.com",)
         assert context.get("oidc.example.com/id/0123:sub")[0].startswith("system:serviceaccount:team-a:")
     assert explain(decision)
-    assert as_json(decision)["decision"] == decision.answer
+    assert as_json(request, decision)["decision"] == decision.answer
+    for sentence in token_times(claims, _NOW):
+        check_sentence(sentence)
 
 
 def _check_local_sts(text: str, data: bytes) -> None:

@@ -1,0 +1,1 @@
+"""``trustbind evaluate``: would this caller be allowed?"""
