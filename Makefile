@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit kube-apiserver simulate mutants fuzz test-cluster test-sdk test-aws helm test-chart image test-image docs bench pins format clean env-demo env-dev generate
+.PHONY: help demo test check unit kube-apiserver simulate mutants fuzz test-cluster test-sdk test-aws crosscheck helm test-chart image test-image docs bench pins format clean env-demo env-dev generate
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -55,6 +55,11 @@ test-sdk: env-dev ## The tests with the AWS CLI and the SDKs for JavaScript and 
 
 test-aws: env-dev ## Compare what is assumed of AWS with a sandbox account: AWS_ARGS='--account-id ID'; alone: what it would do and cost
 	@cd tests && $(abspath $(BIN))/python -m aws_probes $(AWS_ARGS)
+
+crosscheck: env-dev ## Compare the evaluator with iam-simulate on DOCUMENTS trust policies, from FIRST on (node, npm)
+	@tools/crosscheck/prepare.sh
+	@$(BIN)/python tools/crosscheck/crosscheck.py "$$(tools/crosscheck/prepare.sh --where)" \
+	  --first $(or $(FIRST),0) --documents $(or $(DOCUMENTS),200)
 
 helm: env-dev ## Fetch Helm 3, Helm 4 and kubectl for the tests (once)
 	@$(BIN)/python tools/helm.py

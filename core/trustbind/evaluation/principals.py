@@ -9,6 +9,7 @@ Where the guide leaves room, the choice is the one that lets nobody in (see ``tr
 - A role ARN covers the role's sessions. A session's ARN has lost the role's path; role names are unique in an account
   whatever their path, so the name decides, except where the request says ``aws:PrincipalArn``: then path and name must
   be the same, and a value that contradicts the session is not understood.
+- An AWS account in a Deny is not understood for users of an OIDC or SAML provider of that account.
 - ``NotPrincipal`` in a Deny spares a caller for certain only where the account and every ARN on the way to the caller
   (role, then session) are listed; the guide warns that otherwise the deny may apply.
 - Wildcards inside a principal, and everything else that IAM does not accept as one, are not understood. Ids of deleted
@@ -46,6 +47,7 @@ _PRINCIPAL = re.compile(
     r"(?P<type>root|user|role|assumed-role|federated-user)(?:/(?P<name>\S+))?"
 )
 _PROVIDER = re.compile(rf"arn:{PARTITION}:iam::[0-9]{{1,12}}:(?:oidc|saml)-provider/\S+")
+_PROVIDER_ACCOUNT = re.compile(rf"arn:({PARTITION}):iam::([0-9]{{1,12}}):")
 _SERVICE = re.compile(r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
 _EVERYONE: Final = "*"
 _LEVELS: Final = ("self", "role", _EVERYONE, "account")
@@ -63,6 +65,10 @@ class _Coverage:
 
 
 _NOBODY: Final = _Coverage(Truth.NO)
+_UNCLEAR: Final = _Coverage(
+    Truth.UNKNOWN,
+    note="names the provider's AWS account in a Deny, and whether that covers the provider's users is not documented",
+)
 
 
 def check_principal(
@@ -83,7 +89,12 @@ def check_principal(
     if entries is None:
         message = f'the {element} is neither "*" nor an object of texts and lists of texts'
         return Check(Truth.UNKNOWN, (Failure(element, message=message),), (message,))
-    covered = [_cover(kind, text, caller, context) for kind, text in entries]
+    covered = [
+        _cover(kind, text, caller, context)
+        if negated or not (deny and _is_own_account(kind, text, caller))
+        else _UNCLEAR
+        for kind, text in entries
+    ]
     truth = max(coverage.truth for coverage in covered)
     notes = [f"{element} {coverage.note}" for coverage in covered if coverage.note]
     if negated:
@@ -101,6 +112,12 @@ def check_principal(
     if truth is Truth.UNKNOWN and notes:
         message += f"; {notes[0]}"
     return Check(truth, (Failure(element, message=message),), tuple(notes))
+
+
+def _is_own_account(kind: str | None, text: str, caller: Caller) -> bool:
+    """Return whether an entry names the AWS account of the provider that calls."""
+    account = _PROVIDER_ACCOUNT.match(caller.identifier) if caller.kind is PrincipalKind.FEDERATED else None
+    return account is not None and kind == "AWS" and text in {account[2], f"arn:{account[1]}:iam::{account[2]}:root"}
 
 
 def _entries(value: object) -> list[tuple[str | None, str]] | None:
