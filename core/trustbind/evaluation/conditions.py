@@ -17,6 +17,7 @@ Where these leave room, the choice is the one that lets nobody in (see ``truth``
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -180,6 +181,15 @@ class _Entry:
             return self._check_null(texts, present=True)
         wanted = self._read(texts)
         negated = self.name.operator.is_negated
+        form = self.context.forms.get(self.key.lower())
+        if (
+            form is not None
+            and not wanted.open
+            and not wanted.problem
+            and _excludes(self.name.operator, texts, form.pattern)
+        ):
+            message = f"{self._expects(texts)} but the request has {form.shown}"
+            return Check(Truth.YES) if negated else self._outcome(Truth.NO, message)
         if self.name.operator.relation is Relation.LIKE and any(_is_any(value) for value in wanted.values):
             return self._outcome(Truth.NO, f"{self._expects(texts)}, which is none") if negated else Check(Truth.YES)
         if not wanted.values and not wanted.open:
@@ -281,6 +291,13 @@ class _Entry:
     def _outcome(self, truth: Truth, message: str = "", note: str = "") -> Check:
         failure = Failure("Condition", self.written, self.key, message or note)
         return Check(truth, (failure,), (note,) if note else ())
+
+
+def _excludes(operator: ConditionOperator, texts: list[str], form: re.Pattern[str]) -> bool:
+    """Return whether no value of that form can equal one of the policy's values, none of which is a pattern."""
+    if operator.kind not in {OperatorKind.STRING, OperatorKind.ARN} or any(c in text for text in texts for c in "*?$"):
+        return False
+    return operator.relation is not Relation.EQUALS_IGNORE_CASE and not any(form.fullmatch(text) for text in texts)
 
 
 def _is_any(wanted: object) -> bool:

@@ -7,6 +7,7 @@ those pages neither as always included nor as never included counts as possible.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from trustbind.evaluation.model import Caller, PrincipalKind
 from trustbind.evaluation.token_claims import ROLES_CLAIM, claim_names, issuer_of, keys_of, names_role, prefix_of
 from trustbind.identity.arns import RoleArn
 
-__all__ = ["KeyState", "RequestContext", "request_context"]
+__all__ = ["KeyState", "RequestContext", "ValueForm", "request_context"]
 
 _EVERY_REQUEST: Final = (
     *("aws:CurrentTime", "aws:EpochTime", "aws:RequestedRegion", "aws:ResourceAccount", "aws:SecureTransport"),
@@ -60,6 +61,19 @@ class KeyState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ValueForm:
+    """What every value of a key looks like that is not known otherwise.
+
+    Attributes:
+        pattern: matches each as a whole.
+        shown: the same for people.
+    """
+
+    pattern: re.Pattern[str]
+    shown: str
+
+
+@dataclass(frozen=True, slots=True)
 class RequestContext:
     """The condition keys of one request. Names are case-insensitive, so they are in lower case except in ``names``.
 
@@ -71,6 +85,7 @@ class RequestContext:
         families: beginnings of keys that may be there.
         absent: beginnings of keys that are exceptions from ``families``.
         unused: claims of the token that become no key, as ``host/path:claim``.
+        forms: of some keys with a value that is not known, what every value looks like.
         refusal: why STS refuses the token before it looks at a trust policy; empty where it does not.
     """
 
@@ -81,6 +96,7 @@ class RequestContext:
     families: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     unused: frozenset[str] = frozenset()
+    forms: Mapping[str, ValueForm] = field(default_factory=dict)
     refusal: str = ""
 
     @classmethod
@@ -173,8 +189,19 @@ def request_context(
         families=() if is_whole else families,
         absent=tuple(key.lower() for key in absent),
         unused=_lowered(f"{prefix}:{name}" for name in claims or ()) - values.keys(),
+        forms=_forms_of(caller),
         refusal=_refusal(caller, claims or {}, role),
     )
+
+
+def _forms_of(caller: Caller) -> dict[str, ValueForm]:
+    """Return what is known of ``aws:PrincipalArn`` where a session calls: the ARN of its role, but for the path."""
+    if not caller.is_session:
+        return {}
+    _, partition, _, _, account, session = caller.identifier.split(":", 5)
+    name = session.split("/")[1]
+    pattern = re.compile(rf"arn:{re.escape(partition)}:iam::{account}:role/(?:\S+/)?{re.escape(name)}")
+    return {"aws:principalarn": ValueForm(pattern, f"arn:{partition}:iam::{account}:role/PATH/{name}")}
 
 
 def _refusal(caller: Caller, claims: Mapping[str, Any], role: RoleArn | None) -> str:
