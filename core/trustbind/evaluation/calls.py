@@ -37,12 +37,14 @@ def evaluate_call(document: Mapping[str, Any], request: Request) -> Decision:
     context = RequestContext.of(request.context)
     request = replace(request, context=context)
     decision = evaluate(document, request)
-    if request.action.lower() not in _CALLS or decision.answer is Answer.DENY:
+    if request.action.lower() not in _CALLS:
         return decision
     for action, because in _further_actions(context):
+        if decision.answer is Answer.DENY:
+            return decision
         other = evaluate(document, replace(request, action=action))
         decision = _both(decision, other, f"{because}, so {action} has to be allowed, too")
-    if _has_optional_tags(request, context):
+    if decision.answer is not Answer.DENY and _has_optional_tags(request, context):
         other = evaluate(document, replace(request, action=_TAG_SESSION))
         decision = _without_tags(decision, other) if other.answer is Answer.DENY else _both(decision, other, "")
     return decision

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trustbind.evaluation import Answer, Caller, Request, RequestContext, evaluate
+from trustbind.evaluation import Answer, Caller, Request, RequestContext, evaluate, evaluate_call, request_context
 from trustbind.evaluation.wildcards import glob_covers, glob_matches
 from trustbind.policy.condition_operators import OPERATORS
 
@@ -242,6 +242,33 @@ def test_the_decision_is_consistent(document: Any, request: Request) -> None:
     if decision.nearest is not None:
         assert decision.failure is not None
         assert decision.failure.message
+
+
+@given(
+    documents,
+    st.sampled_from(["pods.eks.amazonaws.com", *CALLERS]).map(Caller.parse),
+    st.sampled_from(["sts:AssumeRole", "sts:AssumeRoleWithWebIdentity"]),
+    st.dictionaries(st.sampled_from(["aws:RequestTag/team", "sts:SourceIdentity", *KEYS]), st.just(["ann"])),
+)
+def test_a_call_is_the_least_of_its_actions(
+    document: Any, caller: Caller, action: str, known: dict[str, list[str]]
+) -> None:
+    """It is allowed where all of its actions are, and denied for certain where one of them is."""
+    context = request_context(caller, known=known)
+    request = Request(caller, action, context)
+    further = {"aws:RequestTag/team": "sts:TagSession", "sts:SourceIdentity": "sts:SetSourceIdentity"}
+    actions = [action, *(needed for key, needed in further.items() if key in known)]
+
+    decision = evaluate_call(document, request)
+
+    answers = [evaluate(document, replace(request, action=each)).answer for each in actions]
+    if Answer.DENY in answers:
+        assert decision.answer is Answer.DENY
+    elif Answer.DEPENDS in answers:
+        assert decision.answer is Answer.DEPENDS
+    else:
+        assert decision.answer is Answer.ALLOW or "sts:TagSession" in decision.reason
+    assert bool(decision.depends) == (decision.answer is Answer.DEPENDS)
 
 
 def glob_by_recursion(pattern: str, text: str, barrier: str = "") -> bool:
