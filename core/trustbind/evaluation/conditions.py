@@ -3,7 +3,7 @@
 Sources: IAM User Guide, "IAM JSON policy elements: Condition operators", "Conditions with multiple context keys or
 values", "Single-valued vs. multivalued context keys", and "IAM policy elements: Variables and tags".
 
-Where these leave room, the choice is the one that lets nobody in (see ``truth``):
+Where these leave room, the choice is the one that allows less (see ``three_valued``):
 
 - A key with several values under an operator without ``ForAnyValue:`` or ``ForAllValues:`` is not understood; the
   guide says that multivalued keys require a set operator, and not what happens without one.

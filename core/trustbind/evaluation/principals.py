@@ -2,7 +2,7 @@
 
 Sources: IAM User Guide, "AWS JSON policy elements: Principal" and "NotPrincipal".
 
-Where the guide leaves room, the choice is the one that lets nobody in (see ``truth``):
+Where the guide leaves room, the choice is the one that allows less (see ``three_valued``):
 
 - ``"*"`` is everyone. ``{"AWS": "*"}`` is every AWS principal; the guide calls the two equivalent, so for federated and
   service callers the second is not understood.
@@ -146,7 +146,7 @@ def _cover(kind: str | None, text: str, caller: Caller, context: RequestContext)
             return _Coverage(Truth.YES, _EVERYONE)
         return _Coverage(Truth.UNKNOWN, note='has {"AWS": "*"}, and whether that covers this caller is not documented')
     if kind == "AWS" and _STALE.fullmatch(text):
-        return _Coverage(Truth.NO, note=f"names {text}, the id of a principal that has been deleted; it covers nobody")
+        return _Coverage(Truth.NO, note=f"names {text}, the id of a principal that has been deleted; it covers no caller")
     unclear = Truth.UNKNOWN if same_kind else Truth.NO
     if kind == "CanonicalUser":
         return _Coverage(unclear, note="has a CanonicalUser, which is not understood in a trust policy")
