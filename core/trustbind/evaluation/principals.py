@@ -146,7 +146,7 @@ def _cover(kind: str | None, text: str, caller: Caller, context: RequestContext)
             return _Coverage(Truth.YES, _EVERYONE)
         return _Coverage(Truth.UNKNOWN, note='has {"AWS": "*"}, and whether that covers this caller is not documented')
     if kind == "AWS" and _STALE.fullmatch(text):
-        return _Coverage(Truth.NO, note=f"names {text}, the id of a principal that has been deleted; it covers no caller")
+        return _Coverage(Truth.NO, note=f"names {text}, the id of a deleted principal, which covers no caller")
     unclear = Truth.UNKNOWN if same_kind else Truth.NO
     if kind == "CanonicalUser":
         return _Coverage(unclear, note="has a CanonicalUser, which is not understood in a trust policy")

@@ -249,8 +249,8 @@ def _of_caller(caller: Caller) -> dict[str, Sequence[str]]:
     """
     if caller.kind is PrincipalKind.SERVICE:
         return {"aws:PrincipalIsAWSService": ("true",), "aws:PrincipalServiceName": (caller.identifier,)}
-    if caller.kind is not PrincipalKind.AWS:
-        return {"aws:PrincipalIsAWSService": ("false",)}
+    if caller.kind is not PrincipalKind.AWS:  # nothing is signed with AWS credentials
+        return {}
     keys: dict[str, Sequence[str]] = {"aws:PrincipalIsAWSService": ("false",)}
     if ":" not in caller.identifier:
         return keys | {"aws:PrincipalAccount": (caller.identifier,)}
