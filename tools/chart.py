@@ -255,7 +255,10 @@ def _settings_schema(half: str) -> dict[str, Any]:
         section = sections.setdefault(
             setting.section, {"type": "object", "additionalProperties": False, "properties": {}}
         )
-        section["properties"][setting.name] = dict(setting.schema)
+        is_selector = setting.schema.get("format") == "labelSelector"
+        section["properties"][setting.name] = (
+            {"$ref": "#/definitions/labelSelector"} if is_selector else dict(setting.schema)
+        )
         if setting.name.lower().endswith("port"):
             section["properties"][setting.name]["minimum"] = 1  # a Service has to know it
     return {"type": "object", "additionalProperties": False, "properties": sections}

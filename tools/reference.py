@@ -167,6 +167,8 @@ def kind_of(field: FieldInfo) -> str:
         return "one of " + ", ".join(f"`{value}`" for value in get_args(annotation))
     if get_origin(annotation) is tuple:
         return "list of texts"
+    if get_origin(annotation) is dict:
+        return "label selector"
     word = _WORDS[annotation] if isinstance(annotation, type) and annotation in _WORDS else str(annotation)
     bounds = [
         f"{words} {getattr(constraint, key):g}"
@@ -179,7 +181,7 @@ def kind_of(field: FieldInfo) -> str:
 
 def written(value: object) -> str:
     """Return a default as YAML has it."""
-    if value in ("", ()):
+    if value in ("", (), {}):
         return "empty"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
@@ -201,10 +203,11 @@ def settings(kind: type[ProcessSettings], title: str, command: str) -> str:
         for setting, field in model.model_fields.items():
             key = camel(setting)
             unit = next((f" ({_UNIT_WORDS[u]})" for u in _UNITS if key.endswith((u, u.lower()))), "")
+            default = field.get_default(call_default_factory=True)
             text = " ".join((field.description or "").split()).replace("``", "`")
             parts.append(
                 f"### {camel(name)}.{key}\n\n{text}\n\n- Type: {kind_of(field)}{unit}\n"
-                f"- Default: {written(field.default)}\n- Variable: `{f'{prefix}{name}__{setting}'.upper()}`\n"
+                f"- Default: {written(default)}\n- Variable: `{f'{prefix}{name}__{setting}'.upper()}`\n"
             )
     return "\n".join(parts)
 

@@ -88,7 +88,7 @@ BindAnnotated = Annotated[
     bool,
     typer.Option(
         "--bind-annotated",
-        help="Count annotated ServiceAccounts as bindings, as the operator does with bindAnnotated.enabled.",
+        help="Count annotated ServiceAccounts as bindings, as the operator does with bindAnnotated.mode Bind.",
     ),
 ]
 Prefix = Annotated[str, typer.Option(help="Prefix of the annotations.")]

@@ -145,9 +145,9 @@ class _Process:
             settings.pods.scope(),
         )
         manager = Manager(context, pace=settings.manager_pace(), limit=settings.revocation_limit())
-        annotator = Annotator(api, self._keys, self._log) if settings.bind_annotated.enabled else None
-        unbound = annotator.unbound if annotator is not None else lambda _: None
-        router = EventRouter(cache, manager, self._unreadable, unbound)
+        annotator = self._annotator(api, cache)
+        hooks = (annotator.unbound, annotator.binding_seen) if annotator is not None else ()
+        router = EventRouter(cache, manager, self._unreadable, *hooks)
         lister = Lister(api, router, self._log, settings.kubernetes.page_size)
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(pool.close)
@@ -155,7 +155,7 @@ class _Process:
             await lister.read_all()
             due = manager.begin()
             if annotator is not None:
-                await stack.enter_async_context(_in_background(annotator.run(lambda: cache.bindings)))
+                await stack.enter_async_context(_in_background(annotator.run()))
             self._state = "working"
             self._log.info(
                 "working", issuer=cache.issuer.url, bindings=len(cache.bindings), roles=len(cache.roles()), due=due
@@ -221,6 +221,11 @@ class _Process:
             if annotator is not None:
                 annotator.seen(*key, seen)
 
+        def namespace_changed(key: tuple[str, str], seen: Seen | None) -> None:
+            router.namespace(key[1], seen.labels if seen is not None else None)
+            if annotator is not None:
+                annotator.namespace_seen(key[1])
+
         keys = set() if annotator is None else set(annotator.annotations)
         if self._settings.pods.find_missed:
             keys |= {self._keys.role_arn, INJECT}
@@ -230,16 +235,19 @@ class _Process:
             self._watcher(
                 api,
                 NAMESPACES,
-                Feed(
-                    lambda key, seen: router.namespace(key[1], seen.labels if seen else None),
-                    emptied=router.list_emptied,
-                ),
+                Feed(namespace_changed, emptied=router.list_emptied),
             ),
         ]
         for watcher in watchers:
             await stack.enter_async_context(_in_background(watcher.run()))
         await asyncio.gather(*(watcher.synced.wait() for watcher in watchers))
         return service_accounts
+
+    def _annotator(self, api: ApiServer, cache: ClusterCache) -> Annotator | None:
+        settings = self._settings.bind_annotated
+        if settings.mode != "Bind":
+            return None
+        return Annotator(api, cache, self._keys, settings.scope(), self._log)
 
     def _pod_controllers(
         self, api: ApiServer, cache: ClusterCache, writer: KubernetesWriter, service_accounts: Feed

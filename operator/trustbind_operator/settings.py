@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from trustbind.api.annotated_binding import AnnotatedScope
 from trustbind.api.annotations import DEFAULT_PREFIX
-from trustbind.api.label_selector import parse_selector
 from trustbind.api.webhook_scope import WebhookScope
 from trustbind.backoff import Backoff
 from trustbind.errors import InvalidValueError
@@ -21,7 +21,16 @@ from trustbind.reconcile.revocation import RevocationLimit
 from trustbind_aws.calls import CallSettings
 from trustbind_aws.resources.trust_policy import WritePace
 from trustbind_operator.controllers.pace import Pace as ManagerPace
-from trustbind_runtime.settings import Port, ProcessSettings, Section, SettingsError, checked, settings_config
+from trustbind_runtime.settings import (
+    Port,
+    ProcessSettings,
+    Section,
+    Selector,
+    SettingsError,
+    checked,
+    read_selector,
+    settings_config,
+)
 from trustbind_runtime.settings import load as load_settings
 
 __all__ = ["ENV_PREFIX", "Settings", "SettingsError", "load"]
@@ -31,6 +40,8 @@ ENV_PREFIX: Final = "TRUSTBIND_OPERATOR_"
 _SESSION = re.compile(r"[\w+=,.@-]{0,40}", re.ASCII)  # STS API reference, RoleSessionName; room for our own part
 _PREFIX = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?", re.ASCII)
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?|", re.ASCII)
+
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 
 _LEASE_JITTER: Final = 1.2
 """How many times retrySeconds must fit into renewDeadlineSeconds, at least (client-go, leaderelection.JitterFactor)."""
@@ -147,25 +158,36 @@ class Revocation(Section):
     of a GitOps tool deletes comes within it, and deletions one by one do not."""
 
 
+Namespace = Annotated[str, checked(lambda text: bool(_LABEL.fullmatch(text)), "is not the name of a namespace")]
+
+
 class BindAnnotated(Section):
     """Bindings made of service accounts' annotations."""
 
-    enabled: bool = False
-    """Whether an account that is annotated with a role gets a RoleBinding of its own, subject to grants. Default
-    false: on EKS, accounts may be annotated for roles whose trust is managed elsewhere."""
+    # Not "Off", which YAML 1.1 reads as false.
+    mode: Literal["Disabled", "Bind"] = "Disabled"
+    """Bind: a service account that is annotated with a role gets a RoleBinding of its own, subject to grants. Default
+    Disabled: on EKS, service accounts may be annotated for roles whose trust is managed elsewhere."""
     annotation_prefix: Annotated[
         str, checked(lambda text: bool(_PREFIX.fullmatch(text)), "is not a DNS name such as eks.amazonaws.com")
     ] = DEFAULT_PREFIX
     """DNS name in front of the annotations' keys; the webhook's injection.annotationPrefix. Default
     eks.amazonaws.com."""
+    namespaces: tuple[Namespace, ...] = ()
+    """Namespaces whose annotated service accounts are bound. Default none: those that namespaceSelector selects, and
+    all where that is empty, too. A binding that was made stays when this changes; it goes with its annotation."""
+    namespace_selector: Selector = Field(default_factory=dict)
+    """Label selector for further namespaces. Default none."""
+    service_account_selector: Selector = Field(default_factory=dict)
+    """Label selector for the service accounts of these namespaces. Default none: all of them."""
 
-
-def _selector(value: dict[str, Any]) -> dict[str, Any]:
-    try:
-        parse_selector(value, field="namespaceSelector")
-    except InvalidValueError as error:
-        raise ValueError(str(error)) from None
-    return value
+    def scope(self) -> AnnotatedScope:
+        """Return which service accounts these are."""
+        return AnnotatedScope(
+            frozenset(self.namespaces),
+            read_selector(self.namespace_selector),
+            read_selector(self.service_account_selector),
+        )
 
 
 class Pods(Section):
@@ -186,14 +208,13 @@ class Pods(Section):
     Default false: they are only told of."""
     excluded_namespaces: tuple[str, ...] = ()
     """Namespaces that the webhook leaves alone, and this as well. Default: none."""
-    namespace_selector: Annotated[dict[str, Any], AfterValidator(_selector)] = Field(default_factory=dict)
+    namespace_selector: Selector = Field(default_factory=dict)
     """Labels of the namespaces that the webhook serves, as the namespaceSelector of its configuration has them. Pods of
     others are left alone, and a binding there has the condition OutOfScope. Default: all."""
 
     def scope(self) -> WebhookScope:
         """Return which pods the webhook is called for."""
-        selector = parse_selector(self.namespace_selector, field="namespaceSelector")
-        return WebhookScope.of_settings(self.excluded_namespaces, selector)
+        return WebhookScope.of_settings(self.excluded_namespaces, read_selector(self.namespace_selector))
 
 
 class Kubernetes(Section):

@@ -13,13 +13,25 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from trustbind.api import manifests
-from trustbind.errors import ManifestError, TrustbindError
+from trustbind.api.label_selector import LabelSelector, parse_selector
+from trustbind.errors import InvalidValueError, ManifestError, TrustbindError
 
-__all__ = ["Log", "Port", "ProcessSettings", "Section", "SettingsError", "checked", "load", "settings_config"]
+__all__ = [
+    "Log",
+    "Port",
+    "ProcessSettings",
+    "Section",
+    "Selector",
+    "SettingsError",
+    "checked",
+    "load",
+    "read_selector",
+    "settings_config",
+]
 
 _SERVICE_LINK = re.compile(
     r"(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)", re.ASCII
@@ -56,6 +68,42 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 def _camel(name: str) -> str:
     head, *rest = name.split("_")
     return head + "".join(part.capitalize() for part in rest)
+
+
+def _selector_text(value: Any) -> Any:
+    """Return a selector that a variable holds as text; YAML, as in a file."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return next((each for _, each in manifests.documents(value, "the variable")), None) or {}
+    except ManifestError as error:
+        raise ValueError(str(error)) from None
+
+
+def _checked_selector(value: dict[str, Any]) -> dict[str, Any]:
+    read_selector(value)
+    return value
+
+
+def read_selector(value: Mapping[str, Any]) -> LabelSelector | None:
+    """Return a setting of type `Selector` as a selector; None for the empty one, which means: not given.
+
+    Raises:
+        ValueError: it is none; says why.
+    """
+    try:
+        return parse_selector(value)
+    except InvalidValueError as error:
+        raise ValueError(str(error)) from None
+
+
+Selector = Annotated[
+    dict[str, Any],
+    BeforeValidator(_selector_text),
+    AfterValidator(_checked_selector),
+    WithJsonSchema({"type": "object", "format": "labelSelector"}),
+]
+"""A label selector, as Kubernetes has it: matchLabels and matchExpressions."""
 
 
 class Section(BaseModel):

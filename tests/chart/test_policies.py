@@ -76,7 +76,7 @@ def test_every_policy_is_about_one_service_account(helm: Helm) -> None:
 
 def test_every_write_of_rbac_is_limited_or_known(helm: Helm) -> None:
     """Each right to write whole objects has a policy; those that have none can only write what their name says."""
-    objects = helm.template("--set", "operator.settings.bindAnnotated.enabled=true")
+    objects = helm.template("--set", "operator.settings.bindAnnotated.mode=Bind")
     limited = {
         (policy["metadata"]["labels"]["app.kubernetes.io/component"], resource, operation)
         for policy in policies(objects).values()

@@ -14,14 +14,17 @@ Object = dict[str, Any]
 PAGE = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
 
 EVERYTHING = {
-    "operator.settings.bindAnnotated.enabled": "true",
+    "operator.settings.bindAnnotated.mode": "Bind",
     "operator.settings.lease.enabled": "true",
     "operator.settings.pods.evictMissed": "true",
     "tests.enabled": "true",
     "webhook.settings.compatibility.configMapNamespace": "kops",
     "webhook.validating.enabled": "true",
 }
-OFF = dict.fromkeys(EVERYTHING, "false") | {"webhook.settings.compatibility.configMapNamespace": ""}
+OFF = dict.fromkeys(EVERYTHING, "false") | {
+    "operator.settings.bindAnnotated.mode": "Disabled",
+    "webhook.settings.compatibility.configMapNamespace": "",
+}
 MODE = "certificates.mode: self"
 
 WHO = {"operator": "operator", "webhook": "webhook", "check": "helm test"}

@@ -194,8 +194,8 @@ def _by_name(objects: list[Object], kind: str) -> dict[str, Object]:
 
 def test_rbac_is_that_of_the_manifests(helm: Helm) -> None:
     """Roles are those of manifests/rbac, with which the other tests run the halves; and those of certificates."""
-    options = ("bindAnnotated.enabled", "pods.evictMissed")
-    objects = helm.template(*(f"--set=operator.settings.{option}=true" for option in options))
+    options = ("bindAnnotated.mode=Bind", "pods.evictMissed=true")
+    objects = helm.template(*(f"--set=operator.settings.{option}" for option in options))
     wanted = load_manifests(ROOT / "manifests" / "rbac")
     for kind in ("ClusterRole", "Role"):
         ours, theirs = _by_name(objects, kind), _by_name(wanted, kind)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
+import boto3
+import botocore.exceptions
 import pytest
+from botocore.config import Config
 
 from support.halves import Operator
 from support.kube import ApiError
@@ -55,6 +60,7 @@ def test_a_selector_follows_service_accounts(world: World) -> None:
 
 
 ROLE = "eks.amazonaws.com/role-arn"
+ONE_TRY: Final = Config(retries={"total_max_attempts": 1})
 
 
 def annotated(team: Team, **annotations: str | None) -> None:
@@ -106,6 +112,80 @@ def test_annotating_an_account_is_all(world: World) -> None:
     annotated(team, role_arn=None)
     eventually(lambda: not bindings(team), "the annotation is gone", seconds=SECONDS)
     assert account.statements("two") == [FOREIGN]
+
+
+@contextlib.contextmanager
+def assuming(world: World, role: str, team: Team, name: str) -> Iterator[Callable[[], int]]:
+    """Assume a role with a service account's token all the time; yield a count of the tries; none may fail."""
+    token = world.api.token(team.namespace, name, "sts.amazonaws.com", 3600)
+    anonymous = boto3.client("sts", region_name="us-east-1", endpoint_url=world.aws.url, config=ONE_TRY)
+    over, tried, refused = threading.Event(), [0], list[str]()
+
+    def assume() -> None:
+        while not over.is_set():
+            tried[0] += 1
+            try:
+                anonymous.assume_role_with_web_identity(
+                    RoleArn=role, RoleSessionName="workload", WebIdentityToken=token
+                )
+            except botocore.exceptions.ClientError as error:
+                refused.append(str(error))
+
+    thread = threading.Thread(target=assume)
+    thread.start()
+    try:
+        yield lambda: tried[0]
+    finally:
+        over.set()
+        thread.join()
+        anonymous.close()
+    assert refused == []
+
+
+@pytest.mark.parametrize("is_narrower", [False, True])
+def test_own_binding_takes_over_without_a_moment_without_trust(world: World, is_narrower: bool) -> None:
+    """It is Ready beside the generated one, which goes then; no request of a workload is refused meanwhile.
+
+    Also where the user's binding has a condition of its own, and so another statement.
+    """
+    account, team = world.account(), world.team()
+    team.grant(account)
+    role = account.role()
+    condition = {"operator": "StringLike", "key": "sts:RoleSessionName", "values": ["work*"]}
+    team.service_account("web", annotations={ROLE: role})
+    trusted(account, team, "web")
+    Binding(world, team.binding_manifest(role, "annotated-web")).ready()
+    statements = account.owned()
+    with assuming(world, role, team, "web") as tried:
+        own = team.binding(role, "web", serviceAccountNames=["web"], conditions=[condition] if is_narrower else None)
+        own.ready()
+        eventually(lambda: len(bindings(team)) == 1, "the generated one is gone", seconds=SECONDS)
+        after = tried()
+        eventually(lambda: tried() > after + 5, "the workload goes on", seconds=SECONDS)
+    assert [binding["metadata"]["name"] for binding in bindings(team)] == ["web"]
+    assert "ProfileConflict" not in {event["reason"] for event in own.events()}
+    trusted(account, team, "web")
+    assert (account.owned() == statements) is not is_narrower
+
+    own.delete()
+    own.gone()
+    trusted(account, team, "web")
+    assert [binding["metadata"]["name"] for binding in bindings(team)] == ["annotated-web"]
+
+
+def test_own_binding_that_is_not_granted_takes_nothing(world: World) -> None:
+    """The generated binding keeps the trust, and the user's is told what it lacks."""
+    account, team = world.account(), world.team()
+    team.grant(account, audiences=["sts.amazonaws.com"])
+    role = account.role()
+    team.service_account("web", annotations={ROLE: role})
+    trusted(account, team, "web")
+    with assuming(world, role, team, "web") as tried:
+        own = team.binding(role, "web", serviceAccountNames=["web"], audience="vault.example.com")
+        own.refused("NotGranted")
+        after = tried()
+        eventually(lambda: tried() > after + 5, "the workload goes on", seconds=SECONDS)
+    assert len(bindings(team)) == 2
 
 
 def test_an_annotated_account_that_goes_takes_its_binding_along(world: World) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pydantic
 import pytest
 
+from trustbind.api.annotated_binding import AnnotatedScope
+from trustbind.api.label_selector import LabelSelector
 from trustbind_operator.controllers.pace import Pace
 from trustbind_operator.settings import ENV_PREFIX, Settings, SettingsError, load
 
@@ -22,7 +24,8 @@ def test_defaults() -> None:
     """Everything has one; the manager's pace is the same as its own."""
     settings = load()
     assert (settings.server.port, settings.identity.issuer, settings.lease.enabled) == (8080, "", True)
-    assert not settings.bind_annotated.enabled
+    assert settings.bind_annotated.mode == "Disabled"
+    assert settings.bind_annotated.scope() == AnnotatedScope()
     assert settings.manager_pace() == Pace()
     with pytest.raises(pydantic.ValidationError, match="frozen"):
         settings.server.port = 1
@@ -31,7 +34,7 @@ def test_defaults() -> None:
 def test_environment_beats_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Camel case in the file, capitals in the environment, the same setting."""
     monkeypatch.setenv("TRUSTBIND_OPERATOR_PACE__COMMIT_WINDOW_SECONDS", "0.05")
-    monkeypatch.setenv("TRUSTBIND_OPERATOR_BIND_ANNOTATED__ENABLED", "true")
+    monkeypatch.setenv("TRUSTBIND_OPERATOR_BIND_ANNOTATED__MODE", "Bind")
     monkeypatch.setenv("TRUSTBIND_OPERATOR_IDENTITY__ISSUER", "https://oidc.example.com/id/1")
 
     settings = loaded(
@@ -42,7 +45,7 @@ def test_environment_beats_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     )
 
     assert (settings.pace.commit_window_seconds, settings.pace.resync_seconds) == (0.05, 60)
-    assert (settings.bind_annotated.enabled, settings.bind_annotated.annotation_prefix) == (True, "aws.example.com")
+    assert (settings.bind_annotated.mode, settings.bind_annotated.annotation_prefix) == ("Bind", "aws.example.com")
     assert settings.identity.issuer == "https://oidc.example.com/id/1"
     assert (settings.manager_pace().window, settings.manager_pace().survey) == (0.05, 30)
     assert settings.lease.duration_seconds == 60
@@ -87,7 +90,18 @@ def test_environment_beats_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ("pace: {surveySeconds: 0}", "pace.surveySeconds: input should be greater than or equal to 1"),
         ("pace: {maxRetrySeconds: 0}", "pace.maxRetrySeconds: "),
         ("bindAnnotated: {annotationPrefix: a/b}", "bindAnnotated.annotationPrefix: 'a/b' is not a DNS name such as"),
-        ("bindAnnotated: {enabled: maybe}", "bindAnnotated.enabled: input should be a valid boolean"),
+        ("bindAnnotated: {mode: Maybe}", "bindAnnotated.mode: input should be 'Disabled' or 'Bind'"),
+        ("bindAnnotated: {enabled: true}", "bindAnnotated.enabled: there is no such setting"),
+        ("bindAnnotated: {namespaces: [Team_A]}", "bindAnnotated.namespaces: 'Team_A' is not the name of a namespace"),
+        (
+            "bindAnnotated: {namespaceSelector: {labels: {}}}",
+            "bindAnnotated.namespaceSelector: there is no field `labels`; did you mean matchLabels?",
+        ),
+        ("bindAnnotated: {namespaceSelector: [x]}", "bindAnnotated.namespaceSelector: input should be a valid dict"),
+        (
+            "bindAnnotated: {serviceAccountSelector: {matchExpressions: [{key: a, operator: In}]}}",
+            "bindAnnotated.serviceAccountSelector: matchExpressions[0].values: operator In needs values",
+        ),
         ("kubernetes: {pageSize: 0}", "kubernetes.pageSize: "),
     ],
 )
@@ -145,3 +159,17 @@ def test_every_setting_is_documented() -> None:
         assert issubclass(section.annotation, pydantic.BaseModel)
         for name, field in section.annotation.model_fields.items():
             assert "efault" in (field.description or ""), name
+
+
+def test_scope_of_annotated_service_accounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Namespaces by name and selectors, from the file as from a variable."""
+    monkeypatch.setenv("TRUSTBIND_OPERATOR_BIND_ANNOTATED__SERVICE_ACCOUNT_SELECTOR", "{matchLabels: {tier: web}}")
+
+    scope = loaded(
+        tmp_path,
+        "bindAnnotated: {mode: Bind, namespaces: [team-a], namespaceSelector: {matchLabels: {bind: 'yes'}}}\n",
+    ).bind_annotated.scope()
+
+    assert scope == AnnotatedScope(
+        frozenset({"team-a"}), LabelSelector((("bind", "yes"),)), LabelSelector((("tier", "web"),))
+    )

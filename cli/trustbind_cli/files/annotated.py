@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from trustbind.api.annotated_binding import binding_name, wanted_binding
+from trustbind.api.annotated_binding import binding_name, takes_over, wanted_binding
 from trustbind.api.annotations import AnnotationKeys, is_opted_out
 from trustbind.api.manifests import Manifest
-from trustbind.api.role_binding import DEFAULT_PROFILE, RoleBinding
+from trustbind.api.role_binding import RoleBinding
+from trustbind.errors import InvalidValueError
+from trustbind.identity.arns import RoleArn
 from trustbind_cli.files.manifests import DEFAULT_NAMESPACE, Objects, texts
 
 __all__ = ["annotated", "with_annotated"]
@@ -16,8 +18,7 @@ __all__ = ["annotated", "with_annotated"]
 def annotated(objects: Objects, keys: AnnotationKeys) -> list[Manifest]:
     """Return the service accounts of the files whose annotation asks for more than the bindings of the files.
 
-    A RoleBinding of the files counts where it has the name that the generated one would have, or gives the service
-    account by name the same role under the same profile.
+    A RoleBinding of the files counts where it has the name that the generated one would have, or takes over from that.
     """
     return [
         manifest
@@ -60,5 +61,8 @@ def _counts_instead(binding: RoleBinding, account: Manifest, role: str) -> bool:
         return False
     if binding.ref.name == binding_name(account.name):
         return True
-    names_it = account.name in binding.service_account_names
-    return names_it and str(binding.role) == role and binding.profile == DEFAULT_PROFILE
+    try:
+        arn = RoleArn.parse(role)
+    except InvalidValueError:
+        return False
+    return takes_over(binding, arn, account.name, texts(account, "labels"))

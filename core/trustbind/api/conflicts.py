@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from trustbind.api.annotated_binding import gives_way
 from trustbind.api.aws_account import AwsAccount
 from trustbind.api.label_selector import NOT_THERE
 from trustbind.api.role_binding import RoleBinding
@@ -59,12 +60,16 @@ def profile_key(binding: RoleBinding) -> str:
 
 
 def may_conflict(older: RoleBinding, binding: RoleBinding) -> bool:
-    """Return whether an older live binding could claim the profile of ``binding`` for a service account of its."""
+    """Return whether an older live binding could claim the profile of ``binding`` for a service account of its.
+
+    A generated binding is no rival of the user's own to which it gives way.
+    """
     return (
         profile_key(older) == profile_key(binding)
         and not older.is_deleting
         and older.ref != binding.ref
         and older.age_key < binding.age_key
+        and not gives_way(older, binding)
     )
 
 
@@ -90,7 +95,7 @@ def profile_conflict(
     for rival in sorted(rivals, key=lambda r: (not r.created, r.created, r.ref.name)):
         for name in names:
             if rival.names(name, accounts.get(name, NOT_THERE)):
-                return conflict_with(binding, Rival(rival, name))
+                return "" if gives_way(binding, rival) else conflict_with(binding, Rival(rival, name))
             left -= 1
             if not left:
                 return ""

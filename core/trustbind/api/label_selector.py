@@ -110,7 +110,7 @@ class RawSelector(Strict, frozen=True):
     match_expressions: Annotated[list[_Expression], Meta(max_length=10)] | None = None
 
 
-def parse_selector(raw: Mapping[str, Any], *, field: str) -> LabelSelector | None:
+def parse_selector(raw: Mapping[str, Any], *, field: str = "") -> LabelSelector | None:
     """Return the selector in a mapping as Kubernetes has it; None for an empty one.
 
     Raises:
@@ -119,9 +119,9 @@ def parse_selector(raw: Mapping[str, Any], *, field: str) -> LabelSelector | Non
     if not raw:
         return None
     try:
-        return selector_of(part(raw, RawSelector), field=field)
+        return selector_of(part(raw, RawSelector), field="")
     except InvalidValueError as error:
-        raise error.within(field) from None
+        raise (error.within(field) if field else error) from None
 
 
 def selector_of(raw: RawSelector | None, *, field: str) -> LabelSelector | None:
@@ -135,7 +135,7 @@ def selector_of(raw: RawSelector | None, *, field: str) -> LabelSelector | None:
     requirements = []
     check_size(_texts(raw), MAX_LABEL_CHARACTERS, field=field)
     for index, expression in enumerate(raw.match_expressions or ()):
-        place = f"{field}.matchExpressions[{index}].values"
+        place = f"{field}.matchExpressions[{index}].values".removeprefix(".")
         if (expression.operator in {"In", "NotIn"}) != bool(expression.values):
             verb = "needs" if expression.operator in {"In", "NotIn"} else "takes no"
             raise InvalidValueError(f"operator {expression.operator} {verb} values", field=place)

@@ -3,7 +3,8 @@
 Every service account of the namespace has a bit, and what a binding names or selects is one integer: two bindings share
 service accounts where their integers share bits. A selector is matched once for each service account, and once more for
 each change of one. Whether a binding has a rival costs a binary search over the bindings of its profile, so what one
-namespace holds makes no decision quadratic.
+namespace holds makes no decision quadratic. Bindings that were made of annotations are searched apart, since one gives
+way to a user's own binding for the same role.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+from trustbind.api.annotated_binding import gives_way, is_generated, may_take_over
 from trustbind.api.conflicts import Rival, profile_key
 from trustbind.api.label_selector import LabelSelector
 from trustbind.api.role_binding import BindingRef, RoleBinding
+from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Subject
 
 __all__ = ["ProfileIndex"]
@@ -28,6 +31,8 @@ _MEMO: Final = 1000
 """Names that are remembered."""
 
 _Age = tuple[bool, str, str]
+_GroupKey = tuple[str, bool]
+"""A profile, and whether the bindings were made of annotations."""
 
 
 class _Selection:
@@ -45,10 +50,13 @@ class _Selection:
 class _Group:
     """The live bindings of one profile, oldest first, each with the union of what the older ones have."""
 
-    __slots__ = ("ages", "members", "taken")
+    __slots__ = ("ages", "by_role", "members", "roles", "taken")
 
     def __init__(self) -> None:
         self.members: dict[_Age, _Selection] = {}
+        self.roles: dict[_Age, RoleArn] = {}
+        self.by_role: dict[RoleArn, int] = {}
+        """What the bindings for each role have together; as old as ``taken``."""
         self.ages: list[_Age] = []
         self.taken: list[int] | None = None
         """At i, what the first i bindings have; None: to be made anew."""
@@ -58,9 +66,32 @@ class _Group:
         if self.taken is None:
             self.ages = sorted(self.members)
             self.taken = [0]
+            self.by_role = {}
             for age in self.ages:
-                self.taken.append(self.taken[-1] | self.members[age].bits)
+                bits = self.members[age].bits
+                self.taken.append(self.taken[-1] | bits)
+                self.by_role[self.roles[age]] = self.by_role.get(self.roles[age], 0) | bits
         return self.taken
+
+    def oldest(self, age: _Age, bits: int) -> _Age | None:
+        """Return the oldest member that is older than ``age`` and shares one of the bits; None for none."""
+        taken = self.older_unions()
+        end = bisect_left(self.ages, age)
+        if not _shared(taken[end], bits):
+            return None
+        first, last = 0, end - 1
+        while first < last:  # the unions only grow: the first that shares a bit is that of the oldest rival
+            middle = (first + last) // 2
+            if _shared(taken[middle + 1], bits):
+                last = middle
+            else:
+                first = middle + 1
+        return self.ages[first]
+
+    def of_role(self, role: RoleArn) -> int:
+        """Return what the members for a role have together."""
+        self.older_unions()
+        return self.by_role.get(role, 0)
 
 
 class ProfileIndex:
@@ -80,7 +111,7 @@ class ProfileIndex:
         self._labels: dict[str, Labels] = {}
         self._bindings: dict[BindingRef, tuple[RoleBinding, _Selection]] = {}
         self._selections: dict[LabelSelector, _Selection] = {}
-        self._groups: dict[str, _Group] = {}
+        self._groups: dict[_GroupKey, _Group] = {}
         self._first: dict[int, str] = {}
         """By the bits of service accounts that two bindings share, the first name: a binding is decided often."""
         self._room = _SPARE
@@ -121,8 +152,9 @@ class ProfileIndex:
         self._remove(binding.ref)
         self._bindings[binding.ref] = binding, selection
         if not binding.is_deleting:
-            group = self._groups.setdefault(profile_key(binding), _Group())
+            group = self._groups.setdefault(_group_key(binding), _Group())
             group.members[_age(binding)] = selection
+            group.roles[_age(binding)] = binding.role
             group.taken = None
         return frozenset(ref for ref in younger if self._conflict(ref) != before[ref])
 
@@ -181,19 +213,24 @@ class ProfileIndex:
         if known is None or known[0].is_deleting:
             return None
         binding, selection = known
-        group = self._groups[profile_key(binding)]
-        taken = group.older_unions()
-        end = bisect_left(group.ages, _age(binding))
-        if not _shared(taken[end], selection.bits):
+        found = (self._oldest_of(binding, selection.bits, generated=generated) for generated in (False, True))
+        oldest = min((age for age in found if age is not None), default=None)
+        return None if oldest is None else self._bindings[self._ref(oldest)]
+
+    def _oldest_of(self, binding: RoleBinding, bits: int, *, generated: bool) -> _Age | None:
+        """Return the oldest rival of a binding among those that were made of annotations, or among the others."""
+        group = self._groups.get((profile_key(binding), generated))
+        if group is None:
             return None
-        first, last = 0, end - 1
-        while first < last:  # the unions only grow: the first that shares a bit is that of the oldest rival
-            middle = (first + last) // 2
-            if _shared(taken[middle + 1], selection.bits):
-                last = middle
-            else:
-                first = middle + 1
-        return self._bindings[BindingRef(self._namespace, group.ages[first][2])]
+        if generated and may_take_over(binding):
+            # A service account has one generated binding at most, so its bit tells which role that is for.
+            bits &= ~group.of_role(binding.role)
+        age = group.oldest(_age(binding), bits)
+        is_yielding = age is not None and not generated and gives_way(binding, self._bindings[self._ref(age)][0])
+        return None if is_yielding else age
+
+    def _ref(self, age: _Age) -> BindingRef:
+        return BindingRef(self._namespace, age[2])
 
     def _conflict(self, ref: BindingRef) -> tuple[BindingRef, str, int] | None:
         """Return what the sentence about a binding's rival depends on."""
@@ -202,14 +239,15 @@ class ProfileIndex:
 
     def _younger(self, binding: RoleBinding, selection: _Selection) -> list[BindingRef]:
         """Return the younger live bindings of the same profile that share a service account."""
-        group = self._groups.get(profile_key(binding))
-        if group is None or binding.is_deleting:
-            return []
-        group.older_unions()
-        younger = group.ages[bisect_right(group.ages, _age(binding)) :]
-        return [
-            BindingRef(self._namespace, age[2]) for age in younger if _shared(group.members[age].bits, selection.bits)
-        ]
+        found: list[BindingRef] = []
+        for generated in (False, True):
+            group = self._groups.get((profile_key(binding), generated))
+            if group is None or binding.is_deleting:
+                continue
+            group.older_unions()
+            younger = group.ages[bisect_right(group.ages, _age(binding)) :]
+            found += [self._ref(age) for age in younger if _shared(group.members[age].bits, selection.bits)]
+        return found
 
     def _remove(self, ref: BindingRef) -> None:
         known = self._bindings.pop(ref, None)
@@ -217,9 +255,9 @@ class ProfileIndex:
             return
         binding, selection = known
         if not binding.is_deleting:
-            key = profile_key(binding)
+            key = _group_key(binding)
             group = self._groups[key]
-            del group.members[_age(binding)]
+            del group.members[_age(binding)], group.roles[_age(binding)]
             group.taken = None
             if not group.members:
                 del self._groups[key]
@@ -285,6 +323,10 @@ def _bits(positions: Iterable[int]) -> int:
     return int.from_bytes(octets, "little")
 
 
+def _group_key(binding: RoleBinding) -> _GroupKey:
+    return profile_key(binding), is_generated(binding)
+
+
 def _age(binding: RoleBinding) -> _Age:
     """Return the binding's age key in its namespace; of plain values, which are compared fast."""
     return not binding.created, binding.created, binding.ref.name
@@ -295,7 +337,9 @@ def _standing(binding: RoleBinding) -> tuple[object, ...]:
     return (
         binding.service_account_names,
         binding.selector,
-        profile_key(binding),
+        binding.role,
+        binding.method,
+        _group_key(binding),
         binding.profile,
         binding.created,
         binding.is_deleting,

@@ -19,6 +19,7 @@ from msgspec import Meta
 from trustbind.api.annotations import MAX_EXPIRATION_SECONDS, MIN_EXPIRATION_SECONDS
 from trustbind.api.federated_subjects import FederatedSubjects, RawFederatedSubjects, federated_of
 from trustbind.api.label_selector import LabelSelector, RawSelector, selector_of
+from trustbind.api.labels import MANAGED_LABEL
 from trustbind.api.strict import Metadata, Strict, check_size, converted, nearest, region_of
 from trustbind.errors import InvalidValueError
 from trustbind.identity import session_names
@@ -181,6 +182,7 @@ class RoleBinding:
         adopts: whether hand-written statements that give the same answers as its own are replaced by its own.
         is_deleting: whether its deletion was asked for.
         is_ready: whether the stored status says that this generation of the spec is Ready; False for a file.
+        is_marked: whether it has the label of bindings that the operator makes of annotations; users can set it, too.
     """
 
     ref: BindingRef
@@ -207,6 +209,7 @@ class RoleBinding:
     adopts: bool = False
     is_deleting: bool = False
     is_ready: bool = False
+    is_marked: bool = False
 
     @property
     def association_role(self) -> RoleArn:
@@ -290,6 +293,7 @@ class RoleBinding:
             adopts=spec.adopt is not None,
             is_deleting=raw.metadata.deletion_timestamp is not None,
             is_ready=_is_ready(raw.status, raw.metadata.generation),
+            is_marked=isinstance(raw.metadata.labels, Mapping) and raw.metadata.labels.get(MANAGED_LABEL) == "true",
         )
 
 

@@ -34,6 +34,8 @@ class Metadata(msgspec.Struct, frozen=True, rename="camel"):
     creation_timestamp: str | None = None
     deletion_timestamp: str | None = None
     generation: int = 0
+    labels: Any = None
+    """Of any form: only a label of ours is looked for."""
 
 
 def converted(manifest: Mapping[str, Any], kind: type[T]) -> T:

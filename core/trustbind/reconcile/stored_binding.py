@@ -14,7 +14,7 @@ from trustbind.errors import InvalidValueError
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer, Subject
 
-__all__ = ["SHOWN_SUBJECTS", "StoredBinding", "is_older", "ready_condition"]
+__all__ = ["SHOWN_SUBJECTS", "StoredBinding", "is_older", "is_ready", "ready_condition"]
 
 SHOWN_SUBJECTS: Final = 100
 """Subjects listed in a status; a selector can match thousands."""
@@ -195,6 +195,12 @@ def ready_condition(status: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the ``Ready`` condition of a stored status; None when there is none."""
     conditions: Iterable[Mapping[str, Any]] = status.get("conditions") or ()
     return next((c for c in conditions if c.get("type") == "Ready"), None)
+
+
+def is_ready(stored: StoredBinding) -> bool:
+    """Return whether the stored status says that this generation of the spec is Ready."""
+    ready = ready_condition(stored.status) or {}
+    return ready.get("status") == "True" and ready.get("observedGeneration") == stored.generation
 
 
 def is_older(version: str, other: str) -> bool:

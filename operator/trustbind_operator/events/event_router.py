@@ -66,6 +66,7 @@ class EventRouter:
         manager: enqueues what is due.
         unreadable: called for a RoleGrant that cannot be parsed: kind, name and sentence.
         binding_gone: called for every RoleBinding that is gone.
+        binding_seen: called for every RoleBinding that came or changed.
     """
 
     def __init__(
@@ -74,23 +75,27 @@ class EventRouter:
         manager: Manager,
         unreadable: Callable[[str, str, str], None],
         binding_gone: Callable[[BindingRef], None] = lambda _: None,
+        binding_seen: Callable[[StoredBinding], None] = lambda _: None,
     ) -> None:
         self._cache = cache
         self._manager = manager
         self._unreadable = unreadable
-        self._after_binding = binding_gone
+        self._after_binding_gone = binding_gone
+        self._after_binding_seen = binding_seen
         self._pending: set[str] = set()
         self._pending_all = False
         self._timer: asyncio.TimerHandle | None = None
 
     def binding_seen(self, body: Body) -> None:
         """A RoleBinding was created or changed."""
-        self._manager.binding_seen(StoredBinding.of(body))
+        stored = StoredBinding.of(body)
+        self._manager.binding_seen(stored)
+        self._after_binding_seen(stored)
 
     def binding_gone(self, ref: BindingRef, uid: str) -> None:
         """The RoleBinding of this uid is gone; there may be another one of its name by now."""
         self._manager.binding_gone(ref, uid)
-        self._after_binding(ref)
+        self._after_binding_gone(ref)
 
     def account_seen(self, body: Body) -> None:
         """An AWSAccount was created or changed."""

@@ -100,12 +100,11 @@ class Lister:
                         await asyncio.sleep(0)
                     item = _decode_item(raw)
                     metadata = item["metadata"]
-                    for name in ("managedFields", "labels"):
-                        metadata.pop(name, None)
-                    if annotations := metadata.pop("annotations", None):
-                        metadata["annotations"] = kept(
-                            annotations, [key for key in annotations if key.startswith(PREFIX)]
-                        )
+                    metadata.pop("managedFields", None)
+                    for name in ("annotations", "labels"):
+                        found = metadata.pop(name, None) or {}
+                        if own := kept(found, [key for key in found if key.startswith(PREFIX)]):
+                            metadata[name] = own
                     # A list's items may come without the two fields that the list itself has.
                     yield {"apiVersion": API_VERSION, "kind": kind, **item}
         except ApiError as error:

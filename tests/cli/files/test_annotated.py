@@ -12,6 +12,8 @@ from trustbind.api.manifests import Manifest
 from trustbind_cli.files.annotated import annotated, with_annotated
 from trustbind_cli.files.manifests import Objects, sort_out
 
+ALL: dict[str, Any] = {"serviceAccountSelector": {}, "serviceAccountNames": None}
+CHAIN: dict[str, Any] = {"method": "AssumeRole", "source": {"roleArn": f"{ROLE}-base"}}
 KEYS = AnnotationKeys.under("eks.amazonaws.com")
 
 
@@ -48,6 +50,8 @@ def test_objects_stay_as_they_are() -> None:
     [
         pytest.param([], ["annotated-checkout"], id="none"),
         pytest.param([binding()], ["b"], id="the same role by name"),
+        pytest.param([binding(**ALL)], ["b"], id="the same role by selector"),
+        pytest.param([binding(**CHAIN)], ["annotated-checkout", "b"], id="a chain to the same role"),
         pytest.param([binding(profile="own")], ["annotated-checkout", "b"], id="another profile"),
         pytest.param([binding(roleArn=f"{ROLE}-2")], ["annotated-checkout", "b"], id="another role"),
         pytest.param([binding(namespace="shop")], ["annotated-checkout", "b"], id="another namespace"),

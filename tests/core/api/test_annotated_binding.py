@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.bodies import ROLE
-from trustbind.api.annotated_binding import binding_name, wanted_binding
+from support.bodies import OTHER_ROLE, ROLE
+from trustbind.api.annotated_binding import (
+    AnnotatedScope,
+    Step,
+    binding_name,
+    gives_way,
+    is_generated,
+    next_step,
+    takes_over,
+    wanted_binding,
+)
 from trustbind.api.annotations import AnnotationKeys
+from trustbind.api.label_selector import LabelSelector
 from trustbind.api.labels import MANAGED_LABEL
-from trustbind.api.role_binding import RoleBinding
+from trustbind.api.role_binding import BindingRef, DeletionPolicy, Method, RoleBinding, Source
+from trustbind.identity.arns import RoleArn
 
 KEYS = AnnotationKeys.under("eks.amazonaws.com")
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
@@ -118,3 +131,110 @@ def test_long_names_stay_apart() -> None:
     assert len(one) == len(other) == 253
     assert binding_name("a." * 126) != binding_name("a." * 125)
     assert binding_name("a" * 243) == "annotated-" + "a" * 243
+
+
+def generated(**values: Any) -> RoleBinding:
+    """Return the binding that the operator makes of an annotation, as it reads it back."""
+    binding = wanted(role_arn=str(ROLE))
+    assert binding is not None
+    return replace(binding, **values)
+
+
+def own(**values: Any) -> RoleBinding:
+    """Return a user's own binding for the same."""
+    return replace(RoleBinding(BindingRef("team-a", "mine"), ROLE, service_account_names=("app",)), **values)
+
+
+def test_generated() -> None:
+    """A binding is one by label, name and service account together, with the profile and the method that it gets."""
+    assert is_generated(generated())
+    for change in (
+        {"is_marked": False},
+        {"ref": BindingRef("team-a", "annotated-other")},
+        {"service_account_names": ("app", "other")},
+        {"service_account_names": (), "selector": LabelSelector()},
+        {"profile": "second"},
+        {"method": Method.ASSUME_ROLE, "source": Source(OTHER_ROLE)},
+    ):
+        assert not is_generated(generated(**change)), change
+    assert not is_generated(own())
+    assert is_generated(generated(deletion_policy=DeletionPolicy.RETAIN, audience="else.example.com"))
+
+
+@pytest.mark.parametrize("value", [{MANAGED_LABEL: True}, {MANAGED_LABEL: "false"}, {}, None, [MANAGED_LABEL], "x"])
+def test_label_that_marks_nothing(value: Any) -> None:
+    """Only the text true marks a binding, and labels of any other form do no harm."""
+    body = wanted_binding("team-a", "app", "uid-1", ANNOTATED, KEYS)
+    assert body is not None
+
+    assert not RoleBinding.parse({**body, "metadata": {**body["metadata"], "labels": value}}).is_marked
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, True),
+        ({"audience": "else.example.com"}, True),
+        ({"service_account_names": (), "selector": LabelSelector()}, True),
+        ({"role": OTHER_ROLE}, False),
+        ({"profile": "second"}, False),
+        ({"method": Method.ASSUME_ROLE, "source": Source(OTHER_ROLE)}, False),
+        ({"method": Method.POD_IDENTITY}, False),
+    ],
+)
+def test_whom_a_generated_binding_gives_way_to(change: dict[str, Any], expected: bool) -> None:
+    """To a user's own binding that gives the same role in the same way; never the other way round."""
+    binding = own(**change)
+
+    assert gives_way(generated(), binding) is expected
+    assert takes_over(binding, ROLE, "app", {}) is expected
+    assert not gives_way(binding, generated())
+    assert not gives_way(generated(), generated())
+    assert not gives_way(binding, own())
+
+
+def test_what_does_not_take_over() -> None:
+    """A binding of another service account, one that is being deleted, and one that was generated."""
+    assert not takes_over(own(), ROLE, "other", {})
+    assert not takes_over(own(is_deleting=True), ROLE, "app", {})
+    assert not takes_over(generated(), ROLE, "app", {})
+    by_label = own(service_account_names=(), selector=LabelSelector((("tier", "web"),)))
+    assert takes_over(by_label, ROLE, "app", {"tier": "web"})
+    assert not takes_over(by_label, ROLE, "app", {})
+
+
+@pytest.mark.parametrize(
+    ("role", "found", "in_scope", "successors", "step"),
+    [
+        (None, None, True, [], Step.NOTHING),
+        (None, ROLE, True, [], Step.DELETE),
+        (None, ROLE, False, [], Step.DELETE),
+        (ROLE, None, True, [], Step.CREATE),
+        (ROLE, None, False, [], Step.NOTHING),
+        (ROLE, None, True, [False], Step.NOTHING),
+        (ROLE, None, True, [True], Step.NOTHING),
+        (ROLE, ROLE, True, [], Step.UPDATE),
+        (ROLE, ROLE, False, [], Step.UPDATE),
+        (ROLE, ROLE, True, [False], Step.UPDATE),
+        (ROLE, ROLE, True, [False, True], Step.DELETE),
+        (ROLE, OTHER_ROLE, True, [], Step.DELETE),
+        (ROLE, OTHER_ROLE, False, [False], Step.DELETE),
+    ],
+)
+def test_next_step(
+    role: RoleArn | None, found: RoleArn | None, in_scope: bool, successors: list[bool], step: Step
+) -> None:
+    """The scope decides what is made; the annotation, or a Ready successor, what goes."""
+    assert next_step(role, found, in_scope=in_scope, successors=successors) is step
+
+
+def test_scope() -> None:
+    """Names and selector of namespaces add up, no names and no selector mean all; service accounts are narrowed."""
+    web = LabelSelector((("tier", "web"),))
+    assert AnnotatedScope().covers("team-a", {}, {})
+    assert AnnotatedScope(frozenset({"team-a"})).covers("team-a", {}, {})
+    assert not AnnotatedScope(frozenset({"team-a"})).covers("team-b", {}, {})
+    assert AnnotatedScope(frozenset({"team-a"}), web).covers("team-b", {"tier": "web"}, {})
+    assert not AnnotatedScope(namespace_selector=web).covers("team-a", {}, {"tier": "web"})
+    assert AnnotatedScope(service_account_selector=web).covers("team-a", {}, {"tier": "web"})
+    assert not AnnotatedScope(frozenset({"team-a"}), None, web).covers("team-a", {"tier": "web"}, {})

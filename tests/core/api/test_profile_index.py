@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trustbind.api import profile_index
+from trustbind.api.annotated_binding import binding_name
 from trustbind.api.conflicts import profile_conflict
 from trustbind.api.label_selector import (
     MAX_LABEL_CHARACTERS,
@@ -177,3 +181,98 @@ def test_one_binding_is_compared_with_a_bounded_number_of_others(monkeypatch: py
 
     assert work.matches <= 2000
     assert "b00007" in profile_conflict(selecting(5000, "x7"), ["a"], others, {"a": {"app": "x7"}})
+
+
+OTHER_ROLE = RoleArn.parse("arn:aws:iam::444455556666:role/other")
+
+
+def generated(number: int, name: str, role: RoleArn = ROLE) -> RoleBinding:
+    """Return the binding that the operator made of a service account's annotation."""
+    made = binding(number, service_account_names=(name,), is_marked=True)
+    return replace(made, ref=BindingRef("team-a", binding_name(name)), role=role)
+
+
+def test_generated_binding_is_no_rival_of_the_one_that_takes_over() -> None:
+    """Whichever is older; for another role it is one, and an older one for another role is its own."""
+    index = namespace_of(3)
+    index.put(generated(1, "a0001"))
+    index.put(selecting(2))
+    index.put(replace(selecting(3), role=OTHER_ROLE))
+
+    assert index.rival(BindingRef("team-a", "annotated-a0001")) is None
+    assert index.rival(BindingRef("team-a", "b00002")) is None
+    third = index.rival(BindingRef("team-a", "b00003"))
+    assert third is not None
+    assert str(third.binding.ref) == "team-a/annotated-a0001"
+
+    assert index.put(generated(9, "a0001")) == {BindingRef("team-a", "b00003")}
+    assert index.rival(BindingRef("team-a", "annotated-a0001")) is None
+    third = index.rival(BindingRef("team-a", "b00003"))
+    assert third is not None
+    assert str(third.binding.ref) == "team-a/b00002"
+
+    index.put(generated(9, "a0001", OTHER_ROLE))
+    ninth = index.rival(BindingRef("team-a", "annotated-a0001"))
+    assert ninth is not None
+    assert str(ninth.binding.ref) == "team-a/b00002"
+
+
+@st.composite
+def namespaces(draw: st.DrawFn) -> tuple[list[RoleBinding], dict[str, dict[str, str]]]:
+    """Return bindings of a namespace, generated ones among them, and its service accounts."""
+    there = {f"a{number}": {"app": f"v{number}"} for number in range(4)}
+    roles, profiles = st.sampled_from([ROLE, OTHER_ROLE]), st.sampled_from(["default", "default", "second"])
+    found: dict[BindingRef, RoleBinding] = {}
+    for number in draw(st.lists(st.integers(0, 30), max_size=7, unique=True)):
+        if draw(st.booleans()):
+            made = generated(number, draw(st.sampled_from(sorted(there))), draw(roles))
+        else:
+            names = draw(st.lists(st.sampled_from(sorted(there)), min_size=1, max_size=3, unique=True))
+            by_label = [there[name]["app"] for name in names]
+            named = {"service_account_names": tuple(names)}
+            made = binding(number, **named) if draw(st.booleans()) else selecting(number, *by_label)
+            made = replace(made, role=draw(roles), profile=draw(profiles), is_deleting=draw(st.integers(0, 5)) == 0)
+        found[made.ref] = made
+    return list(found.values()), there
+
+
+@given(namespaces())
+def test_index_agrees_with_one_by_one(made: tuple[list[RoleBinding], dict[str, dict[str, str]]]) -> None:
+    """Whether a binding has a rival is the same as where it is compared with each other one."""
+    bindings, there = made
+    index = ProfileIndex("team-a")
+    for name, labels in there.items():
+        index.put_service_account(name, labels)
+    for each in bindings:
+        index.put(each)
+
+    for each in bindings:
+        rival = index.rival(each.ref)
+        names = sorted(subject.name for subject in each.subjects(there))
+        sentence = "" if each.is_deleting else profile_conflict(each, names, bindings, there)
+        assert (rival is None) == (sentence == ""), (each, sentence)
+        assert rival is None or str(rival.binding.ref) in sentence
+
+
+@given(namespaces(), st.data())
+def test_changes_are_told(made: tuple[list[RoleBinding], dict[str, dict[str, str]]], data: st.DataObject) -> None:
+    """What comes or goes tells of every other binding whose rival changes by it."""
+    bindings, there = made
+    index = ProfileIndex("team-a")
+    for name, labels in there.items():
+        index.put_service_account(name, labels)
+    known: dict[BindingRef, RoleBinding] = {}
+    for each in [*bindings, *data.draw(st.lists(st.sampled_from(bindings or [binding(0)]), max_size=3))]:
+        before = {ref: _shown(index, ref) for ref in known}
+        if each.ref in known:
+            told = index.drop(each.ref)
+            del known[each.ref]
+        else:
+            told = index.put(each)
+            known[each.ref] = each
+        assert {r for r in before if r != each.ref and before[r] != _shown(index, r)} <= told
+
+
+def _shown(index: ProfileIndex, ref: BindingRef) -> tuple[BindingRef, str] | None:
+    rival = index.rival(ref)
+    return None if rival is None else (rival.binding.ref, rival.service_account)

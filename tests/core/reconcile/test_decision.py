@@ -10,11 +10,13 @@ import pytest
 from support.bodies import ACCOUNT, ISSUER, OTHER_ROLE, ROLE, account_body, binding_body, grant_body
 from support.scenario_world import World
 from trustbind.api.aws_account import AwsAccount
+from trustbind.api.labels import MANAGED_LABEL
 from trustbind.api.role_binding import BindingRef
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Subject
 from trustbind.reasons import TrustReason
 from trustbind.reconcile.decision import BindingDecision, decide, desired_of, with_consent
+from trustbind.reconcile.stored_binding import StoredBinding
 
 APPLIED = {
     "statementId": "Trustbind00000000000000000000000000000000",
@@ -117,6 +119,26 @@ def test_profile_conflict_names_binding_and_account() -> None:
     assert "team-a/older" in message
     assert "service account app" in message
     assert "spec.profile" in message
+
+
+def test_generated_binding_and_the_one_that_takes_over() -> None:
+    """Both have their claim, in one statement, so that the subject stays there when the generated one goes."""
+    world = ready_world()
+    marked = {"labels": {MANAGED_LABEL: "true"}}
+    world.cache.put_binding(StoredBinding.of(binding_body("annotated-app", metadata=marked)))
+    world.cache.put_binding(StoredBinding.of(binding_body("mine", created="2026-02-01T00:00:00Z")))
+
+    both = decide(world.cache.snapshot(ROLE, {}))
+    world.cache.put_binding(
+        StoredBinding.of(
+            binding_body("annotated-app", metadata={**marked, "deletionTimestamp": "2026-02-02T00:00:00Z"})
+        )
+    )
+    left = decide(world.cache.snapshot(ROLE, {}))
+
+    assert [(d.stored.ref.name, d.reason) for d in both] == [("annotated-app", None), ("mine", None)]
+    assert len({claim.key for d in both for claim in d.claims}) == 1
+    assert [[claim.subjects for claim in d.claims] for d in left] == [[], [(Subject("team-a", "app"),)]]
 
 
 def test_selector_conflicts_only_for_accounts_that_exist() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from support.bodies import account_body, binding_body, grant_body
-from trustbind.api.labels import RECONCILE_REQUESTED_AT
+from trustbind.api.labels import MANAGED_LABEL, RECONCILE_REQUESTED_AT
 from trustbind.api.role_binding import BindingRef
 from trustbind_operator.events.event_router import EventRouter, Known
 from trustbind_operator.events.lister import Lister
@@ -45,9 +45,10 @@ class Router:
 
 
 def test_what_is_not_read_is_not_kept() -> None:
-    """Neither managed fields, nor labels, nor other annotations than ours."""
+    """Neither managed fields, nor other labels and annotations than ours."""
     router = Router()
     body = binding_body(metadata=copy.deepcopy(LARGE))
+    body["metadata"]["labels"][MANAGED_LABEL] = "true"
     lister = Lister(
         cast("ApiServer", Api({"rolebindings": [body]})), cast("EventRouter", router), cast("Logger", None), 9
     )
@@ -57,7 +58,8 @@ def test_what_is_not_read_is_not_kept() -> None:
     (seen,) = router.seen
     assert seen["spec"] == body["spec"]
     assert {key: value for key, value in seen["metadata"].items() if key in LARGE} == {
-        "annotations": {RECONCILE_REQUESTED_AT: "now"}
+        "annotations": {RECONCILE_REQUESTED_AT: "now"},
+        "labels": {MANAGED_LABEL: "true"},
     }
 
 

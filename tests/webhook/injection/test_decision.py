@@ -2,7 +2,8 @@
 
 A file holds ``pod`` (kind, apiVersion, and where absent the name web-0 and the account checkout are added),
 ``account`` (absent: annotated with the role shop/checkout; null: there is none), ``bindings`` (what a binding ``b`` of
-the account for the same role says differently), ``settings``, ``namespace``, and what is expected.
+the account for the same role says differently, its labels, and whether it is Ready), ``settings``, ``namespace``, and
+what is expected.
 """
 
 from __future__ import annotations
@@ -42,12 +43,25 @@ def pod_in(case: dict[str, Any]) -> dict[str, Any]:
 
 def binding_of(raw: dict[str, Any], namespace: str) -> RoleBinding:
     """Return a binding of the case, completed."""
-    metadata = {"name": raw.get("name", "b"), "namespace": namespace, "creationTimestamp": raw.get("created")}
+    metadata = {
+        "name": raw.get("name", "b"),
+        "namespace": namespace,
+        "creationTimestamp": raw.get("created"),
+        "labels": raw.get("labels"),
+    }
     spec = {"roleArn": ROLE} | raw.get("spec", {})
     if "serviceAccountSelector" not in spec:
         spec.setdefault("serviceAccountNames", ["checkout"])
     return RoleBinding.parse(
-        {"apiVersion": "trustbind.dev/v1alpha1", "kind": "RoleBinding", "metadata": metadata, "spec": spec}
+        {
+            "apiVersion": "trustbind.dev/v1alpha1",
+            "kind": "RoleBinding",
+            "metadata": metadata,
+            "spec": spec,
+            "status": {"conditions": [{"type": "Ready", "status": "True", "observedGeneration": 0}]}
+            if raw.get("ready")
+            else None,
+        }
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from trustbind.api import annotations
+from trustbind.api.annotated_binding import gives_way, is_generated
 from trustbind.api.annotations import AnnotationKeys
 from trustbind.api.labels import CONFIG_ANNOTATION, GATE, INJECT
 from trustbind.api.role_binding import DEFAULT_PROFILE, Injection, RoleBinding
@@ -322,7 +323,7 @@ def _choices(
             return Skip(SkipReason.INVALID_ROLE_ARN, f"{where}: {error}")
         same = sorted((b for b in own if b.role == role), key=lambda b: b.profile != DEFAULT_PROFILE)
         chosen.annotated = role
-        chosen[DEFAULT_PROFILE] = same[0] if same else None
+        chosen[DEFAULT_PROFILE] = _refining(same)
         overruled = [b for b in own if b.profile == DEFAULT_PROFILE and b.role != role]
         findings += _shortened(
             [
@@ -335,13 +336,28 @@ def _choices(
     unused: list[str] = []
     for binding in own:
         holder = chosen.setdefault(binding.profile, binding)
-        if holder and holder is not binding and holder.profile == binding.profile and binding.ref not in refs:
+        if holder is None or holder is binding or gives_way(holder, binding) or gives_way(binding, holder):
+            continue
+        if holder.profile == binding.profile and binding.ref not in refs:
             unused.append(
                 f"RoleBinding {binding.ref} is not used: RoleBinding {holder.ref} has profile {binding.profile} for "
                 "the account already; give one of them another spec.profile"
             )
     findings += _shortened(unused)
     return chosen or Skip(SkipReason.NOT_BOUND)
+
+
+def _refining(same: Sequence[RoleBinding]) -> RoleBinding | None:
+    """Return which binding for the annotation's role refines it: the first, but for one made of the annotation.
+
+    That one gives way to a user's own as soon as the user's has its trust; until then pods get the token that the
+    role trusts already.
+    """
+    generated = next(filter(is_generated, same), None)
+    first = same[0] if same else None
+    if generated is None or first is None or not (first is generated or gives_way(generated, first)):
+        return first
+    return next((b for b in same if b.is_ready and gives_way(generated, b)), generated)
 
 
 def _shortened(findings: list[str]) -> list[str]:

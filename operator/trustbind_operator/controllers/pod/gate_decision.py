@@ -12,7 +12,7 @@ import msgspec
 
 from trustbind.api.labels import GATE, WAITING_LABEL
 from trustbind.identity.subjects import DEFAULT_SERVICE_ACCOUNT
-from trustbind.reconcile.stored_binding import StoredBinding, ready_condition
+from trustbind.reconcile.stored_binding import StoredBinding, is_ready, ready_condition
 
 __all__ = ["Verdict", "Wait", "WaitingPod", "judge_wait", "release_patch", "wait_of"]
 
@@ -118,7 +118,7 @@ def wait_of(bindings: Iterable[StoredBinding]) -> Wait:
         bindings: those that name or select it, in any order.
     """
     waited_for = _waited_for(bindings)
-    pending = [entry for entry in waited_for if not _is_ready(entry)]
+    pending = [entry for entry in waited_for if not is_ready(entry)]
     shown = [f"RoleBinding {e.ref}: {_why(e)}" for e in nsmallest(_SHOWN, pending, key=lambda e: e.age_key)]
     if len(pending) > _SHOWN:
         shown.append(f"{len(pending) - _SHOWN} more")
@@ -172,11 +172,6 @@ def _since(entry: StoredBinding) -> datetime:
     """Return when the binding became Ready, or not; long ago when that is not known."""
     text = (ready_condition(entry.status) or {}).get("lastTransitionTime")
     return datetime.fromisoformat(str(text)) if text else _LONG_AGO
-
-
-def _is_ready(entry: StoredBinding) -> bool:
-    ready: Mapping[str, Any] = ready_condition(entry.status) or {}
-    return ready.get("status") == "True" and ready.get("observedGeneration") == entry.generation
 
 
 def _why(entry: StoredBinding) -> str:
