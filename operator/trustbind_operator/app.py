@@ -27,11 +27,19 @@ from trustbind_operator.cluster.writer import KubernetesWriter
 from trustbind_operator.controllers.context import Context
 from trustbind_operator.controllers.manager import Manager
 from trustbind_operator.controllers.pod.controller import GateKeeper, MissedPods
-from trustbind_operator.controllers.service_account.controller import Annotator
+from trustbind_operator.controllers.service_account.controller import Annotator, kept_annotations
+from trustbind_operator.controllers.service_account.reporter import AnnotatedReporter, report_path
 from trustbind_operator.events.event_router import EventRouter
 from trustbind_operator.events.kopf_runtime import run_kopf
 from trustbind_operator.events.lister import Lister
-from trustbind_operator.leader_election import Leadership, LeaseLostError, identity, while_leading, without_lease
+from trustbind_operator.leader_election import (
+    Leadership,
+    LeaseLostError,
+    identity,
+    namespace_of,
+    while_leading,
+    without_lease,
+)
 from trustbind_operator.metrics import Metrics, Telemetry
 from trustbind_operator.settings import Settings
 from trustbind_runtime.http.listener import PortError, bound
@@ -160,6 +168,7 @@ class _Process:
             self._log.info(
                 "working", issuer=cache.issuer.url, bindings=len(cache.bindings), roles=len(cache.roles()), due=due
             )
+            reporter = _reporter(settings, api, cache, service_accounts, self._keys, self._metrics, self._log)
             keeper, missed = self._pod_controllers(api, cache, writer, service_accounts)
             works = [
                 manager.run(),
@@ -171,6 +180,8 @@ class _Process:
             ]
             if missed is not None:
                 works.append(missed.run(settings.pods.missed_interval_seconds))
+            if reporter is not None:
+                works.append(reporter.run(settings.bind_annotated.report_interval_seconds))
             await _first_to_end(*works)
 
     async def _show_counts(
@@ -226,7 +237,8 @@ class _Process:
             if annotator is not None:
                 annotator.namespace_seen(key[1])
 
-        keys = set() if annotator is None else set(annotator.annotations)
+        is_reported = self._settings.bind_annotated.mode != "Disabled"
+        keys = set(kept_annotations(self._keys)) if is_reported else set()
         if self._settings.pods.find_missed:
             keys |= {self._keys.role_arn, INJECT}
         service_accounts = Feed(account_changed, tuple(sorted(keys)), router.list_emptied)
@@ -313,6 +325,23 @@ class _Process:
 
     def _ready(self) -> tuple[bool, str]:
         return self._state in {"working", "standby"}, self._state
+
+
+def _reporter(
+    settings: Settings,
+    api: ApiServer,
+    cache: ClusterCache,
+    accounts: Feed,
+    keys: AnnotationKeys,
+    metrics: Metrics,
+    log: Logger,
+) -> AnnotatedReporter | None:
+    """Return what reports on annotated service accounts, where that is wanted."""
+    own = settings.bind_annotated
+    if own.mode == "Disabled":
+        return None
+    path = report_path(namespace_of(settings.lease), own.report_name)
+    return AnnotatedReporter(api, cache, accounts, keys, own.scope(), own.mode, path, metrics.show_annotated, log)
 
 
 @contextlib.asynccontextmanager

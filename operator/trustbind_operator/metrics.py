@@ -57,6 +57,12 @@ class Metrics:
             "Running pods that should have been injected and were not, as of the last look.",
             registry=self.registry,
         )
+        self.annotated: Final = Gauge(
+            "trustbind_operator_annotated_service_accounts",
+            "Annotated service accounts by what becomes of them (bindAnnotated), as of the last look.",
+            ("state",),
+            registry=self.registry,
+        )
         self.leading: Final = Gauge(
             "trustbind_operator_leading", "1 when this process does the work, 0 on standby.", registry=self.registry
         )
@@ -81,6 +87,11 @@ class Metrics:
         self._bindings = _Bindings()
         self.registry.register(self._bindings)
         Info("trustbind_operator_build", "The running version.", registry=self.registry).info({"version": __version__})
+
+    def show_annotated(self, counts: Mapping[str, int]) -> None:
+        """Show how many annotated service accounts there are by state."""
+        for state, count in counts.items():
+            self.annotated.labels(state).set(count)
 
     def show(self, readiness: Mapping[tuple[str, str], int], backlog: int, waiting_pods: int, missed_pods: int) -> None:
         """Show what the event loop counted; a scrape runs in a thread of its own and reads these values alone.

@@ -165,21 +165,31 @@ class BindAnnotated(Section):
     """Bindings made of service accounts' annotations."""
 
     # Not "Off", which YAML 1.1 reads as false.
-    mode: Literal["Disabled", "Bind"] = "Disabled"
-    """Bind: a service account that is annotated with a role gets a RoleBinding of its own, subject to grants. Default
-    Disabled: on EKS, service accounts may be annotated for roles whose trust is managed elsewhere."""
+    mode: Literal["Disabled", "Report", "Bind"] = "Disabled"
+    """Bind: a service account that is annotated with a role gets a RoleBinding of its own, subject to grants. Report:
+    none is made; the ConfigMap reportName says which ones Bind would make, and by which grant. Bind writes it, too.
+    Default Disabled: on EKS, service accounts may be annotated for roles whose trust is managed elsewhere."""
     annotation_prefix: Annotated[
         str, checked(lambda text: bool(_PREFIX.fullmatch(text)), "is not a DNS name such as eks.amazonaws.com")
     ] = DEFAULT_PREFIX
     """DNS name in front of the annotations' keys; the webhook's injection.annotationPrefix. Default
     eks.amazonaws.com."""
     namespaces: tuple[Namespace, ...] = ()
-    """Namespaces whose annotated service accounts are bound. Default none: those that namespaceSelector selects, and
-    all where that is empty, too. A binding that was made stays when this changes; it goes with its annotation."""
+    """Namespaces whose annotated service accounts are bound or reported. Default none: those that namespaceSelector
+    selects, and all where that is empty, too. A binding that was made stays when this changes; it goes with its
+    annotation."""
     namespace_selector: Selector = Field(default_factory=dict)
     """Label selector for further namespaces. Default none."""
     service_account_selector: Selector = Field(default_factory=dict)
     """Label selector for the service accounts of these namespaces. Default none: all of them."""
+
+    report_name: Annotated[
+        str, checked(lambda text: bool(text and _NAME.fullmatch(text)), "is not a ConfigMap's name")
+    ] = "trustbind-annotated"
+    """Name of the ConfigMap, in the Lease's namespace, that says what becomes of annotated service accounts. It has to
+    be there; the chart creates it. Default trustbind-annotated."""
+    report_interval_seconds: Annotated[float, Field(ge=1, le=86400)] = 60.0
+    """Seconds between two looks for the report. It is written only where something changed. Default 60."""
 
     def scope(self) -> AnnotatedScope:
         """Return which service accounts these are."""

@@ -213,6 +213,25 @@ def test_options_have_rules_only_when_they_are_on(helm: Helm) -> None:
                 assert not {"create", "delete"} & set(rule["verbs"])
 
 
+@pytest.mark.parametrize(("mode", "binds", "reports"), [("Disabled", 0, 0), ("Report", 0, 1), ("Bind", 1, 1)])
+def test_annotated_service_accounts(helm: Helm, mode: str, binds: int, reports: int) -> None:
+    """Report needs one ConfigMap, which is there and empty, and the right to patch that one; Bind more."""
+    values = ("--set", f"operator.settings.bindAnnotated.mode={mode}")
+    objects = helm.template(*values, "--set", "operator.settings.bindAnnotated.reportName=annotated")
+
+    assert len([name for name in _by_name(objects, "ClusterRole") if name.endswith("-bind-annotated")]) == binds
+    roles = [role for name, role in _by_name(objects, "Role").items() if name.endswith("-annotated-report")]
+    assert len(roles) == reports
+    for role in roles:
+        assert role["metadata"]["namespace"] == NAMESPACE
+        assert role["rules"] == [
+            {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["annotated"], "verbs": ["patch"]}
+        ]
+    found = _by_name(objects, "ConfigMap").get("annotated")
+    assert (found is not None) is bool(reports)
+    assert found is None or (found["metadata"]["namespace"], found.get("data")) == (NAMESPACE, None)
+
+
 def test_webhooks_are_those_of_the_manifests(helm: Helm) -> None:
     """By default both configurations are those of manifests/webhooks."""
     objects = helm.template()

@@ -11,9 +11,10 @@ from typing import Any, Final
 import boto3
 import botocore.exceptions
 import pytest
+import yaml
 from botocore.config import Config
 
-from support.halves import Operator
+from support.halves import Operator, Start
 from support.kube import ApiError
 from support.processes import eventually
 from support.world import API_VERSION, FOREIGN, SECONDS, Account, Binding, Team, World
@@ -186,6 +187,42 @@ def test_own_binding_that_is_not_granted_takes_nothing(world: World) -> None:
         after = tried()
         eventually(lambda: tried() > after + 5, "the workload goes on", seconds=SECONDS)
     assert len(bindings(team)) == 2
+
+
+def test_report_binds_nothing(world: World, start: Start) -> None:
+    """With mode Report one ConfigMap says what mode Bind would bind and by which grant; nothing is made."""
+    account, team, elsewhere = world.account(), world.team(), world.team()
+    settings = {
+        "MODE": "Report",
+        "NAMESPACE_SELECTOR": f"{{matchLabels: {{kubernetes.io/metadata.name: {team.namespace}}}}}",
+    }
+    operator = start(**{f"TRUSTBIND_OPERATOR_BIND_ANNOTATED__{name}": value for name, value in settings.items()})
+    role = account.role()
+    team.service_account("web", annotations={ROLE: role})
+    team.service_account("odd", annotations={ROLE: "web"})
+    elsewhere.service_account("web", annotations={ROLE: role})
+
+    def report(name: str) -> Any:
+        path = "/api/v1/namespaces/trustbind-system/configmaps/trustbind-annotated"
+        return yaml.safe_load((world.api.request("GET", path).get("data") or {}).get(name, ""))
+
+    def states() -> dict[str, str]:
+        return {entry["serviceAccount"]: entry["state"] for entry in report("service-accounts.yaml") or ()}
+
+    web, odd = f"{team.namespace}/web", f"{team.namespace}/odd"
+    eventually(lambda: states() == {web: "Refused", odd: "InvalidRoleArn"}, "the report", seconds=SECONDS)
+    assert report("summary.yaml")["outOfScope"] >= 1
+    team.grant(account)
+    eventually(lambda: states().get(web) == "Granted", "the grant is seen", seconds=SECONDS)
+    (entry,) = (each for each in report("service-accounts.yaml") if each["serviceAccount"] == web)
+    assert entry["roleGrant"] == team.namespace
+    own = team.binding(role, serviceAccountNames=["web"])
+    own.ready()
+    eventually(lambda: states().get(web) == "Bound", "the binding is seen", seconds=SECONDS)
+    metric = 'trustbind_operator_annotated_service_accounts{state="Bound"} 1.0'
+    eventually(lambda: metric in operator.get("/metrics")[1], "the numbers are shown", seconds=SECONDS)
+    assert [binding["metadata"]["name"] for binding in bindings(team)] == ["app"]
+    assert bindings(elsewhere) == []
 
 
 def test_an_annotated_account_that_goes_takes_its_binding_along(world: World) -> None:

@@ -251,7 +251,7 @@ def _leases(world: World) -> list[dict[str, Any]]:
 
 def test_the_operators_rules_are_what_it_needs(world: World, seen: Seen) -> None:
     """Every right in manifests/rbac is used, and none that it asks for is refused."""
-    granted = Right.granted_by("operator", "operator-bind-annotated")
+    granted = Right.granted_by("operator", "operator-annotated-report", "operator-bind-annotated")
     used, refused = audited(world, "trustbind-operator", seen.since, granted)
     assert refused == set(), "missing in manifests/rbac"
     assert seen.problem is None
@@ -305,6 +305,6 @@ def test_the_permissions_are_written_down() -> None:
     actions = set().union(*(allowed(name) for name in names))
     for action in actions:
         assert f"`{action}`" in PERMISSIONS, action
-    for right in Right.granted_by("operator", "operator-bind-annotated", "webhook"):
+    for right in Right.granted_by("operator", "operator-annotated-report", "operator-bind-annotated", "webhook"):
         (line,) = [row for row in PERMISSIONS.splitlines() if row.startswith(f"| `{right.resource}` |")] or [""]
         assert right.verb in line, f"{right.verb} {right.resource}"

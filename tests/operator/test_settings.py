@@ -90,7 +90,9 @@ def test_environment_beats_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ("pace: {surveySeconds: 0}", "pace.surveySeconds: input should be greater than or equal to 1"),
         ("pace: {maxRetrySeconds: 0}", "pace.maxRetrySeconds: "),
         ("bindAnnotated: {annotationPrefix: a/b}", "bindAnnotated.annotationPrefix: 'a/b' is not a DNS name such as"),
-        ("bindAnnotated: {mode: Maybe}", "bindAnnotated.mode: input should be 'Disabled' or 'Bind'"),
+        ("bindAnnotated: {mode: Maybe}", "bindAnnotated.mode: input should be 'Disabled', 'Report' or 'Bind'"),
+        ("bindAnnotated: {reportName: A_b}", "bindAnnotated.reportName: 'A_b' is not a ConfigMap's name"),
+        ("bindAnnotated: {reportIntervalSeconds: 0}", "bindAnnotated.reportIntervalSeconds: "),
         ("bindAnnotated: {enabled: true}", "bindAnnotated.enabled: there is no such setting"),
         ("bindAnnotated: {namespaces: [Team_A]}", "bindAnnotated.namespaces: 'Team_A' is not the name of a namespace"),
         (

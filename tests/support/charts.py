@@ -97,5 +97,5 @@ def settings_in(objects: list[Object]) -> dict[str, str]:
     return {
         thing["metadata"]["labels"]["app.kubernetes.io/component"]: thing["data"]["settings.yaml"]
         for thing in objects
-        if thing["kind"] == "ConfigMap" and "settings.yaml" in thing["data"]
+        if thing["kind"] == "ConfigMap" and "settings.yaml" in thing.get("data", {})
     }

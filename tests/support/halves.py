@@ -49,6 +49,7 @@ def operator_env(world: World) -> dict[str, str | None]:
         "AWS__CONNECT_TIMEOUT_SECONDS": "1",
         "AWS__READ_TIMEOUT_SECONDS": "3",
         "BIND_ANNOTATED__MODE": "Bind",
+        "BIND_ANNOTATED__REPORT_INTERVAL_SECONDS": "1",
         "PODS__MISSED_INTERVAL_SECONDS": "1",
         "PACE__RESYNC_SECONDS": "3",
         "PACE__SURVEY_SECONDS": "2",

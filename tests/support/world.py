@@ -244,7 +244,7 @@ class World:
         self.issuer = self.issuer or self.api.issuer
         self.sid_prefix = owner_prefix(Issuer.parse(self.issuer))
         self.api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}})
-        for name in ("operator", "operator-bind-annotated", "webhook"):
+        for name in ("operator", "operator-annotated-report", "operator-bind-annotated", "webhook"):
             self.api.apply(load_manifests(ROOT / "manifests" / "rbac" / f"{name}.yaml"))
         # What limits those rights further; the names are the same.
         installed = load_manifests(ROOT / "manifests" / "install.yaml")

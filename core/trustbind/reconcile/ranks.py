@@ -69,8 +69,15 @@ class Ranks:
             most: how many bindings a namespace may have; the service accounts of older ones beyond are not counted.
         """
         namespace = stored.ref.namespace
+        index = bisect_left(self._places.get(namespace, []), _place(stored))
+        return self._at(namespace, index, most)
+
+    def of_newest(self, namespace: str, most: int) -> Rank:
+        """Return the rank that a binding would have which comes last; see `of`."""
+        return self._at(namespace, len(self._places.get(namespace, [])), most)
+
+    def _at(self, namespace: str, index: int, most: int) -> Rank:
         places = self._places.get(namespace, [])
-        index = bisect_left(places, _place(stored))
         counted = min(index, most)
         sums = self._sums.get(namespace, [0])
         if len(sums) <= counted:

@@ -154,11 +154,12 @@ class ClusterCache:
     """Number of chains by source role."""
     _source_conflicts: dict[RoleArn, tuple[int, Mapping[BindingRef, str]]] = field(default_factory=dict, compare=False)
     """By source role, the revision that they were found at, and what `source_conflicts` returned."""
-    _ranks: Ranks = field(init=False, compare=False)
+    ranks: Ranks = field(init=False, compare=False)
+    """How many older bindings a binding has in its namespace."""
 
     def __post_init__(self) -> None:
         """Begin with nothing."""
-        self._ranks = Ranks(lambda ref: len(self.subjects(self.bindings[ref])))
+        self.ranks = Ranks(lambda ref: len(self.subjects(self.bindings[ref])))
 
     # --- bindings -------------------------------------------------------------------------------------------------
 
@@ -171,7 +172,7 @@ class ClusterCache:
             self._unlink(before)
         self.bindings[stored.ref] = stored
         self._link(stored)
-        self._ranks.replace(before, stored)
+        self.ranks.replace(before, stored)
         index = self._index(stored.ref.namespace)
         concerned = index.put(stored.binding) if stored.binding is not None else index.drop(stored.ref)
         self._changed(stored.ref.namespace)
@@ -191,7 +192,7 @@ class ClusterCache:
         if stored is None:
             return frozenset()
         self._unlink(stored)
-        self._ranks.remove(stored)
+        self.ranks.remove(stored)
         concerned = self._index(ref.namespace).drop(ref)
         if ref.namespace not in self._by_namespace:
             self._indexes.pop(ref.namespace, None)
@@ -285,7 +286,7 @@ class ClusterCache:
         index = self._indexes.get(namespace)
         is_noticed = index is not None and index.put_service_account(name, labels)
         if is_noticed:
-            self._ranks.changed(namespace)
+            self.ranks.changed(namespace)
             self._changed(namespace)
         return is_noticed
 
@@ -345,7 +346,7 @@ class ClusterCache:
             self._index(stored.ref.namespace).rival(stored.ref),
             self.namespaces.get(stored.ref.namespace, _NO_LABELS),
             rollout,
-            self._ranks.of(stored, self.around.most_bindings),
+            self.ranks.of(stored, self.around.most_bindings),
             next(filter(None, (self._shared(r).get(stored.ref, "") for r in stored.roles if r in self._sources)), ""),
         )
 

@@ -101,5 +101,9 @@ class Feed:
         """Return one object; None when it is not there."""
         return self._held.get((namespace, name))
 
+    def items(self) -> list[tuple[Key, Seen]]:
+        """Return all of them, as they are now, in no order."""
+        return list(self._held.items())
+
     def __len__(self) -> int:
         return len(self._held)

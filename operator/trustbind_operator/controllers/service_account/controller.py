@@ -63,11 +63,6 @@ class Annotator:
         self._due: set[Key] = set()
         self._wake = asyncio.Event()
 
-    @property
-    def annotations(self) -> tuple[str, ...]:
-        """Which annotations have to be kept."""
-        return kept_annotations(self._keys)
-
     def seen(self, namespace: str, name: str, account: Seen | None) -> None:
         """Take note of a service account; one that is gone takes its binding along (Kubernetes' garbage collection)."""
         key = (namespace, name)
