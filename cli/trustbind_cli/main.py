@@ -61,6 +61,13 @@ class ImportOutput(StrEnum):
     JSON = "json"
 
 
+class ExportOutput(StrEnum):
+    """How trust policies are printed."""
+
+    JSON = "json"
+    TERRAFORM = "terraform"
+
+
 class TextOutput(StrEnum):
     """For people, or as data."""
 
@@ -501,6 +508,50 @@ def import_(
         manager_role=options.role_name(manager_role, "--manager-role") if manager_role else "",
         output_dir=output_dir,
         as_data=output is ImportOutput.JSON,
+    )
+    raise typer.Exit(code)
+
+
+@app.command()
+def export(
+    issuer: IssuerUrl,
+    account_details: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--account-details",
+            metavar="FILE",
+            help="Output of 'aws iam get-account-authorization-details', 'list-roles' or 'get-role'. Repeatable.",
+        ),
+    ] = None,
+    trust: Annotated[
+        list[str] | None,
+        typer.Option("--trust", metavar="ARN=FILE", help="One role and its trust policy. Repeatable."),
+    ] = None,
+    live: Annotated[
+        bool,
+        typer.Option("--live", help="List the roles in AWS, also by the manager roles of AWSAccounts in the files."),
+    ] = False,
+    filename: Files = None,
+    output_dir: Annotated[str | None, typer.Option(metavar="FOLDER", help="Write a file for each role there.")] = None,
+    output: Annotated[ExportOutput, typer.Option("-o", "--output", help="JSON, or Terraform.")] = ExportOutput.JSON,
+) -> None:
+    """Print the trust policies that hold something of this cluster's trustbind, as plain ones, for another tool to own.
+
+    Its statements get other Sids, and every request is answered as before. Foreign statements stay as they are. Nothing
+    is written in AWS. To leave trustbind: let the other tool write these policies, then uninstall.
+
+    Example: trustbind export --issuer https://oidc.example.com --account-details roles.json -o terraform
+    """
+    from trustbind_cli.commands.export.run import run  # noqa: PLC0415 - each command loads only what it needs
+    from trustbind_cli.commands.import_.run import Sources, exported  # noqa: PLC0415
+
+    sources = Sources(tuple(account_details or ()), tuple(trust or ()), live)
+    objects = options.objects(filename, None, recursive=False) if filename else manifests.Objects()
+    code = run(
+        exported(objects, sources),
+        options.issuer(issuer),
+        as_terraform=output is ExportOutput.TERRAFORM,
+        output_dir=output_dir,
     )
     raise typer.Exit(code)
 

@@ -25,7 +25,7 @@ from trustbind_cli.exit_codes import DONE, FAILED
 from trustbind_cli.files.manifests import DEFAULT_NAMESPACE, Objects, texts
 from trustbind_cli.output import note
 
-__all__ = ["Sources", "run"]
+__all__ = ["Progress", "Sources", "exported", "run"]
 
 _STEP: Final = 500
 """Roles between two lines of progress."""
@@ -76,13 +76,11 @@ def run(
         ManifestError: see `trustbind_cli.commands.import_.exports`.
         AwsError: AWS could not be asked.
     """
-    if not (sources.exports or sources.trust or sources.live):
-        raise InvalidValueError("trust policies are needed: give --account-details, --trust or --live")
     if output_dir is not None and as_data:
         raise InvalidValueError("-o json prints everything; leave out --output-dir")
-    progress = _Progress()
+    progress = Progress()
     unreadable: list[ImportFinding] = []
-    roles = _exported(objects, sources, progress)
+    roles = exported(objects, sources, progress)
     read = list(_read(roles, issuer, progress, unreadable, includes_owned=new_issuer is not None))
     progress.end()
     if new_issuer is not None:
@@ -109,21 +107,34 @@ def run(
     return FAILED if outcome.lost else DONE
 
 
-class _Progress:
+class Progress:
     """A line on standard error that is written over, where that is a terminal."""
 
     def __init__(self) -> None:
         self._is_shown = sys.stderr.isatty()
 
     def say(self, text: str) -> None:
+        """Write a text over the line."""
         if self._is_shown:
             print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
     def end(self) -> None:
+        """Leave the line empty."""
         self.say("")
 
 
-def _exported(objects: Objects, sources: Sources, progress: _Progress) -> Iterator[ExportedRole]:
+def exported(objects: Objects, sources: Sources, progress: Progress | None = None) -> Iterator[ExportedRole]:
+    """Return the roles that the sources name, as they are read.
+
+    Raises:
+        InvalidValueError: there is no source.
+    """
+    if not (sources.exports or sources.trust or sources.live):
+        raise InvalidValueError("trust policies are needed: give --account-details, --trust or --live")
+    return _exported(objects, sources, progress or Progress())
+
+
+def _exported(objects: Objects, sources: Sources, progress: Progress) -> Iterator[ExportedRole]:
     for name in sources.exports:
         progress.say(f"reading {name}")
         yield from read_export(name)
@@ -140,7 +151,7 @@ def _exported(objects: Objects, sources: Sources, progress: _Progress) -> Iterat
 def _read(
     roles: Iterable[ExportedRole],
     issuer: Issuer,
-    progress: _Progress,
+    progress: Progress,
     unreadable: list[ImportFinding],
     *,
     includes_owned: bool,

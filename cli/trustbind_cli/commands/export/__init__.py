@@ -1,0 +1,1 @@
+"""``trustbind export``: trust policies for leaving, without trustbind's statements."""
