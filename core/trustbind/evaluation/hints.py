@@ -113,15 +113,13 @@ def for_absent_key(key: str, context: RequestContext, issuers: frozenset[str]) -
     if lowered in context.unused:
         return "; the token has that claim, and STS makes no condition key of it"
     for what, written in _corrected(key):
-        if written.lower() in context.values:
+        if written.lower() in context.names:
             return f"; {what}, write {quoted(written)}"
     prefix, _, claim = lowered.rpartition(":")
     alike = [name for other, name in context.names.items() if other.rpartition(":")[2] == claim]
     if not alike:
         alike = [name for other, name in context.names.items() if prefix and other.rpartition(":")[0] == prefix]
-    if not alike:
-        return ""
-    hint = f"; it has {listed(alike, 'and')}"
+    hint = f"; it has {listed(alike, 'and')}" if alike else ""
     own = issuers_in(alike)
     if prefix in issuers and len(issuers) > 1 and own & issuers:
         return f"{hint}: conditions are ANDed, and no token has keys of two issuers; write a statement for each issuer"

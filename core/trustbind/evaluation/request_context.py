@@ -79,7 +79,7 @@ class RequestContext:
 
     Attributes:
         values: those that are given.
-        names: the same keys as they are usually written, for messages.
+        names: given and filled keys as they are usually written, for messages.
         filled: those that AWS fills.
         possible: those that may be there.
         families: beginnings of keys that may be there.
@@ -183,7 +183,7 @@ def request_context(
     families = (*_OPEN, "saml:") if ":saml-provider/" in caller.identifier else _OPEN
     return RequestContext(
         values,
-        {**told.names, **mine.names},
+        {**{key.lower(): key for key in filled}, **told.names, **mine.names},
         filled=_lowered(filled) - values.keys(),
         possible=frozenset() if is_whole else _lowered(possible) - values.keys(),
         families=() if is_whole else families,
