@@ -9,7 +9,7 @@ import math
 import re
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from trustbind.api.annotated_binding import AnnotatedScope
 from trustbind.api.annotations import DEFAULT_PREFIX
@@ -158,6 +158,11 @@ class Revocation(Section):
     of a GitOps tool deletes comes within it, and deletions one by one do not."""
 
 
+def _names(value: object) -> object:
+    """Return a list of names that a variable holds as text, with commas between them."""
+    return tuple(filter(None, (name.strip() for name in value.split(",")))) if isinstance(value, str) else value
+
+
 Namespace = Annotated[str, checked(lambda text: bool(_LABEL.fullmatch(text)), "is not the name of a namespace")]
 
 
@@ -174,10 +179,10 @@ class BindAnnotated(Section):
     ] = DEFAULT_PREFIX
     """DNS name in front of the annotations' keys; the webhook's injection.annotationPrefix. Default
     eks.amazonaws.com."""
-    namespaces: tuple[Namespace, ...] = ()
-    """Namespaces whose annotated service accounts are bound or reported. Default none: those that namespaceSelector
-    selects, and all where that is empty, too. A binding that was made stays when this changes; it goes with its
-    annotation."""
+    namespaces: Annotated[tuple[Namespace, ...], BeforeValidator(_names)] = ()
+    """Namespaces whose annotated service accounts are bound or reported; in a variable with commas. Default none: those
+    that namespaceSelector selects, and all where that is empty, too. A binding that was made stays when this changes;
+    it goes with its annotation."""
     namespace_selector: Selector = Field(default_factory=dict)
     """Label selector for further namespaces. Default none."""
     service_account_selector: Selector = Field(default_factory=dict)
@@ -216,8 +221,8 @@ class Pods(Section):
     evict_missed: bool = False
     """Whether such pods are evicted, where a controller creates them again; their PodDisruptionBudgets are honoured.
     Default false: they are only told of."""
-    excluded_namespaces: tuple[str, ...] = ()
-    """Namespaces that the webhook leaves alone, and this as well. Default: none."""
+    excluded_namespaces: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
+    """Namespaces that the webhook leaves alone, and this as well; in a variable with commas. Default: none."""
     namespace_selector: Selector = Field(default_factory=dict)
     """Labels of the namespaces that the webhook serves, as the namespaceSelector of its configuration has them. Pods of
     others are left alone, and a binding there has the condition OutOfScope. Default: all."""

@@ -175,3 +175,17 @@ def test_scope_of_annotated_service_accounts(tmp_path: Path, monkeypatch: pytest
     assert scope == AnnotatedScope(
         frozenset({"team-a"}), LabelSelector((("bind", "yes"),)), LabelSelector((("tier", "web"),))
     )
+
+
+def test_lists_in_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names of namespaces stand between commas; what is no name is refused there, too."""
+    monkeypatch.setenv("TRUSTBIND_OPERATOR_PODS__EXCLUDED_NAMESPACES", "kube-system")
+    monkeypatch.setenv("TRUSTBIND_OPERATOR_BIND_ANNOTATED__NAMESPACES", "team-a, team-b,")
+
+    settings = load()
+
+    assert settings.pods.excluded_namespaces == ("kube-system",)
+    assert settings.bind_annotated.namespaces == ("team-a", "team-b")
+    monkeypatch.setenv("TRUSTBIND_OPERATOR_BIND_ANNOTATED__NAMESPACES", "team-a,Team B")
+    with pytest.raises(SettingsError, match="BIND_ANNOTATED__NAMESPACES: 'Team B' is not the name of a namespace"):
+        load()
