@@ -134,7 +134,7 @@ class _Process:
         self._state = "reading the cluster"
         self._metrics.leading.set(1)
         settings = self._settings
-        cache = ClusterCache(await self._issuer(api))
+        cache = ClusterCache(await self._issuer(api), settings.uninstall.leaving)
         telemetry = Telemetry(self._metrics, self._log)
         writer = KubernetesWriter(api, self._log)
 

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from trustbind.api.annotated_binding import AnnotatedScope
 from trustbind.api.annotations import DEFAULT_PREFIX
+from trustbind.api.role_binding import DeletionPolicy
 from trustbind.api.webhook_scope import WebhookScope
 from trustbind.backoff import Backoff
 from trustbind.errors import InvalidValueError
@@ -158,6 +159,20 @@ class Revocation(Section):
     of a GitOps tool deletes comes within it, and deletions one by one do not."""
 
 
+class Uninstall(Section):
+    """What becomes of the trust when trustbind is uninstalled."""
+
+    trust: Literal["", "Revoke", "Retain", "Restore"] = ""
+    """What becomes of the trust of each binding that is deleted, whatever it and its grants say. Retain: it stays, also
+    without a grant. Restore: the hand-written statements that it replaced are written back. Revoke: it goes, and the
+    brake on mass revocation is off. Set it only to uninstall. Default: what each binding says."""
+
+    @property
+    def leaving(self) -> DeletionPolicy | None:
+        """The policy for every binding; None: its own."""
+        return DeletionPolicy(self.trust) if self.trust else None
+
+
 def _names(value: object) -> object:
     """Return a list of names that a variable holds as text, with commas between them."""
     return tuple(filter(None, (name.strip() for name in value.split(",")))) if isinstance(value, str) else value
@@ -253,6 +268,7 @@ class Settings(ProcessSettings):
     aws: Aws = Aws()
     pace: Pace = Pace()
     revocation: Revocation = Revocation()
+    uninstall: Uninstall = Uninstall()
     bind_annotated: BindAnnotated = BindAnnotated()
     pods: Pods = Pods()
     kubernetes: Kubernetes = Kubernetes()
@@ -283,7 +299,8 @@ class Settings(ProcessSettings):
 
     def revocation_limit(self) -> RevocationLimit:
         """Return how much may be revoked at once."""
-        return RevocationLimit(self.revocation.max_share, self.revocation.window_seconds)
+        is_asked_for = self.uninstall.leaving is DeletionPolicy.REVOKE
+        return RevocationLimit(1.0 if is_asked_for else self.revocation.max_share, self.revocation.window_seconds)
 
     def write_pace(self) -> WritePace:
         """Return how trust policies are written."""

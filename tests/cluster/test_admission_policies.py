@@ -354,7 +354,7 @@ def test_the_webhook_changes_only_ca_bundle(world: World, webhook_account: Calle
     """Admission policies see webhook configurations: rules, address and all else of its own two are refused to it."""
     policy = f"trustbind-webhook-{which.lower()}"
     manifest = next(m for m in INSTALLED if m["kind"] == f"{which}WebhookConfiguration")
-    (hook,) = world.api.get(manifest)["webhooks"]
+    hook, *others = world.api.get(manifest)["webhooks"]
     fields = properties(world, f"apis/{REGISTRATION}", f"io.k8s.api.admissionregistration.v1.{which}Webhook")
     assert fields - {"clientConfig"} == HOOK_CHANGES.keys() & fields
     client = properties(world, f"apis/{REGISTRATION}", "io.k8s.api.admissionregistration.v1.WebhookClientConfig")
@@ -364,17 +364,18 @@ def test_the_webhook_changes_only_ca_bundle(world: World, webhook_account: Calle
     service = hook["clientConfig"]["service"]
     targets = ({"service": service | {"name": "other"}}, {"url": "https://webhook.example.com/mutate"})
     changed += [hook | {"clientConfig": target} for target in targets]
-    for webhooks in (*([each] for each in changed), [hook, hook | {"name": "second.trustbind.dev"}], []):
-        webhook_account.refused_patch(policy, manifest, {"webhooks": webhooks})
+    for webhooks in (*([each] for each in changed), [hook, hook | {"name": "another.trustbind.dev"}], []):
+        webhook_account.refused_patch(policy, manifest, {"webhooks": [*webhooks, *(others if webhooks else ())]})
     for field, value in METADATA.items():
         webhook_account.refused_patch(policy, manifest, {"metadata": {field: value}})
 
     bundle = base64.b64encode(Authority().pem).decode()
-    ours = {"webhooks": [{"name": hook["name"], "clientConfig": {"caBundle": bundle}}]}
+    ours = {"webhooks": [{"name": each["name"], "clientConfig": {"caBundle": bundle}} for each in (hook, *others)]}
     path = world.api.path(manifest)
     world.api.request("PATCH", path, ours, token=webhook_account.token, content_type=STRATEGIC)
-    (stored,) = world.api.get(manifest)["webhooks"]
-    assert stored == hook | {"clientConfig": hook["clientConfig"] | {"caBundle": bundle}}
+    assert world.api.get(manifest)["webhooks"] == [
+        each | {"clientConfig": each["clientConfig"] | {"caBundle": bundle}} for each in (hook, *others)
+    ]
 
 
 def test_the_webhook_creates_one_secret(webhook_account: Caller) -> None:

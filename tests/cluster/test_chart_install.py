@@ -26,7 +26,7 @@ from support.installation import Installation, Load, Switchboard, dry_run, envir
 from support.kube import ROOT, ApiError, ApiServer, BinariesNotFoundError, find_binaries
 from support.kubeclient import CRDS
 from support.processes import Process, eventually
-from support.world import API_VERSION, Binding, Team, World
+from support.world import API_VERSION, FOREIGN, Binding, Team, World
 from trustbind_localaws import LocalAws
 from trustbind_webhook.certificates.bundle import certificates_in
 
@@ -130,7 +130,7 @@ def test_install_upgrade_uninstall(installation: Installation) -> None:
 
     # Another timeout, and another setting: new pods would start; what they find is as it was.
     installation.upgrade({"webhook": {"mutating": {"timeoutSeconds": 7}, "settings": {"log": {"level": "debug"}}}})
-    (mutating,) = installation.configuration()["webhooks"]
+    mutating, _ = installation.configuration()["webhooks"]
     assert mutating["timeoutSeconds"] == 7
     assert [installation.ca_bundle(which) for which in ("Mutating", "Validating")] == bundles
     assert injected(dry_run(team, "reader"))
@@ -534,6 +534,43 @@ def _is_refused(team: Team) -> bool:
     except ApiError as error:
         return "mutate.trustbind.dev" in error.message
     return False
+
+
+@pytest.mark.parametrize("installation", ["helm4"], indirect=True)
+@pytest.mark.parametrize("trust", ["Retain", "Revoke"])
+def test_uninstalled_with_its_trust(installation: Installation, trust: str) -> None:
+    """20 bindings, whose grants are the chart's and go with it: their trust is as the one setting asks."""
+    world = installation.world
+    account, team = world.account(described=False), world.team()
+    names = [f"app-{number:02}" for number in range(20)]
+    roles = {name: account.role(name) for name in names}
+    installation.values["grants"] = [{
+        "name": "everything",
+        "namespaces": {"names": [team.namespace]},
+        "roleArns": [f"arn:aws:iam::{account.id}:role/*"],
+    }]  # fmt: skip
+    installation.install()
+    world.describe(account)
+    operator = installation.operator()
+    operator.line(lambda line: '"working"' in line, seconds=60)
+    made = [team.binding(roles[name], name, serviceAccountNames=[name], profile=name) for name in names]
+    for binding in made:
+        binding.ready()
+
+    installation.stop(operator)
+    installation.upgrade({"operator": {"settings": {"uninstall": {"trust": trust}}}})
+    operator = installation.operator()
+    operator.line(lambda line: '"working"' in line, seconds=60)
+    for binding in made:
+        binding.delete()
+    for binding in made:
+        binding.gone()
+    installation.uninstall()
+    installation.stop(operator)
+
+    wanted = {name: [f"{team.namespace}:{name}"] if trust == "Retain" else [] for name in names}
+    assert {name: account.subjects(name) for name in names} == wanted
+    assert all(account.foreign(name) == [FOREIGN] for name in names)
 
 
 def test_the_plain_manifests_apply(tools: dict[str, Path], empty_world: World) -> None:

@@ -197,9 +197,9 @@ class Installation:
         return self.get("admissionregistration.k8s.io/v1", kind, f"{self.name}-webhook")
 
     def ca_bundle(self, which: str = "Mutating") -> bytes:
-        """Return what the API server trusts, in PEM."""
-        (webhook,) = self.configuration(which)["webhooks"]
-        return base64.b64decode(webhook["clientConfig"].get("caBundle") or "")
+        """Return what the API server trusts, in PEM; nothing where the entries do not agree."""
+        bundles = {each["clientConfig"].get("caBundle") or "" for each in self.configuration(which)["webhooks"]}
+        return base64.b64decode(bundles.pop()) if len(bundles) == 1 else b""
 
     def secret(self) -> Json:
         """Return the Secret with the certificate."""

@@ -226,6 +226,8 @@ def retention(role: RoleArn, around: Surroundings, namespaces: Mapping[str, Mapp
     """
     if _protected_role(role, around):
         return KEEP_NONE
+    if around.leaving is DeletionPolicy.RETAIN:
+        return KEEP_ALL
     return retention_of(role, around.grants, namespaces)
 
 
@@ -323,14 +325,15 @@ def _too_many(snapshot: BindingSnapshot, answer: Authorization) -> tuple[TrustRe
 
 def _deleting(snapshot: BindingSnapshot, binding: RoleBinding, around: Surroundings, role: RoleArn) -> BindingDecision:
     stored = snapshot.stored
-    leaves = binding.deletion_policy is not DeletionPolicy.REVOKE and _may_stand(stored)
+    policy = around.leaving or binding.deletion_policy
+    leaves = policy is not DeletionPolicy.REVOKE and _may_stand(stored)
     is_refused = snapshot.source_conflict or _protected(binding, around)
     kept = _still_granted(snapshot, binding, around) if leaves and not is_refused else None
     if kept is None:
         return BindingDecision(stored, None, None, "it is being deleted", snapshot.subjects)
     part, subjects = kept
     claims = claims_on(role, part, subjects)
-    if binding.deletion_policy is DeletionPolicy.RESTORE:
+    if policy is DeletionPolicy.RESTORE:
         return BindingDecision(stored, None, None, "it is being deleted", snapshot.subjects, restorable=claims)
     return BindingDecision(stored, None, None, "it is being deleted", subjects, claims, retains=True)
 
@@ -372,8 +375,11 @@ def _still_granted(
 ) -> tuple[RoleBinding, tuple[Subject, ...]] | None:
     """Return what of a binding that is being deleted is granted now; None for nothing.
 
-    Asked for each service account and each pattern alone, as for what was retained before.
+    Asked for each service account and each pattern alone, as for what was retained before. While trustbind is being
+    uninstalled, the administrator has decided, and the grants may be gone already.
     """
+    if around.leaving is not None:
+        return binding, snapshot.subjects
 
     def is_granted(part: RoleBinding, subjects: tuple[Subject, ...] = ()) -> bool:
         return _authorization(part, subjects, snapshot.namespace_labels, around).is_granted

@@ -162,9 +162,10 @@ def restored(decision: BindingDecision, outcome: BindingOutcome, refused: str) -
         refused: why a statement was not written back; empty where all were.
     """
     binding = decision.stored.binding
-    if outcome.reason is not TrustReason.REVOKED or binding is None or not binding.adopts:
+    if outcome.reason is not TrustReason.REVOKED or binding is None:
         return outcome
-    if binding.deletion_policy is not DeletionPolicy.RESTORE or not AdoptedStatement.of_status(decision.stored.status):
+    is_asked = bool(decision.restorable) or binding.deletion_policy is DeletionPolicy.RESTORE
+    if not is_asked or not AdoptedStatement.of_status(decision.stored.status):
         return outcome
     if not decision.restorable:
         refused = "what the binding asks for is not granted any more, so nothing is written back"

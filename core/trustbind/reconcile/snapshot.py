@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from trustbind.api.aws_account import AwsAccount
 from trustbind.api.conflicts import Rival
+from trustbind.api.role_binding import DeletionPolicy
 from trustbind.api.role_grant import RoleGrant
 from trustbind.identity.arns import RoleArn, RoleName
 from trustbind.identity.subjects import Issuer, Subject
@@ -67,12 +68,15 @@ class Surroundings:
         grants: all RoleGrants; None: all is granted (``apply`` without grants in its files: its user decides).
         aws_accounts: account id to the AWSAccount that counts.
         own_role: the role that the operator runs as; None: it runs as none, or has asked for nothing yet.
+        leaving: what becomes of the trust of every binding that is deleted, whatever it and its grants say, while
+            trustbind is being uninstalled; None: it is not.
     """
 
     issuer: Issuer
     grants: tuple[RoleGrant, ...] | None
     aws_accounts: Mapping[str, AwsAccount]
     own_role: RoleName | None = None
+    leaving: DeletionPolicy | None = None
 
     @property
     def most_bindings(self) -> int:

@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
 from trustbind.api.aws_account import AwsAccount
 from trustbind.api.profile_index import ProfileIndex
-from trustbind.api.role_binding import BindingRef
+from trustbind.api.role_binding import BindingRef, DeletionPolicy
 from trustbind.api.role_grant import RoleGrant
 from trustbind.errors import InvalidValueError
 from trustbind.identity.arns import RoleArn, RoleName
@@ -128,10 +128,12 @@ class ClusterCache:
 
     Attributes:
         issuer: the cluster's.
+        leaving: see `Surroundings`.
         revision: grows with every change that a decision may depend on.
     """
 
     issuer: Issuer
+    leaving: DeletionPolicy | None = None
     bindings: StatusObjects[BindingRef, StoredBinding] = field(default_factory=StatusObjects)
     aws_accounts: StatusObjects[str, StoredAwsAccount] = field(default_factory=StatusObjects)
     grants: Objects[str, StoredGrant] = field(default_factory=Objects)
@@ -312,7 +314,7 @@ class ClusterCache:
                 if stored.account is not None:  # one that cannot be parsed says so in its own condition
                     accounts.setdefault(stored.account.account_id, stored.account)
             grants = sorted((g.grant for g in self.grants.values() if g.grant is not None), key=lambda g: g.name)
-            self._surroundings = Surroundings(self.issuer, tuple(grants), accounts, self._own_role)
+            self._surroundings = Surroundings(self.issuer, tuple(grants), accounts, self._own_role, self.leaving)
         return self._surroundings
 
     def aws_account(self, account_id: str) -> AwsAccount | None:

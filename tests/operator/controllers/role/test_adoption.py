@@ -10,6 +10,7 @@ import pytest
 
 from support.bodies import ISSUER, OPS, ROLE, binding_body, grant_body
 from support.scenario_manager import ManagerScenario
+from trustbind.api.role_binding import DeletionPolicy
 from trustbind.errors import AccessDeniedError
 from trustbind.evaluation.model import Caller, PrincipalKind, Request
 from trustbind.evaluation.policy import evaluate
@@ -342,3 +343,17 @@ def test_another_writer_between(scene: ManagerScenario) -> None:
 
     assert gets_in(scene, "late")
     assert statements(scene) == ["Ops", "Terraform", "ours"]
+
+
+def test_uninstalled_with_restore(scene: ManagerScenario) -> None:
+    """What was taken over is written back for every binding, whatever its deletionPolicy and its grants say."""
+    scene.create(adopting(), MINUTE)
+    scene.stop()
+    scene.cache.leaving = DeletionPolicy.RESTORE
+    scene.start(MINUTE)
+    scene.set_grants(GRANT, seconds=1.0)
+
+    scene.remove("RoleBinding", "team-a/b", MINUTE)
+
+    assert not scene.exists()
+    assert scene.aws.roles[ROLE].statements == (OPS, by_hand("app"))

@@ -15,6 +15,7 @@ from support.bodies import (
     grant_body,
 )
 from support.scenario_role import RoleScenario
+from trustbind.api.role_binding import DeletionPolicy
 from trustbind.errors import (
     AccessDeniedError,
     AwsError,
@@ -201,3 +202,31 @@ def test_deleted_without_its_account(scene: RoleScenario) -> None:
     assert (event.reason, event.is_warning) == ("AccountUnknown", True)
     assert owner_prefix(ISSUER) in event.message
     assert scene.trusted() == ["app"]
+
+
+@pytest.mark.parametrize(
+    ("leaving", "own", "sids"),
+    [
+        (DeletionPolicy.RETAIN, "Revoke", ["Ops", _RETAINED]),
+        (DeletionPolicy.REVOKE, "Retain", ["Ops"]),
+        (DeletionPolicy.RESTORE, "Retain", ["Ops"]),
+        (None, "Revoke", ["Ops"]),
+    ],
+)
+def test_while_trustbind_is_uninstalled(
+    scene: RoleScenario, leaving: DeletionPolicy | None, own: str, sids: list[str]
+) -> None:
+    """The setting decides, whatever the binding says, and although its grants may go first."""
+    scene.has_account()
+    scene.has_binding(binding_body(deletionPolicy=own))
+    scene.run()
+    scene.cache.leaving = leaving
+    scene.has_grants()
+    scene.delete()
+
+    scene.run()
+
+    assert scene.sids() == sids
+    assert not scene.exists()
+    scene.run()
+    assert scene.sids() == sids
