@@ -95,6 +95,28 @@ def test_pods_and_workflows(world: World, workflows: TokenIssuer, tmp_path: Path
     assert who(world, role, workflows.mint(MAIN), tmp_path) == "AccessDenied"
 
 
+def test_conditions_of_an_entry(world: World, workflows: TokenIssuer, tmp_path: Path) -> None:
+    """A condition on the workflows' own claim keeps other workflows out, and no pod."""
+    account, team = world.account(), world.team()
+    has_provider(account, workflows)
+    role = account.role()
+    team.service_account("reader")
+    granted(team, account, "repo:example-org/*")
+    production = {
+        "operator": "StringEquals",
+        "key": "token.actions.githubusercontent.com:environment",
+        "values": ["production"],
+    }
+    entry = {"issuer": GITHUB, "subjects": [MAIN], "conditions": [production]}
+    team.binding(role, federatedSubjects=[entry]).ready()
+
+    in_role = f"arn:aws:sts::{account.id}:assumed-role/app"
+    assert who(world, role, world.api.token(team.namespace, "reader", AUDIENCE, 3600), tmp_path) == in_role
+    assert who(world, role, workflows.mint(MAIN, environment="production"), tmp_path) == in_role
+    assert who(world, role, workflows.mint(MAIN, environment="staging"), tmp_path) == "AccessDenied"
+    assert who(world, role, workflows.mint(MAIN), tmp_path) == "AccessDenied"
+
+
 def test_a_grant_names_them(world: World, workflows: TokenIssuer) -> None:
     """Workflows that no grant names are not let in, and what a grant no longer names is revoked."""
     account, team = world.account(), world.team()

@@ -19,13 +19,21 @@ def largest_binding(number: int, namespace: str = "evil", *, selects: bool = Fal
     """
     names = [f"{number:04}-{n:02}-" + "n" * 73 for n in range(50)]
     conditions = [
-        {"operator": "StringEquals", "key": f"aws:PrincipalTag/{k}", "values": [_text(number, k, v) for v in range(10)]}
+        {"operator": "StringEquals", "key": f"aws:PrincipalTag/{k}", "values": [_text(number, k, v) for v in range(6)]}
         for k in range(10)
     ]
     federated = [
         {
             "issuer": f"https://issuer-{k}.example.com/{number}",
             "subjects": [f"{number:04}-{s:02}-" + "s" * 65 for s in range(20)],
+            "conditions": [
+                {
+                    "operator": "StringEquals",
+                    "key": f"issuer-{k}.example.com/{number}:claim-{c}",
+                    "values": [_text(number, k, c)],
+                }
+                for c in range(4)
+            ],
         }
         for k in range(5)
     ]

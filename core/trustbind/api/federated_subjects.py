@@ -14,12 +14,24 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
+from trustbind.api.extra_conditions import ExtraCondition, RawCondition, conditions_of
 from trustbind.api.strict import Strict, check_size
 from trustbind.errors import InvalidValueError
 from trustbind.evaluation.wildcards import glob_covers
 from trustbind.identity.subjects import DEFAULT_AUDIENCE, Issuer, audience_of
+from trustbind.policy.condition_keys import bare_key, is_key_of, issuer_prefix
 
-__all__ = ["FederatedSubjects", "RawFederatedSubjects", "federated_of", "is_one_issuer", "too_wide", "uncovered"]
+__all__ = [
+    "FederatedSubjects",
+    "RawConditionedSubjects",
+    "RawFederatedSubjects",
+    "federated_of",
+    "is_one_issuer",
+    "place_of",
+    "raw_conditions",
+    "too_wide",
+    "uncovered",
+]
 
 GITHUB: Final = "token.actions.githubusercontent.com"
 
@@ -42,19 +54,27 @@ class FederatedSubjects:
         issuer: the ``iss`` claim of their tokens.
         audience: the ``aud`` claim.
         subjects: patterns over the ``sub`` claim, sorted.
+        conditions: further ones, of this issuer's statement alone, sorted; a grant has none.
     """
 
     issuer: Issuer
     audience: str
     subjects: tuple[str, ...]
+    conditions: tuple[ExtraCondition, ...] = ()
 
 
 class RawFederatedSubjects(Strict, frozen=True):
-    """As it stands in a manifest."""
+    """As it is in a manifest of a grant."""
 
     issuer: str
     subjects: Annotated[list[str], Meta(min_length=1, max_length=20)]
     audience: str = DEFAULT_AUDIENCE
+
+
+class RawConditionedSubjects(RawFederatedSubjects, frozen=True):
+    """As it is in a manifest of a binding."""
+
+    conditions: Annotated[list[RawCondition], Meta(max_length=10)] | None = None
 
 
 def federated_of(raw: Sequence[RawFederatedSubjects] | None, *, field: str) -> tuple[FederatedSubjects, ...]:
@@ -79,8 +99,19 @@ def federated_of(raw: Sequence[RawFederatedSubjects] | None, *, field: str) -> t
             raise InvalidValueError(
                 f"{issuer} with audience {audience} stands twice; put the subjects into one entry", field=where
             )
-        result[issuer.url, audience] = FederatedSubjects(issuer, audience, _subjects(entry.subjects, where))
+        conditions = _conditions(raw_conditions(entry), issuer, f"{where}.conditions")
+        result[issuer.url, audience] = FederatedSubjects(issuer, audience, _subjects(entry.subjects, where), conditions)
     return tuple(sorted(result.values()))
+
+
+def raw_conditions(entry: RawFederatedSubjects) -> list[RawCondition]:
+    """Return the further conditions of an entry; a grant's has none."""
+    return (entry.conditions or []) if isinstance(entry, RawConditionedSubjects) else []
+
+
+def place_of(index: int) -> str:
+    """Return the place of an entry of a binding."""
+    return f"spec.federatedSubjects[{index}]"
 
 
 def is_one_issuer(one: Issuer, other: Issuer) -> bool:
@@ -137,6 +168,27 @@ def _issuer(text: str, field: str) -> Issuer:
     if not _LOWER_CASE_HOST.fullmatch(text):
         raise InvalidValueError(f"{text!r} has capitals in its host name; write it as tokens have it", field=field)
     return issuer
+
+
+def _conditions(raw: list[RawCondition], issuer: Issuer, field: str) -> tuple[ExtraCondition, ...]:
+    """Return the further conditions of an entry, whose keys belong to no issuer or to the entry's, sorted."""
+    conditions = conditions_of(raw, field=field)
+    stated = {issuer.audience_key.casefold(): "audience", issuer.subject_key.casefold(): "subjects"}
+    for index, condition in enumerate(conditions):
+        key = condition.key
+        if (place := stated.get(key.casefold())) is not None:
+            problem = f"{key} is not possible: the statement states it itself; write {place} of the entry"
+        elif issuer_prefix(key) and not is_key_of(bare_key(key), issuer):
+            problem = (
+                f"{key} is not a key of {issuer}, so none of its tokens would ever match; write it in the conditions "
+                "of its own issuer's entry, for the cluster's issuer in spec.conditions"
+            )
+        elif issuer_prefix(key) and not key.casefold().startswith(f"{issuer.host_path}:".casefold()):
+            problem = f"{key} is not a condition key of {issuer}; write {issuer.host_path}:{key.rpartition(':')[2]}"
+        else:
+            continue
+        raise InvalidValueError(problem, field=f"{field}[{index}].key")
+    return tuple(sorted(conditions))
 
 
 def _subjects(raw: list[str], where: str) -> tuple[str, ...]:

@@ -17,22 +17,22 @@ import msgspec
 from msgspec import Meta
 
 from trustbind.api.annotations import MAX_EXPIRATION_SECONDS, MIN_EXPIRATION_SECONDS
-from trustbind.api.federated_subjects import FederatedSubjects, RawFederatedSubjects, federated_of
+from trustbind.api.condition_places import check_in_spec
+from trustbind.api.extra_conditions import ExtraCondition, RawCondition, check_condition_sizes, conditions_of
+from trustbind.api.federated_subjects import FederatedSubjects, RawConditionedSubjects, federated_of, raw_conditions
 from trustbind.api.label_selector import LabelSelector, RawSelector, selector_of
 from trustbind.api.labels import MANAGED_LABEL
-from trustbind.api.strict import Metadata, Strict, check_size, converted, nearest, region_of
+from trustbind.api.strict import Metadata, Strict, check_size, converted, region_of
 from trustbind.errors import InvalidValueError
 from trustbind.identity import session_names
 from trustbind.identity.arns import RoleArn
-from trustbind.identity.subjects import DEFAULT_AUDIENCE, Subject, audience_of
-from trustbind.policy.condition_operators import IF_EXISTS, OPERATORS, SPEC_PATTERN, SetQualifier
+from trustbind.identity.subjects import DEFAULT_AUDIENCE, Issuer, Subject, audience_of
 
 __all__ = [
     "EQUIVALENT",
     "KIND",
     "BindingRef",
     "DeletionPolicy",
-    "ExtraCondition",
     "Injection",
     "Method",
     "RoleBinding",
@@ -45,15 +45,13 @@ DEFAULT_PROFILE: Final = "default"
 
 _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)  # STS API reference, AssumeRole, ExternalId
 _PROFILE = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
-_CONDITION_KEY = re.compile(r"[\w.:/@+=,-]{3,300}", re.ASCII)
-_OPERATOR = re.compile(SPEC_PATTERN)
 
 MAX_CHARACTERS: Final = 4096
-"""Of a binding's service account names, and of its conditions: a trust policy has room for 2,048 characters, unless the
-account's quota was raised."""
+"""Of a binding's service account names: a trust policy has room for 2,048 characters, unless the AWS account's quota
+was raised."""
 
-MAX_CONDITION_VALUES: Final = 100
-"""Of all conditions of a binding."""
+MAX_CONDITIONS_OF_ENTRIES: Final = 20
+"""Of all entries of ``spec.federatedSubjects``."""
 
 MIN_SESSION_SECONDS: Final = 900  # STS API reference, DurationSeconds
 MAX_SESSION_SECONDS: Final = 43200  # IAM API reference, MaxSessionDuration
@@ -137,15 +135,6 @@ class BindingRef:
         return f"{self.namespace}/{self.name}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class ExtraCondition:
-    """A further condition of the statement, ANDed to audience and subject."""
-
-    operator: str
-    key: str
-    values: tuple[str, ...]
-
-
 @dataclass(frozen=True, slots=True)
 class Source:
     """The first role of a chain: ``spec.source`` with method AssumeRole, the association's role with PodIdentity.
@@ -176,6 +165,8 @@ class RoleBinding:
         selector: the accounts by label; None with names.
         token_expiration_seconds: clamped nowhere, since the schema bounds it; None when not given.
         session_duration_seconds: None when not given.
+        conditions: further ones: on keys of AWS's own, for every statement of the target role, and on keys of the
+            cluster's issuer, for the statement of the service accounts; sorted.
         federated: who of other issuers is let into the role besides the accounts.
         disable_session_tags: whether EKS adds no session tags (method PodIdentity).
         session_policy: a policy in JSON that narrows what the session may do (method PodIdentity); empty: none.
@@ -268,6 +259,14 @@ class RoleBinding:
                 f"{spec.profile!r} is not a profile name (at most 64 letters, digits or ._-)",
                 field="spec.profile",
             )
+        conditions = _conditions(spec, _source(spec.source))
+        _check_conditions_of_entries(spec)
+        federated = federated_of(spec.federated_subjects, field="spec.federatedSubjects")
+        check_in_spec(
+            conditions,
+            [Issuer(entry.issuer) for entry in spec.federated_subjects or ()],
+            for_cluster=spec.service_account_names is not None or spec.service_account_selector is not None,
+        )
         return cls(
             ref=BindingRef(namespace, raw.metadata.name),
             role=role,
@@ -283,8 +282,8 @@ class RoleBinding:
             session_duration_seconds=session.duration_seconds,
             token_expiration_seconds=spec.token.expiration_seconds if spec.token else None,
             region="" if spec.region is None else region_of(spec.region, field="spec.region"),
-            conditions=_conditions(spec.conditions, Method(spec.method), _source(spec.source)),
-            federated=federated_of(spec.federated_subjects, field="spec.federatedSubjects"),
+            conditions=tuple(sorted(conditions)),
+            federated=federated,
             disable_session_tags=spec.disable_session_tags or False,
             session_policy=spec.session_policy or "",
             profile=spec.profile,
@@ -312,12 +311,6 @@ class _Token(Strict, frozen=True):
     expiration_seconds: Annotated[int, Meta(ge=MIN_EXPIRATION_SECONDS, le=MAX_EXPIRATION_SECONDS)] | None = None
 
 
-class _Condition(Strict, frozen=True):
-    operator: str
-    key: str
-    values: Annotated[list[Annotated[str, Meta(max_length=1024)]], Meta(min_length=1, max_length=50)]
-
-
 class _Spec(Strict, frozen=True):
     role_arn: str
     service_account_names: Annotated[list[str], Meta(min_length=1, max_length=50)] | None = None
@@ -332,8 +325,8 @@ class _Spec(Strict, frozen=True):
     session: _Session | None = None
     token: _Token | None = None
     region: str | None = None
-    conditions: Annotated[list[_Condition], Meta(max_length=10)] | None = None
-    federated_subjects: Annotated[list[RawFederatedSubjects], Meta(max_length=10)] | None = None
+    conditions: Annotated[list[RawCondition], Meta(max_length=10)] | None = None
+    federated_subjects: Annotated[list[RawConditionedSubjects], Meta(max_length=10)] | None = None
     profile: str = DEFAULT_PROFILE
     wait_until_ready: bool = False
     deletion_policy: Literal["Revoke", "Retain", "Restore"] = "Revoke"
@@ -464,45 +457,30 @@ def _source(raw: _Source | None) -> Source | None:
     return Source(_role(raw.role_arn, "spec.source.roleArn"), raw.manage_permission, raw.trusted_as == "AccountRoot")
 
 
-def _conditions(raw: list[_Condition] | None, method: Method, source: Source | None) -> tuple[ExtraCondition, ...]:
-    result: list[ExtraCondition] = []
-    if sum(len(condition.values) for condition in raw or ()) > MAX_CONDITION_VALUES:
-        raise InvalidValueError(f"has more than {MAX_CONDITION_VALUES} values in all", field="spec.conditions")
-    texts = (text for condition in raw or () for text in (condition.key, *condition.values))
-    check_size(texts, MAX_CHARACTERS, field="spec.conditions")
-    for index, condition in enumerate(raw or ()):
-        field = f"spec.conditions[{index}]"
-        if not _OPERATOR.fullmatch(condition.operator):
-            raise InvalidValueError(_no_operator(condition.operator), field=f"{field}.operator")
-        if not _CONDITION_KEY.fullmatch(condition.key) or ":" not in condition.key:
-            raise InvalidValueError(
-                f"{condition.key!r} is not a condition key, such as aws:SourceIp", field=f"{field}.key"
-            )
-        if method.has_source_role and condition.key.lower() == "sts:externalid":
-            raise InvalidValueError("use spec.externalId instead", field=f"{field}.key")
-        if source is not None and source.via_root and condition.key.lower() == "aws:principalarn":
+def _conditions(spec: _Spec, source: Source | None) -> tuple[ExtraCondition, ...]:
+    field = "spec.conditions"
+    check_condition_sizes(spec.conditions or (), field=field)
+    conditions = conditions_of(spec.conditions, field=field)
+    for index, condition in enumerate(conditions):
+        key = condition.key.lower()
+        if Method(spec.method).has_source_role and key == "sts:externalid":
+            raise InvalidValueError("use spec.externalId instead", field=f"{field}[{index}].key")
+        if source is not None and source.via_root and key == "aws:principalarn":
             raise InvalidValueError(
                 "is not possible with trustedAs AccountRoot: the statement names the source role by it",
-                field=f"{field}.key",
+                field=f"{field}[{index}].key",
             )
-        if any(c.operator == condition.operator and c.key.lower() == condition.key.lower() for c in result):
-            raise InvalidValueError(
-                f"{condition.operator} on {condition.key} stands twice; IAM can hold it once, with several values",
-                field=field,
-            )
-        result.append(ExtraCondition(condition.operator, condition.key, tuple(sorted(set(condition.values)))))
-    return tuple(sorted(result))
+    return conditions
 
 
-def _no_operator(text: str) -> str:
-    """Return why ``text`` is not a condition operator that a spec may have."""
-    if text.startswith(SetQualifier.FOR_ALL_VALUES):
-        return "ForAllValues is true when the key is absent, so it protects nothing; use ForAnyValue"
-    base = text.removeprefix(f"{SetQualifier.FOR_ANY_VALUE}:").removesuffix(IF_EXISTS)
-    near = nearest(base, (name for name, operator in OPERATORS.items() if operator.is_allowed_in_spec))
-    if meant := text.replace(base, near) if near and near != base else near:
-        return f"{text!r} is not a condition operator of IAM; did you mean {meant}?"
-    return f"{text!r} is not a condition operator of IAM"
+def _check_conditions_of_entries(spec: _Spec) -> None:
+    """Check what the conditions of all entries may have, together with those of the binding."""
+    field = "spec.federatedSubjects[].conditions"
+    listed = [condition for entry in spec.federated_subjects or () for condition in raw_conditions(entry)]
+    if len(listed) > MAX_CONDITIONS_OF_ENTRIES:
+        raise InvalidValueError(f"are more than {MAX_CONDITIONS_OF_ENTRIES} in all", field=field)
+    if listed:
+        check_condition_sizes([*(spec.conditions or ()), *listed], field=f"spec.conditions and {field}")
 
 
 def _is_ready(status: _Status | None, generation: int) -> bool:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from trustbind.api.role_binding import BindingRef, ExtraCondition
+from trustbind.api.extra_conditions import ExtraCondition
+from trustbind.api.role_binding import BindingRef
 from trustbind.evaluation.actions import check_action
 from trustbind.evaluation.model import Caller, PrincipalKind, Request, StatementRef
 from trustbind.evaluation.policy import evaluate
@@ -230,7 +231,7 @@ def _replacement(
     if key.audience not in accepted:
         raise _DiffersError(f"it does not accept tokens for the audience {key.audience} of the binding")
     if reading.further != _folded(key.conditions):
-        raise _DiffersError("its further conditions are not those of the binding's spec.conditions")
+        raise _DiffersError("its further conditions are not those that the binding has for this issuer")
     left = reading.names - taken
     if left and any(map(has_wildcard, taken)):
         raise _DiffersError(f"it also trusts {_listed(sorted(left))}, and a pattern is not taken out of it")

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from trustbind.api.role_binding import ExtraCondition
+from trustbind.api.extra_conditions import ExtraCondition
 from trustbind.errors import InvalidValueError
 from trustbind.evaluation.wildcards import glob_matches, has_wildcard
 from trustbind.identity.subjects import Issuer
 from trustbind.migration.findings import ImportReason
+from trustbind.policy.condition_keys import is_key_of, issuer_prefix
 from trustbind.policy.condition_operators import (
     SPEC_PATTERN,
     ConditionOperator,
@@ -160,8 +161,7 @@ def _further(operator: str, key: str, values: tuple[str, ...], issuer: Issuer) -
         raise NotExpressibleError(
             ImportReason.OTHER_OPERATOR, f"its condition {operator} on {key} is none that spec.conditions has"
         )
-    host = key.rpartition(":")[0]
-    if "." in host and host.casefold() != issuer.host_path.casefold():
+    if issuer_prefix(key) and not is_key_of(key, issuer):
         raise NotExpressibleError(
             ImportReason.OTHER_ISSUER_KEY,
             f"it has a condition on {key}, a key of another issuer, so no token of this cluster matches; remove it",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from trustbind.api.role_binding import ExtraCondition
+from trustbind.api.extra_conditions import ExtraCondition
 from trustbind.identity.subjects import Issuer
 from trustbind.migration.trust_reader import ReadRole
 

@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from trustbind.api.role_binding import DEFAULT_PROFILE, MAX_CHARACTERS, ExtraCondition
+from trustbind.api.extra_conditions import ExtraCondition
+from trustbind.api.role_binding import DEFAULT_PROFILE, MAX_CHARACTERS
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Subject
 from trustbind.migration.service_accounts import ServiceAccounts

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from trustbind.api.role_binding import ExtraCondition
+from trustbind.api.extra_conditions import ExtraCondition
 from trustbind.errors import InvalidValueError
 from trustbind.evaluation.actions import check_action
 from trustbind.evaluation.model import Caller, PrincipalKind, Request, StatementRef

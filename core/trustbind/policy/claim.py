@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from trustbind.api.role_binding import BindingRef, RoleBinding
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Subject
+from trustbind.policy.condition_keys import issuer_prefix
 from trustbind.policy.owned_statement import (
     AssociationKey,
     ChainKey,
@@ -56,7 +57,8 @@ def claims_on(
         external_ids: of the binding's EKS Pod Identity associations; where none is known, the claim names none.
 
     Returns:
-        One claim for the accounts or the source role, and after it one for each other issuer and audience. None when
+        One claim for the accounts or the source role, and after it one for each other issuer and audience, with the
+        binding's conditions on keys of AWS's own and with the entry's. None when
         the binding is about other roles, or names nobody, or uses EKS Pod Identity without a target role.
     """
     if binding.method.uses_pod_identity_association:
@@ -69,12 +71,14 @@ def claims_on(
     named = tuple(subjects)
     if role == (source or binding.role) and named:
         # Further conditions guard the way into the target role, which in a chain is the second step.
-        conditions = () if source else binding.conditions
+        conditions = () if source else binding.conditions  # on keys of the cluster's issuer, too
         key = WebIdentityKey(binding.audience, conditions)
         claims.append(Claim(binding.ref, key, named, binding.age_key))
     if role == binding.role:
+        common = tuple(c for c in binding.conditions if not issuer_prefix(c.key))
         for entry in binding.federated:
-            federated = FederatedKey(entry.issuer, entry.audience, binding.conditions)
+            further = tuple(sorted((*common, *entry.conditions)))
+            federated = FederatedKey(entry.issuer, entry.audience, further)
             claims.append(Claim(binding.ref, federated, entry.subjects, binding.age_key))
     if source and role == binding.role:
         chain = ChainKey(source, binding.external_id, binding.conditions, via_root=_is_via_root(binding))

@@ -17,11 +17,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from trustbind.api.extra_conditions import ExtraCondition
 from trustbind.api.federated_subjects import is_one_issuer
-from trustbind.api.role_binding import ExtraCondition
 from trustbind.errors import InvalidValueError
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer, Subject
+from trustbind.policy.condition_keys import is_key_of, issuer_prefix
 from trustbind.policy.trust_document import Statement, stale_principals
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "StatementKey",
     "WebIdentityKey",
     "build",
+    "check_condition_issuers",
     "check_conditions",
     "check_issuer",
     "external_ids_of",
@@ -254,6 +256,21 @@ def check_conditions(issuer: Issuer, key: StatementKey) -> None:
         if condition.key.casefold() in stated:
             raise InvalidValueError(
                 f"a further condition on {condition.key} is not possible: the statement states it itself"
+            )
+
+
+def check_condition_issuers(issuer: Issuer, key: StatementKey) -> None:
+    """Check that no further condition is on a key of another issuer than the statement's, which no token of it has.
+
+    Raises:
+        InvalidValueError: one is.
+    """
+    whose = key.issuer if isinstance(key, FederatedKey) else issuer
+    for condition in sorted(key.conditions):
+        if issuer_prefix(condition.key) and not is_key_of(condition.key, whose):
+            raise InvalidValueError(
+                f"a further condition on {condition.key} is not possible in the statement for {whose}: it is a key of "
+                "another issuer"
             )
 
 

@@ -25,6 +25,7 @@ from trustbind.policy.owned_statement import (
     Named,
     StatementKey,
     build,
+    check_condition_issuers,
     has_owner_sid,
     is_owned,
     owner_prefix,
@@ -349,6 +350,7 @@ def _valid_claims(
     bad: dict[BindingRef, Refusal] = {}
     for claim in sorted(claims, key=_by_age):
         try:
+            check_condition_issuers(desired.issuer, claim.key)
             built = build(desired.issuer, desired.role, claim.key, claim.subjects)
             _check_own(current.with_statements([built]), claim.key, desired.role)
         except InvalidValueError as error:

@@ -9,9 +9,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from trustbind.api.aws_account import AwsAccount, EksCluster
+from trustbind.api.condition_places import check_own_keys
 from trustbind.api.conflicts import NO_SUBJECTS, conflict_with, manager_role, unknown_account
 from trustbind.api.role_binding import DeletionPolicy, RoleBinding
 from trustbind.api.role_grant import CONSENT_TAG, PROTECTED_TAG, Authorization, authorize, consents
+from trustbind.errors import InvalidValueError
 from trustbind.identity.arns import RoleArn, RoleName
 from trustbind.identity.subjects import Issuer, Subject
 from trustbind.policy.claim import Claim, claims_on
@@ -262,6 +264,10 @@ def _refused(
     binding: RoleBinding, subjects: tuple[Subject, ...], around: Surroundings
 ) -> tuple[TrustReason, str] | None:
     """Return why a granted binding gets nothing; None when nothing is in its way."""
+    try:
+        check_own_keys(binding.conditions, around.issuer)
+    except InvalidValueError as error:
+        return TrustReason.INVALID_SPEC, str(error)
     if binding.method.uses_pod_identity_association and binding.source is None:
         account = around.aws_accounts.get(binding.role.account_id)
         # Without a cluster, another owner keeps the association of service account and role.

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trustbind.api.aws_account import AwsAccount
+from trustbind.api.extra_conditions import ExtraCondition
 from trustbind.api.label_selector import LabelSelector, SelectorRequirement
 from trustbind.api.role_binding import (
     BindingRef,
     DeletionPolicy,
-    ExtraCondition,
     Injection,
     Method,
     RoleBinding,

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.trust import FOREIGN, GITHUB, ISSUER, OTHER, ROLE, claim, document, federated, statement
-from trustbind.api.role_binding import BindingRef, ExtraCondition
+from trustbind.api.extra_conditions import ExtraCondition
+from trustbind.api.role_binding import BindingRef
 from trustbind.evaluation.model import Caller, PrincipalKind, Request
 from trustbind.evaluation.policy import evaluate
 from trustbind.identity.subjects import Issuer

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
+from trustbind.api.extra_conditions import ExtraCondition
 from trustbind.api.federated_subjects import FederatedSubjects
 from trustbind.api.label_selector import LabelSelector
-from trustbind.api.role_binding import BindingRef, ExtraCondition, Method, RoleBinding, Source
+from trustbind.api.role_binding import BindingRef, Method, RoleBinding, Source
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer, Subject
 from trustbind.policy.claim import claims_on
@@ -74,3 +75,16 @@ def test_claims_for_other_issuers() -> None:
     assert claims_on(SOURCE, binding, binding.subjects({})) == ()
     alone = dataclasses.replace(binding, service_account_names=())
     assert claims_on(ROLE, alone, alone.subjects({})) == (other,)
+
+
+def test_conditions_on_keys_of_issuers() -> None:
+    """Those of the cluster's issuer are in the statement of service accounts, an entry's in that of its issuer."""
+    amr = ExtraCondition("StringEquals", "oidc.example.com/id/1:amr", ("x",))
+    environment = ExtraCondition("StringEquals", f"{GITHUB.host_path}:environment", ("production",))
+    entry = FederatedSubjects(GITHUB, "x", (MAIN,), (environment,))
+    binding = dataclasses.replace(BINDING, conditions=(IP, amr), federated=(entry,))
+
+    own, other = claims_on(ROLE, binding, binding.subjects({}))
+
+    assert own.key == WebIdentityKey("sts.amazonaws.com", (IP, amr))
+    assert other.key == FederatedKey(GITHUB, "x", (IP, environment))

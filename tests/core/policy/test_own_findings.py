@@ -35,13 +35,17 @@ def test_nothing_to_say() -> None:
 
 
 def test_each_statement_is_named() -> None:
-    """A condition stands in the statements of all issuers, and each is named that it concerns."""
+    """A condition on a key of AWS's own is in the statements of all issuers, and each is named that it concerns."""
+    late = _condition("DateLessThan", "aws:CurrentTime", "soon")
     entry = {"issuer": "https://gitlab.com", "subjects": ["project_path:example/shop:*"]}
-    of_cluster = _condition("StringEquals", "oidc.example.com/id/1:amr", "x")
+    told = own_warnings(_binding(federatedSubjects=[entry], conditions=[late]), ISSUER)
 
-    (told,) = own_warnings(_binding(federatedSubjects=[entry], conditions=[of_cluster]), ISSUER)
-
-    assert told.startswith('the statement for https://gitlab.com never applies: it demands "oidc.example.com/id/1:amr"')
+    assert [sentence.partition(" never applies: it compares")[0] for sentence in told] == [
+        "the statement for service accounts",
+        "the statement for https://gitlab.com",
+    ]
+    (told_of_one,) = own_warnings(_binding(federatedSubjects=[entry | {"conditions": [late]}]), ISSUER)
+    assert told_of_one.startswith("the statement for https://gitlab.com never applies")
 
 
 def test_statement_of_a_chain() -> None:

@@ -25,7 +25,8 @@ from support.trust import (
     statement,
     wanted,
 )
-from trustbind.api.role_binding import BindingRef, ExtraCondition
+from trustbind.api.extra_conditions import ExtraCondition
+from trustbind.api.role_binding import BindingRef
 from trustbind.identity.subjects import Issuer, Subject
 from trustbind.policy.claim import Claim
 from trustbind.policy.owned_statement import ChainKey, FederatedKey, WebIdentityKey, build, is_retained, placeholder

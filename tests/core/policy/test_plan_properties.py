@@ -9,7 +9,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trustbind.api.role_binding import BindingRef, ExtraCondition
+from trustbind.api.extra_conditions import ExtraCondition
+from trustbind.api.role_binding import BindingRef
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer, Subject
 from trustbind.policy.claim import Claim

@@ -70,6 +70,7 @@ def _nothing(world: World) -> None:
 
 BROKEN = {"audience": "a b"}
 CHAIN = {"method": "AssumeRole", "source": {"roleArn": "arn:aws:iam::111122223333:role/base"}}
+FOREIGN_KEY = {"conditions": [{"operator": "StringEquals", "key": "oidc.other.example.com:amr", "values": ["x"]}]}
 NOBODY = {"serviceAccountSelector": {"matchLabels": {"a": "b"}}}
 Change = Callable[[World], None]
 
@@ -86,6 +87,8 @@ Change = Callable[[World], None]
         (BROKEN | CHAIN, [_rival, _ungranted, _unknown_account], None, TrustReason.INVALID_SPEC),
         ({}, [_rival, _ungranted, _unknown_account], None, TrustReason.PROFILE_CONFLICT),
         (NOBODY, [_ungranted, _unknown_account], False, TrustReason.NOT_GRANTED),
+        (FOREIGN_KEY, [_nothing], True, TrustReason.INVALID_SPEC),
+        (CHAIN | FOREIGN_KEY, [_nothing], True, TrustReason.INVALID_SPEC),
         (NOBODY, [_unknown_account], True, TrustReason.ACCOUNT_UNKNOWN),
     ],
 )

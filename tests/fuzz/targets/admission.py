@@ -86,6 +86,7 @@ VALIDATE_WORDS: Final = (
     *("maxSessionDurationSeconds", "accountId", "managerRoleArn", "oidcProvider", "manage", "trustPolicyLimit"),
     *("driftPolicy", "Observe", "requireRoleConsent", "rolePathPrefix", "eks", "clusterName", "deletionTimestamp"),
     *(*OPERATORS, "aws:PrincipalArn", "AWS:PRINCIPALARN", "sts:ExternalId", "oidc.example.com/id/0123:sub"),
+    *("token.actions.githubusercontent.com:environment", "https://token.actions.githubusercontent.com"),
     *("arn:aws:iam::444455556666:role/*", "arn:aws:iam::*:role/${aws:x}/*", "arn:aws:iam::111122223333:role/base"),
     *("https://oidc.example.com/id/0123", "repo:*", "{namespace}.{pod}", "{", "3600", "checkout", "team-a"),
 )

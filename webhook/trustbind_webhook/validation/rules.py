@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from trustbind.api import aws_account, role_binding, role_grant
 from trustbind.api.aws_account import AwsAccount
+from trustbind.api.condition_places import check_own_keys
 from trustbind.api.conflicts import NO_SUBJECTS, duplicate_account, manager_role, profile_conflict, unknown_account
 from trustbind.api.federated_subjects import FederatedSubjects, too_wide
 from trustbind.api.label_selector import LabelSelector
@@ -164,8 +165,10 @@ def validate(request: Request, knowledge: Knowledge) -> Verdict:
 def _binding(request: Request, knowledge: Knowledge) -> Iterator[str]:
     binding = RoleBinding.parse(request.object, default_namespace=request.namespace or "default")
     _check_unchanged(request, "roleArn", "create another binding for another role")
-    if knowledge.issuer is not None and binding.method.target_trusts_tokens:
-        _check_statements(binding, knowledge.issuer)
+    if knowledge.issuer is not None:
+        check_own_keys(binding.conditions, knowledge.issuer)
+        if binding.method.target_trusts_tokens:
+            _check_statements(binding, knowledge.issuer)
     known = knowledge.accounts or {}
     names = _names(binding, known)
     if conflict := profile_conflict(binding, names, knowledge.bindings, known):

@@ -15,6 +15,7 @@ from trustbind.evaluation.three_valued import listed, quoted
 from trustbind.evaluation.variables import Operand
 from trustbind.evaluation.wildcards import has_wildcard
 from trustbind.identity.arns import RoleArn
+from trustbind.policy.condition_keys import bare_key
 from trustbind.policy.condition_operators import OperatorKind
 from trustbind.policy.document_rules.model import Found, Rule, Scene, Severity, of_statement
 from trustbind.policy.document_rules.statement import ASSUME, WEB_IDENTITY, Condition, Principal, ReadStatement
@@ -29,8 +30,6 @@ _CHECKS: Final = 'IAM User Guide, "IAM policy validation check reference", '
 _OIDC: Final = 'IAM User Guide, "AWS JSON policy elements: Principal", OIDC federated principals'
 _KEYS: Final = 'IAM User Guide, "IAM and AWS STS condition context keys", Available keys for AWS OIDC federation'
 _YEAR = re.compile(r"[0-9]{4}", re.ASCII)
-_SCHEME = re.compile(r"https?://", re.IGNORECASE)
-_ARN_IN_KEY = re.compile(r"arn:[^:]*:iam:[^:]*:[^:]*:oidc-provider/(.+)", re.IGNORECASE)
 
 
 @of_statement("ActionMismatch", Severity.DEAD, f"{_CHECKS}Mismatched action for principal")
@@ -185,10 +184,10 @@ def _wrong_key(issuer: str, condition: Condition) -> tuple[str, str] | None:
     if not prefix or not condition.requires_key or prefix.rstrip("/") == issuer.lower().rstrip("/"):
         return None
     key = quoted(condition.key)
-    if match := _ARN_IN_KEY.fullmatch(condition.key):
-        return "ArnInKey", f"has a condition on {key}, and no key begins with an ARN; write {quoted(match[1])}"
-    if match := _SCHEME.match(condition.key):
-        return "SchemeInKey", f"has a condition on {key}; write {quoted(condition.key[match.end() :])}"
+    if (bare := bare_key(condition.key)) != condition.key:
+        if prefix.startswith("arn:"):
+            return "ArnInKey", f"has a condition on {key}, and no key begins with an ARN; write {quoted(bare)}"
+        return "SchemeInKey", f"has a condition on {key}; write {quoted(bare)}"
     return (
         "KeyOfOtherProvider",
         f"demands {key}, which tokens of {issuer} never have; write a statement for each issuer",

@@ -11,6 +11,7 @@ from trustbind.evaluation.model import FEDERATED_HOSTS, StatementRef
 from trustbind.evaluation.three_valued import as_texts
 from trustbind.evaluation.wildcards import glob_matches
 from trustbind.identity.arns import ProviderArn
+from trustbind.policy.condition_keys import issuer_prefix
 from trustbind.policy.condition_operators import OperatorKind, OperatorName, SetQualifier, UnknownOperatorError
 from trustbind.policy.trust_document import Statement, TrustDocument
 
@@ -83,9 +84,7 @@ class Condition:
     @property
     def prefix(self) -> str:
         """The issuer that the key belongs to, in lower case; empty for a key of AWS's own such as ``aws:SourceIp``."""
-        head = self.key.partition(":")[0].lower()
-        is_of_provider = "." in head or "/" in head or head in {"arn", "http", "https"}
-        return self.key.rpartition(":")[0].lower() if is_of_provider else ""
+        return issuer_prefix(self.key).lower()
 
     def is_about(self, issuer: str, claim: str) -> bool:
         """Return whether the key is that claim of that issuer; names do not depend on case."""
