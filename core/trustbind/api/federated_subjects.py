@@ -15,6 +15,7 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from trustbind.api.extra_conditions import ExtraCondition, RawCondition, conditions_of
+from trustbind.api.github_subjects import danger_of, is_github, other_form
 from trustbind.api.strict import Strict, check_size
 from trustbind.errors import InvalidValueError
 from trustbind.evaluation.wildcards import glob_covers
@@ -32,8 +33,6 @@ __all__ = [
     "too_wide",
     "uncovered",
 ]
-
-GITHUB: Final = "token.actions.githubusercontent.com"
 
 _MAX_SUBJECT: Final = 255
 """Characters of ``sub`` (OpenID Connect Core 1.0, section 2, ID Token)."""
@@ -125,7 +124,8 @@ def is_one_issuer(one: Issuer, other: Issuer) -> bool:
 def uncovered(wanted: Iterable[FederatedSubjects], granted: Iterable[FederatedSubjects]) -> str:
     """Return the first subject that ``granted`` does not cover, with its issuer; empty when it covers them all.
 
-    A pattern is covered when another one of the same issuer and audience matches everything that it matches.
+    A pattern is covered when another one of the same issuer and audience matches everything that it matches. Of the
+    two forms of GitHub's subjects, one does not cover the other; the sentence then says which form is granted.
     """
     allowed = list(granted)
     for entry in wanted:
@@ -137,7 +137,8 @@ def uncovered(wanted: Iterable[FederatedSubjects], granted: Iterable[FederatedSu
         ]
         for subject in entry.subjects:
             if not any(glob_covers(pattern, subject) for pattern in patterns):
-                return f"the federated subject {subject} of {entry.issuer} with audience {entry.audience}"
+                told = f"the federated subject {subject} of {entry.issuer} with audience {entry.audience}"
+                return told + (other_form(subject, patterns) if is_github(entry.issuer) else "")
     return ""
 
 
@@ -151,11 +152,8 @@ def too_wide(entries: Iterable[FederatedSubjects]) -> list[str]:
                 continue
             if not fixed:
                 found.append(f"{subject} begins with a wildcard, so whoever chooses the beginning of a subject matches")
-            elif entry.issuer.host_path == GITHUB and "/" not in fixed:
-                found.append(
-                    f"{subject} has a wildcard before the repository's owner ends, so repositories of strangers match; "
-                    "write the owner out, as in repo:example-org/*"
-                )
+            elif is_github(entry.issuer) and (danger := danger_of(subject)):
+                found.append(danger)
     return found
 
 

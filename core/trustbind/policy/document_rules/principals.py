@@ -121,7 +121,8 @@ def shared_provider_claim(_: Scene, statement: ReadStatement) -> Iterator[Found]
             yield Found(f"trusts {issuer}, which many organisations share; add a condition on {quoted(key)}")
         elif is_checked and not any(value.strip("*?") for value in values):
             yield Found(
-                f"has only wildcards as the value of {quoted(key)}; name the organisation, as in repo:example-org/*"
+                f"has only wildcards as the value of {quoted(key)}; name the organisation, as in "
+                "repo:example-org@<owner id>/* or repo:example-org/*"
             )
 
 
