@@ -76,6 +76,76 @@ def test_a_workload_gets_its_role(world: World, tmp_path: Path) -> None:
     assert "AccessDenied" in _workload(team, pod, "reader", tmp_path).stderr
 
 
+SIDECAR = "object.spec.containers.exists(c, c.name == 'sidecar')"
+INJECTED = "object.spec.containers.exists(c, has(c.env) && c.env.exists(e, e.name == 'AWS_ROLE_SESSION_NAME'))"
+
+
+@pytest.mark.usefixtures("webhook")
+def test_a_container_that_comes_later(world: World) -> None:
+    """A container that is added after the webhook's first call has the session name of the others.
+
+    The API server calls the webhook again with another uid, and the pod has no name yet.
+    """
+    team = world.team()
+    team.service_account("reader", annotations={"eks.amazonaws.com/role-arn": "arn:aws:iam::444455556666:role/x"})
+    name = f"sidecars-{team.namespace}"
+    world.apply(
+        "admissionregistration.k8s.io/v1",
+        "MutatingAdmissionPolicy",
+        name,
+        spec={
+            "matchConstraints": {
+                "resourceRules": [
+                    {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
+                ]
+            },
+            "failurePolicy": "Fail",
+            "reinvocationPolicy": "IfNeeded",
+            "mutations": [
+                {
+                    "patchType": "JSONPatch",
+                    "jsonPatch": {
+                        # A policy that did nothing in the first round is not asked again.
+                        "expression": f"{INJECTED} && !{SIDECAR} ? "
+                        '[JSONPatch{op: "add", path: "/spec/containers/0", '
+                        'value: Object.spec.containers{name: "sidecar", image: "example.com/sidecar:1"}}]'
+                        ' : [JSONPatch{op: "add", path: "/metadata/labels", value: {"seen": "true"}}]'
+                    },
+                }
+            ],
+        },
+    )
+    selector = {"matchLabels": {"kubernetes.io/metadata.name": team.namespace}}
+    world.apply(
+        "admissionregistration.k8s.io/v1",
+        "MutatingAdmissionPolicyBinding",
+        name,
+        spec={"policyName": name, "matchResources": {"namespaceSelector": selector}},
+    )
+
+    def with_sidecar() -> dict[str, Any] | None:
+        pod = world.api.create(
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"generateName": "web-", "namespace": team.namespace},
+                "spec": {
+                    "serviceAccountName": "reader",
+                    "containers": [{"name": "main", "image": "example.com/web:1"}],
+                },
+            }
+        )
+        return pod if len(pod["spec"]["containers"]) == len(("main", "sidecar")) else None
+
+    pod = world.api.wait(with_sidecar, message="the policy is in force") or {}
+    sessions = [
+        {variable["name"]: variable["value"] for variable in container["env"]}["AWS_ROLE_SESSION_NAME"]
+        for container in pod["spec"]["containers"]
+    ]
+    assert len(sessions) == 2
+    assert sessions[0] == sessions[1]
+
+
 def _injected(team: Team) -> dict[str, Any] | None:
     """Create the account's pod; take it away again where the webhook's watch has not seen the binding yet."""
     pod = _pod(team, "reader")

@@ -225,6 +225,9 @@ class Injection(Section):
     regional endpoints anyway."""
     cluster: _Cluster = ""
     """Name of the cluster, for session names. Default: none."""
+    session_names: bool = True
+    """Whether containers get AWS_ROLE_SESSION_NAME, and profiles role_session_name. Default true: CloudTrail then says
+    which pod called. A binding's session.name, and the annotation trustbind.dev/session-name, come before it."""
     wait_for_bindings: bool = True
     """Whether waitUntilReady of a binding holds a pod at a scheduling gate. Default true; set false where no operator
     runs that would let it go."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from trustbind.api.labels import INJECT
+from trustbind.api.labels import INJECT, SESSION_NAME
 from trustbind.errors import InvalidValueError
 from trustbind.identity.subjects import audience_of
 
@@ -27,7 +27,7 @@ __all__ = [
     "inject",
     "is_opted_out",
     "skip_containers",
-    "sts_regional_endpoints",
+    "switch",
     "token_expiration",
 ]
 
@@ -78,7 +78,7 @@ class AnnotationKeys:
 
 def of_service_accounts(keys: AnnotationKeys) -> tuple[str, ...]:
     """Return the annotations of service accounts that are read."""
-    return (keys.role_arn, keys.audience, keys.sts_regional_endpoints, keys.token_expiration, INJECT)
+    return (keys.role_arn, keys.audience, keys.sts_regional_endpoints, keys.token_expiration, INJECT, SESSION_NAME)
 
 
 def kept(annotations: Mapping[str, str], keys: Iterable[str]) -> dict[str, str]:
@@ -139,7 +139,7 @@ def token_expiration(annotations: Mapping[str, str], key: str) -> tuple[int | No
     return seconds, ""
 
 
-def sts_regional_endpoints(annotations: Mapping[str, str], key: str) -> tuple[bool | None, str]:
+def switch(annotations: Mapping[str, str], key: str) -> tuple[bool | None, str]:
     """Return the switch under ``key`` and a finding; ``None`` when absent or unreadable."""
     text = annotations.get(key)
     if text is None:

@@ -19,6 +19,7 @@ __all__ = [
     "RECONCILE_REQUESTED_AT",
     "REQUIRE",
     "REVOCATION_ALLOWED_AT",
+    "SESSION_NAME",
     "WAITING_LABEL",
 ]
 
@@ -42,6 +43,9 @@ REQUIRE: Final = "trustbind.dev/require"
 
 The API server reads it, by a ValidatingAdmissionPolicy of the chart; none of our processes does.
 """
+
+SESSION_NAME: Final = "trustbind.dev/session-name"
+"""Annotation of a Pod or a ServiceAccount: with ``"false"``, the webhook gives no role session name."""
 
 WAITING_LABEL: Final = "trustbind.dev/waiting"
 """Label of a Pod with `GATE`, so that the operator watches only such Pods."""

@@ -13,7 +13,7 @@ from trustbind.api.annotations import (
     clamp_expiration,
     is_opted_out,
     skip_containers,
-    sts_regional_endpoints,
+    switch,
     token_expiration,
 )
 from trustbind.api.labels import INJECT
@@ -67,7 +67,7 @@ def test_token_expiration(text: str, seconds: int | None, finding: str) -> None:
 def test_absent() -> None:
     """A key that is not there says nothing, and nothing is told."""
     assert token_expiration({}, KEY) == (None, "")
-    assert sts_regional_endpoints({}, KEY) == (None, "")
+    assert switch({}, KEY) == (None, "")
     assert audience({}, KEY) == (None, "")
     assert skip_containers({}, KEY) == frozenset()
     assert not is_opted_out({})
@@ -81,9 +81,9 @@ def test_absent() -> None:
         *((text, None) for text in ("", "yes", "no", "on", "tRUE", "2", "regional")),
     ],
 )
-def test_sts_regional_endpoints(text: str, value: bool | None) -> None:
+def test_switch_values(text: str, value: bool | None) -> None:
     """The spellings are those of Go's ParseBool; any other is ignored and told."""
-    result, told = sts_regional_endpoints({KEY: text}, KEY)
+    result, told = switch({KEY: text}, KEY)
 
     assert result is value
     assert ("is ignored" in told) == (value is None)
@@ -150,7 +150,7 @@ def test_any_text(text: str) -> None:
     assert seconds is None or 600 <= seconds <= 86400
     assert value is None or value == text.strip()
     assert all(name == name.strip() for name in skip_containers(annotations, KEY))
-    assert sts_regional_endpoints(annotations, KEY)[0] in {True, False, None}
+    assert switch(annotations, KEY)[0] in {True, False, None}
     assert is_opted_out(annotations) in {True, False}
 
 

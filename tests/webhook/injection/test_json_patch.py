@@ -63,6 +63,7 @@ variables = st.builds(
     st.sampled_from(
         [
             {"value": "x"},
+            {"value": "mine"},
             {"value": ROLE},
             {"value": f"{DEFAULT_MOUNT_PATH}/token"},
             {"value": None},
@@ -103,6 +104,7 @@ pod_annotations = st.dictionaries(
             "eks.amazonaws.com/skip-containers",
             "eks.amazonaws.com/token-expiration",
             "trustbind.dev/inject",
+            "trustbind.dev/session-name",
             "x/y",
         ]
     ),
@@ -145,6 +147,7 @@ settings_of = st.builds(
     region=st.sampled_from(["", "eu-central-1"]),
     sts_regional_endpoints=st.booleans(),
     cluster=st.sampled_from(["", "blue"]),
+    session_names=st.booleans(),
     token_expiration_seconds=st.sampled_from([1, 3600, 86400]),
 )
 accounts = st.builds(
@@ -289,6 +292,26 @@ def test_session_names(
 
     assert len(sessions) <= 1 or (isinstance(outcome, Inject) and outcome.delivery.config)
     assert all(SESSION_NAME.fullmatch(session) for session in sessions)
+
+
+@every
+def test_a_container_that_comes_later_has_the_session_name_of_the_others(
+    pod: dict[str, Any], account: Account, bindings: tuple[RoleBinding, ...], settings: InjectionSettings
+) -> None:
+    """The API server calls again, with another uid, where another webhook added a container."""
+    first, _, after = result_of(pod, account, bindings, settings)
+    after["spec"]["containers"].insert(0, {"name": "later"})
+    again = decide(pod_of(after), account, bindings, settings, namespace="shop", unique="review-2")
+    given, later = ({name for name in _sessions(outcome) if name} for outcome in (first, again))
+
+    assert len(given) <= 1
+    assert later <= given or not given
+
+
+def _sessions(outcome: Inject | Skip) -> list[str | None]:
+    """Return the session name that each container is given."""
+    additions = outcome.additions if isinstance(outcome, Inject) else ()
+    return [dict(addition.env).get("AWS_ROLE_SESSION_NAME") for addition in additions]
 
 
 @every

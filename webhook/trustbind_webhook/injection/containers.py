@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
 from trustbind.api.labels import CONFIG_ANNOTATION
-from trustbind_webhook.injection.credential_source import CONFIG_FILE, PROFILE, ROLE, TOKEN, Delivery
+from trustbind.identity import session_names
+from trustbind_webhook.injection.credential_source import CONFIG_FILE, PROFILE, ROLE, SESSION, TOKEN, Delivery
 from trustbind_webhook.injection.pod import Container, Pod, Volume
 
-__all__ = ["Addition", "additions", "foreign_volume", "own_volume"]
+__all__ = ["Addition", "additions", "foreign_volume", "own_volume", "with_session_of_pod"]
 
 _REGIONAL: Final = "AWS_STS_REGIONAL_ENDPOINTS"
 _REGIONS: Final = ("AWS_DEFAULT_REGION", "AWS_REGION")
@@ -80,6 +81,30 @@ def foreign_volume(volume: Volume, delivery: Delivery) -> str:
     if len(tokens) != len(delivery.tokens) or fields != ([(CONFIG_FILE, _CONFIG_FIELD)] if delivery.config else []):
         return f"{told}holds other files than this account's bindings need{advice}"
     return ""
+
+
+def with_session_of_pod(pod: Pod, delivery: Delivery, skipped: frozenset[str]) -> Delivery:
+    """Return the delivery with the session name that a container of the pod has already, so that all share one.
+
+    The API server calls the webhook again with another request uid where a later webhook adds a container (Kubernetes
+    documentation, "Dynamic Admission Control", Reinvocation policy); a name that is made anew would be another one.
+
+    Args:
+        pod: the pod.
+        delivery: what it should have.
+        skipped: names of containers that the user wants left alone.
+    """
+    if not delivery.session:
+        return delivery
+    for container in (*(pod.spec.init_containers or ()), *(pod.spec.containers or ())):
+        if not container.env or container.name in skipped:
+            continue
+        values = {variable.name: variable.value for variable in container.env}
+        if (name := values.get(SESSION)) is None or not session_names.is_valid(name):
+            continue
+        if all(values.get(variable, value) == value for variable, value in delivery.identity):
+            return replace(delivery, session=((SESSION, name),))
+    return delivery
 
 
 def additions(pod: Pod, delivery: Delivery, skipped: frozenset[str]) -> tuple[tuple[Addition, ...], tuple[str, ...]]:

@@ -94,7 +94,7 @@ class Profile:
         audience: of its token.
         expiration_seconds: of its token.
         region: empty when none is set.
-        session: the role session name, rendered.
+        session: the role session name, rendered; empty: the SDK makes one.
     """
 
     name: str
@@ -155,7 +155,7 @@ def plain(profile: Profile, place: Place, *, sts_regional: bool) -> Delivery:
         tokens=(Token(profile.audience, profile.expiration_seconds, TOKEN_FILE),),
         config="",
         identity=((ROLE, str(profile.role)), (TOKEN, place.file(TOKEN_FILE))),
-        session=((SESSION, profile.session),),
+        session=((SESSION, profile.session),) if profile.session else (),
         exclusive=frozenset({ROLE, TOKEN}),
         region=profile.region,
         sts_regional=sts_regional,
@@ -282,6 +282,7 @@ def _sections(profile: Profile, source: str, token_file: str, *, sts_regional: b
         common["region"] = profile.region
     if sts_regional:
         common["sts_regional_endpoints"] = "regional"
+    session = {"role_session_name": profile.session} if profile.session else {}
     binding = profile.binding
     if binding is None or binding.source is None:
         return [
@@ -290,12 +291,12 @@ def _sections(profile: Profile, source: str, token_file: str, *, sts_regional: b
                 {
                     "role_arn": str(profile.role),
                     "web_identity_token_file": token_file,
-                    "role_session_name": profile.session,
+                    **session,
                     **common,
                 },
             )
         ]
-    target = {"role_arn": str(profile.role), "source_profile": source, "role_session_name": profile.session}
+    target = {"role_arn": str(profile.role), "source_profile": source, **session}
     if binding.external_id:
         target["external_id"] = binding.external_id
     # Always said: without it, some SDKs ask for an hour and others (Go v2) for a quarter of one.
@@ -306,7 +307,7 @@ def _sections(profile: Profile, source: str, token_file: str, *, sts_regional: b
             {
                 "role_arn": str(binding.source.role),
                 "web_identity_token_file": token_file,
-                "role_session_name": profile.session,
+                **session,
                 **common,
             },
         ),

@@ -12,14 +12,20 @@ from typing import Final
 from trustbind.api import annotations
 from trustbind.api.annotated_binding import gives_way, is_generated
 from trustbind.api.annotations import AnnotationKeys
-from trustbind.api.labels import CONFIG_ANNOTATION, GATE, INJECT
+from trustbind.api.labels import CONFIG_ANNOTATION, GATE, INJECT, SESSION_NAME
 from trustbind.api.role_binding import DEFAULT_PROFILE, Injection, RoleBinding
 from trustbind.errors import InvalidValueError
 from trustbind.identity import session_names
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import DEFAULT_AUDIENCE
 from trustbind.reasons import SkipReason
-from trustbind_webhook.injection.containers import Addition, additions, foreign_volume, own_volume
+from trustbind_webhook.injection.containers import (
+    Addition,
+    additions,
+    foreign_volume,
+    own_volume,
+    with_session_of_pod,
+)
 from trustbind_webhook.injection.credential_source import (
     TOKEN_FILE,
     VOLUME_NAME,
@@ -74,6 +80,7 @@ class InjectionSettings:
         region: injected as AWS_REGION and AWS_DEFAULT_REGION; empty: none.
         sts_regional_endpoints: whether to inject AWS_STS_REGIONAL_ENDPOINTS=regional without an annotation.
         cluster: name of the cluster, for session names.
+        session_names: whether pods get a role session name, unless an annotation or a binding says otherwise.
         pod_identity: how EKS Pod Identity is delivered, for the accounts that have it.
         wait_for_bindings: whether ``waitUntilReady`` of a binding holds a pod; only with an operator that lets it go.
     """
@@ -85,6 +92,7 @@ class InjectionSettings:
     region: str = ""
     sts_regional_endpoints: bool = False
     cluster: str = ""
+    session_names: bool = True
     pod_identity: ContainerCredentials = field(default_factory=ContainerCredentials)
     wait_for_bindings: bool = True
     keys: AnnotationKeys = field(init=False, repr=False)
@@ -184,7 +192,8 @@ def decide(
         bindings: the bindings of the pod's namespace, in any order.
         settings: the cluster's.
         namespace: the pod's namespace; at admission it comes from the request, not from the pod.
-        unique: tells this pod from its siblings where its name is generated later (the request's uid).
+        unique: tells this pod from its siblings where its name is generated later (the request's uid). It may be
+            another one at the next call for the same pod; what the pod has by then stays.
     """
     if _MIRROR in pod.annotations:
         return Skip(SkipReason.MIRROR_POD)
@@ -222,6 +231,7 @@ def decide(
         findings.append(
             f"annotation {settings.keys.skip_containers} names no container of the pod: {', '.join(absent)}"
         )
+    delivery = with_session_of_pod(pod, delivery, skipped)
     added, left_alone = additions(pod, delivery, skipped)
     findings += left_alone
     waiting = settings.wait_for_bindings and any(b.wait_until_ready and not b.is_ready for b in choices.values() if b)
@@ -379,7 +389,7 @@ def _delivery(
     """Return how the pod gets at its roles, and the role that is used by default."""
     keys = settings.keys
     audience, audience_finding = annotations.audience(account.annotations, keys.audience)
-    sts, sts_finding = annotations.sts_regional_endpoints(account.annotations, keys.sts_regional_endpoints)
+    sts, sts_finding = annotations.switch(account.annotations, keys.sts_regional_endpoints)
     where = f"service account {account.namespace}/{account.name}"
     findings += [f"{where}: {text}" for text in (audience_finding, sts_finding) if text]
     regional = settings.sts_regional_endpoints if sts is None else sts
@@ -396,14 +406,18 @@ def _delivery(
         )
         return delivered, binding.role if binding else None
     name = pod.metadata.name or session_names.generated_pod(pod.metadata.generate_name or "", unique)
+    is_named = _is_named(pod, account, findings)
     chosen: list[Profile] = []
     for profile, binding in choices.items():
         role = choices.annotated if binding is None else binding.role
         assert role is not None  # noqa: S101 - without a binding there is an annotation; this is for the type checker
-        template = (binding.session_name if binding else "") or session_names.DEFAULT_TEMPLATE
-        session = session_names.render(
-            template, namespace=namespace, service_account=pod.account, pod=name, cluster=settings.cluster
-        )
+        wanted = binding.session_name if binding else ""
+        session = ""
+        if (bool(wanted) or settings.session_names) if is_named is None else is_named:
+            template = wanted or session_names.DEFAULT_TEMPLATE
+            session = session_names.render(
+                template, namespace=namespace, service_account=pod.account, pod=name, cluster=settings.cluster
+            )
         chosen.append(
             Profile(
                 name=profile,
@@ -421,6 +435,19 @@ def _delivery(
     if len(chosen) == 1 and main.name == DEFAULT_PROFILE and not main.is_chained:
         return plain(main, place, sts_regional=regional), main.role
     return profiles(chosen, place, sts_regional=regional), main.role
+
+
+def _is_named(pod: Pod, account: Account, findings: list[str]) -> bool | None:
+    """Return whether an annotation says that the pod has a session name, pod over account; None where none says."""
+    for where, found in (
+        ("pod", pod.annotations),
+        (f"service account {account.namespace}/{account.name}", account.annotations),
+    ):
+        is_named, finding = annotations.switch(found, SESSION_NAME)
+        _tell(findings, where, finding)
+        if is_named is not None:
+            return is_named
+    return None
 
 
 def _expiration(
