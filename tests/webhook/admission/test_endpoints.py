@@ -42,6 +42,7 @@ class Known:
         self.late_problem = ""
         self.cached = True
         self.lives = 0
+        self.annotations = {"eks.amazonaws.com/role-arn": ROLE}
 
     async def wait_synced(self) -> None:
         """Return at once."""
@@ -53,10 +54,10 @@ class Known:
         """Do nothing."""
 
     async def account(self, namespace: str, name: str) -> Account | None:
-        """Return the account, annotated with a role."""
+        """Return the account, annotated with a role unless a test says otherwise."""
         if self.failure:
             raise self.failure
-        return Account(namespace, name, {"eks.amazonaws.com/role-arn": ROLE})
+        return Account(namespace, name, self.annotations)
 
     def bindings(self, namespace: str, account: str) -> Sequence[RoleBinding]:  # noqa: ARG002 - as every lookup
         """Return none."""
@@ -275,6 +276,27 @@ def test_everyday_skips_are_debug_and_others_info() -> None:
     harness.call(json.dumps(mirror).encode())
     assert json.loads(harness.log.getvalue())["level"] == "debug"
     assert harness.sample("trustbind_webhook_admissions_total", outcome="skipped", reason="MirrorPod") == 1
+
+
+def test_a_role_that_was_meant_is_in_warning_and_log() -> None:
+    """A pod without a role is no news, unless a role was meant for it."""
+    known = Known()
+    known.annotations = {}
+    harness = Harness(known)
+    meant = json.loads(REVIEW)
+    _, _, answer = harness.call(json.dumps(meant).encode())
+    assert "warnings" not in answer["response"]
+    meant["request"]["object"]["metadata"].setdefault("annotations", {})["iam.amazonaws.com/role"] = "checkout"
+    _, _, answer = harness.call(json.dumps(meant).encode())
+
+    (warning,) = answer["response"]["warnings"]
+    assert warning.startswith(
+        "trustbind: the pod has the annotation iam.amazonaws.com/role, which trustbind does not read"
+    )
+    first, second = map(json.loads, harness.log.getvalue().splitlines())
+    assert (first["level"], first["reason"]) == ("debug", "NotBound")
+    assert (second["level"], second["reason"]) == ("info", "NotBound")
+    assert [f"trustbind: {finding}" for finding in second["findings"]] == [warning]
 
 
 OBJECT = {

@@ -49,6 +49,17 @@ def test_only_what_decides_is_kept_of_a_service_account() -> None:
     assert kept.labels is NOT_THERE
 
 
+def test_near_keys_are_kept_of_a_service_account() -> None:
+    """A few keys that were meant for the role's, so that a finding can name them for a pod without a role."""
+    accounts = Accounts("eks.amazonaws.com")
+    many = {f"x{n}.example.com/role-arn": "v" * 9000 for n in range(100)}
+
+    kept = accounts.account("team", "app", {"example.com/note": "x", "eks.amazonaws.com/roleArn": "y", **many}, None)
+
+    assert list(kept.annotations) == ["eks.amazonaws.com/roleArn", *list(many)[:2]]
+    assert all(len(value) < 100 for value in kept.annotations.values())
+
+
 def test_selectors_are_matched_once_for_each_service_account(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not for each pod; again when a selector of the namespace or the service account's labels have changed."""
     store = Bindings(lambda *_: None)

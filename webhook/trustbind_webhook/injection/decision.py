@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from trustbind.api import annotations
+from trustbind.api import annotations, near_misses
 from trustbind.api.annotated_binding import gives_way, is_generated
 from trustbind.api.annotations import AnnotationKeys
 from trustbind.api.labels import CONFIG_ANNOTATION, GATE, INJECT, SESSION_NAME
@@ -66,6 +66,8 @@ _SHOWN: Final = 10
 """Findings of one kind."""
 
 _MIRROR: Final = "kubernetes.io/config.mirror"
+
+_NO_LABELS: Final[Mapping[str, str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,9 +216,10 @@ def decide(
         )
     _tell(findings, f"service account {namespace}/{account.name}", annotations.inject(account.annotations))
     findings += account.findings
+    _tell_of_labels(findings, pod, account)
     choices = _choices(account, bindings, settings, findings)
     if isinstance(choices, Skip):
-        return replace(choices, findings=tuple(findings))
+        return replace(choices, findings=(*findings, *_near_misses(choices, pod, account, settings)))
     if (count := len(pod.spec.containers or ()) + len(pod.spec.init_containers or ())) > MAX_CONTAINERS:
         sentence = f"the pod has {count} containers, and with more than {MAX_CONTAINERS} it gets no role"
         return Skip(SkipReason.NOT_UNDERSTOOD, sentence, tuple(findings))
@@ -330,7 +333,7 @@ def _choices(
             role = RoleArn.parse(annotated)
         except InvalidValueError as error:
             where = account.role_from or f"service account {account.namespace}/{account.name}, annotation {key}"
-            return Skip(SkipReason.INVALID_ROLE_ARN, f"{where}: {error}")
+            return Skip(SkipReason.INVALID_ROLE_ARN, f"{where}: {error}{near_misses.value_hint(annotated)}")
         same = sorted((b for b in own if b.role == role), key=lambda b: b.profile != DEFAULT_PROFILE)
         chosen.annotated = role
         chosen[DEFAULT_PROFILE] = _refining(same)
@@ -481,6 +484,26 @@ def _spread(seconds: int, unique: str) -> int:
         return seconds
     share = int.from_bytes(hashlib.sha256(unique.encode()).digest()[:4]) / 2**32
     return seconds - round(share * _SPREAD_SECONDS)
+
+
+def _near_misses(skip: Skip, pod: Pod, account: Account, settings: InjectionSettings) -> list[str]:
+    """Return where a role was meant for a pod that gets none because nothing names one."""
+    if skip.reason is not SkipReason.NOT_BOUND:
+        return []
+    return near_misses.role_sentences(
+        f"{account.namespace}/{account.name}",
+        settings.keys.role_arn,
+        pod=(pod.annotations, pod.metadata.labels or _NO_LABELS),
+        service_account=(account.annotations, account.labels),
+    )
+
+
+def _tell_of_labels(findings: list[str], pod: Pod, account: Account) -> None:
+    """Add what is wrong with labels that were meant as annotations."""
+    if pod.metadata.labels and INJECT in pod.metadata.labels:
+        findings.append(f"pod: {near_misses.MISPLACED_OPT_OUT}")
+    if INJECT in account.labels:
+        findings.append(f"service account {account.namespace}/{account.name}: {near_misses.MISPLACED_OPT_OUT}")
 
 
 def _tell(findings: list[str], where: str, finding: str) -> None:

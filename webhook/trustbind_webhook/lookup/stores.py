@@ -13,6 +13,7 @@ import msgspec
 
 from trustbind.api.annotations import AnnotationKeys, kept, of_service_accounts
 from trustbind.api.label_selector import kept_labels
+from trustbind.api.near_misses import near_role_keys
 from trustbind.api.role_binding import KIND, RoleBinding
 from trustbind.api.strict import API_VERSION
 from trustbind.errors import InvalidValueError
@@ -45,10 +46,12 @@ _decode = msgspec.json.Decoder(_Object).decode
 
 
 class Accounts:
-    """Service accounts as far as they decide: of their annotations, only those that are read."""
+    """Service accounts as far as they decide: of their annotations, only those that are read, or meant to be."""
 
     def __init__(self, annotation_prefix: str) -> None:
-        self._keys = of_service_accounts(AnnotationKeys.under(annotation_prefix))
+        keys = AnnotationKeys.under(annotation_prefix)
+        self._keys = of_service_accounts(keys)
+        self._role_key = keys.role_arn
         self._held: dict[str, dict[str, Account]] = {}
 
     def __len__(self) -> int:
@@ -80,7 +83,7 @@ class Accounts:
         self, namespace: str, name: str, annotated: Mapping[str, str] | None, labels: Mapping[str, str] | None
     ) -> Account:
         """Return an account that keeps only what decides."""
-        found = kept(annotated, self._keys) if annotated else _NONE
+        found = kept(annotated, (*self._keys, *near_role_keys(annotated, self._role_key))) if annotated else _NONE
         return Account(namespace, name, found or _NONE, kept_labels(labels) if labels else _NONE)
 
     def replace(self, items: Mapping[Key, Account | None]) -> None:
