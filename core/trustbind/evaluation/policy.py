@@ -157,9 +157,10 @@ def _remarks(allow: _Examined, request: Request) -> Iterator[str]:
     evaluation logic".
     """
     caller, role = request.caller, request.role
-    if caller.kind is not PrincipalKind.AWS or caller.identifier.endswith(":root") or ":" not in caller.identifier:
+    if caller.kind is not PrincipalKind.AWS:
         return
-    account = caller.identifier.split(":")[4]
+    # The ARN of the root stands for the AWS account: the root user itself cannot assume a role.
+    account = caller.identifier.split(":")[4] if ":" in caller.identifier else caller.identifier
     if allow.level == "account":
         why = f"the statement trusts AWS account {account} as a whole"
     elif role is not None and role.account_id != account:
