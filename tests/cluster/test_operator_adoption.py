@@ -82,7 +82,7 @@ def test_taken_over_and_given_back(world: World) -> None:
 
 
 def test_its_owner_writes_it_back(world: World) -> None:
-    """Terraform beside it: each survey takes it over again, and then it stays and is told of; no request is refused."""
+    """Terraform beside it: it is taken over again, then it stays and the binding says so; no request is refused."""
     account, team = world.account(), world.team()
     team.grant(account, allowAdopt=True)
     account.iam.create_open_id_connect_provider(Url=world.issuer, ClientIDList=[AUDIENCE], ThumbprintList=["a" * 40])

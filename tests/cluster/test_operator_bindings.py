@@ -175,7 +175,7 @@ def test_own_binding_takes_over_without_a_moment_without_trust(world: World, is_
 
 
 def test_own_binding_that_is_not_granted_takes_nothing(world: World) -> None:
-    """The generated binding keeps the trust, and the user's is told what it lacks."""
+    """The generated binding keeps the trust, and the user's says what it lacks."""
     account, team = world.account(), world.team()
     team.grant(account, audiences=["sts.amazonaws.com"])
     role = account.role()

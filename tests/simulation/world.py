@@ -309,7 +309,7 @@ class World:
         }
 
     def _hand_written(self, role: RoleArn) -> dict[str, Any]:
-        """Return a statement that somebody wrote for service accounts of a cluster."""
+        """Return a statement as people write it for service accounts of a cluster."""
         rng = self._adoption
         issuer = rng.choice(self.clusters).issuer
         namespace = rng.choice(NAMESPACES)

@@ -56,7 +56,7 @@ def used_all_the_time(world: World, team: Team, uses: dict[str, str]) -> Iterato
 
 
 class Colleague:
-    """Somebody who edits a statement of their own in every role: reads, changes, writes and looks whether it held."""
+    """A person who edits a statement of their own in every role: reads, changes, writes and looks whether it held."""
 
     def __init__(self, account: Account, roles: list[str]) -> None:
         self._account = account

@@ -63,8 +63,8 @@ def danger_of(pattern: str) -> str:
     if form_of(pattern) is SubjectForm.IMMUTABLE:
         owner = _owner(pattern)
         return (
-            f"{pattern} has a wildcard in the owner's id, so repositories of whoever takes the name {owner} after a "
-            f"rename or a deletion match; write the id out, as in repo:{owner}@<owner id>/*"
+            f"{pattern} has a wildcard in the owner's id, so repositories of the next owner of the name {owner} "
+            f"after a rename or a deletion match; write the id out, as in repo:{owner}@<owner id>/*"
         )
     return (
         f"{pattern} has a wildcard before the repository's owner ends, so repositories of strangers match; "

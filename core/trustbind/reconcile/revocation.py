@@ -119,7 +119,7 @@ def standing(stored: StoredBinding) -> frozenset[Pair]:
 def wanted(decision: BindingDecision) -> frozenset[Pair]:
     """Return what a binding is to have; of one that leaves its trust when it is deleted, what it leaves.
 
-    With ``Restore``, hand-written statements have it then; what is not written back is little, and is told.
+    With ``Restore``, hand-written statements have it then; what is not written back, the last Event names.
 
     What a role itself refuses by its tags is not counted: that is done in AWS, role by role, and of a chain only one
     role's decision may know it.

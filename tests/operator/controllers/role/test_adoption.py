@@ -203,7 +203,7 @@ def test_a_nearly_full_role_is_observed(scene: ManagerScenario) -> None:
 
 
 def test_written_back_by_its_owner(scene: ManagerScenario) -> None:
-    """It is replaced again three times, and then stays and is told of."""
+    """It is replaced again three times, and then stays, and the binding says so."""
     scene.create(adopting(), MINUTE)
     for times in (2, 3, 4):
         scene.aws.add_statement(ROLE, by_hand("app"))
