@@ -257,7 +257,7 @@ MUTANTS: Final = {
         "a statement is replaced whatever its audience",
         lambda: [
             patch.object(adopting, "_accepted", lambda _reading, _ids: frozenset({"sts.amazonaws.com"})),
-            patch.object(adopting, "_covers", lambda *_: True),
+            patch.object(adopting, "_compared", lambda *_: (True, True)),
         ],
     ),
     "M27": Mutant(

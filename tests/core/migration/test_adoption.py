@@ -304,3 +304,23 @@ def test_federated_key_of_another_audience() -> None:
     same = github({"StringEquals": {GITHUB.audience_key: STS, GITHUB.subject_key: other.subjects[0]}})
 
     assert "audience" in taken_over(same, claims=[other]).differences[BINDING]
+
+
+def test_a_proof_is_bounded_and_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A statement with too many names is not replaced; one that was looked at is not asked about again."""
+    asked: list[Request] = []
+
+    def counted(document: Any, request: Request) -> Any:
+        asked.append(request)
+        return evaluate(document, request)
+
+    monkeypatch.setattr("trustbind.migration.adoption.evaluate", counted)
+    many = [f"app-{number:04}" for number in range(1000)]
+    large = by_hand({"StringEquals": {AUD: STS, SUB: sub(*many)}})
+    assert not taken_over(large, claims=[claim("app", WebIdentityKey(STS), *many)]).replacements
+    assert asked == []
+
+    small = by_hand({"StringEquals": {AUD: STS, SUB: sub("once", "more")}})
+    for _ in range(3):
+        assert taken_over(small, claims=[claim("app", WebIdentityKey(STS), "once", "more")]).replacements
+    assert 0 < len(asked) <= 2 * 2 * 6
