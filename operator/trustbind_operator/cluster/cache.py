@@ -7,7 +7,7 @@ concern. (kopf's own index takes quadratic time on a cluster-wide watch.)
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
@@ -309,10 +309,7 @@ class ClusterCache:
     def around(self) -> Surroundings:
         """What decides about every binding."""
         if self._surroundings is None:
-            accounts: dict[str, AwsAccount] = {}
-            for stored in sorted(self.aws_accounts.values(), key=lambda s: s.age_key):
-                if stored.account is not None:  # one that cannot be parsed says so in its own condition
-                    accounts.setdefault(stored.account.account_id, stored.account)
+            accounts = _by_id(self.aws_accounts.values())
             grants = sorted((g.grant for g in self.grants.values() if g.grant is not None), key=lambda g: g.name)
             self._surroundings = Surroundings(self.issuer, tuple(grants), accounts, self._own_role, self.leaving)
         return self._surroundings
@@ -434,6 +431,15 @@ class ClusterCache:
 
 
 _NO_LABELS: Final[Labels] = {}
+
+
+def _by_id(stored: Iterable[StoredAwsAccount]) -> dict[str, AwsAccount]:
+    """Return account id to AWSAccount; of two objects the older counts."""
+    accounts: dict[str, AwsAccount] = {}
+    for each in sorted(stored, key=lambda s: s.age_key):
+        if each.account is not None:  # one that cannot be parsed says so in its own condition
+            accounts.setdefault(each.account.account_id, each.account)
+    return accounts
 
 
 def _discard(index: dict[Any, set[BindingRef]], key: Any, ref: BindingRef) -> None:
