@@ -58,6 +58,7 @@ def largest_binding(number: int, namespace: str = "evil", *, selects: bool = Fal
             for kind in ("Ready", "Authorized", "TrustApplied")
         ],
         "subjects": [] if selects else subjects,
+        "adopted": [{"statement": f"{number:04}" + "a" * 4092, "times": 1}],
     }
     return binding_body(
         f"b{number}",

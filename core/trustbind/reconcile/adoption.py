@@ -29,7 +29,7 @@ MAX_AGAIN: Final = 3
 """How often a statement is replaced again after another writer wrote it back."""
 
 _MAX_STATEMENTS: Final = 10
-_MAX_CHARACTERS: Final = 8192
+_MAX_CHARACTERS: Final = 4096
 """Of all statements in a status; the schema has the same bounds."""
 
 
