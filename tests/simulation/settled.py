@@ -139,9 +139,14 @@ def _of_role(world: World, cluster: Cluster, cache: ClusterCache, known: Known, 
         # The permission of a retained chain stays until something else lets the source role be narrowed.
         left = [RoleArn.parse(each) for each in (targets or frozenset()) - set(map(str, steps[0].targets))]
         steps = [] if not cache.has_role(role) or _has_retained(world, issuer, (role, *left)) else steps
-    if world.is_calm and (_is_full(cluster, role) or not cache.has_role(role) or _has_retained(world, issuer, (role,))):
-        # Found by a survey, which a calm world has none of: room, what was left without an AWSAccount, and that what
-        # deleted bindings left is not granted any more.
+    if world.is_calm and (
+        _is_full(cluster, role)
+        or not cache.has_role(role)
+        or _has_retained(world, issuer, (role,))
+        or _was_brought_back(world)
+    ):
+        # Found by a survey, which a calm world has none of: room, what was left without an AWSAccount, that what
+        # deleted bindings left is not granted any more, and what another cluster's write brought back.
         return []
     found = [f"{role.name} needs {type(step).__name__}" for step in steps]
     found += [f"{role.name}: {ref} has to record what it adopts" for ref in planned.adoption.to_record]
@@ -166,6 +171,11 @@ def _unallowed(known: Known, issuer: Issuer, role: RoleArn, document: TrustDocum
         url = whose.url if isinstance(key, FederatedKey) else ""
         found |= {n for n in names if key is None or not known.covers_retained(role, key, url, n)}
     return found
+
+
+def _was_brought_back(world: World) -> bool:
+    """Return whether a write of one cluster brought back a statement that another one had removed meanwhile."""
+    return any(what.startswith("foreign statements restored") for what in world.schedule.counts)
 
 
 def _has_no_room(item: Item) -> bool:
