@@ -275,8 +275,9 @@ def undoing(account: Account) -> Iterator[None]:
 
     def hook(account_id: str, name: str) -> None:
         if (account_id, name) == (account.id, "app") and not any(t.is_alive() for t in threads):
-            threads.append(threading.Thread(target=undo))
-            threads[-1].start()
+            thread = threading.Thread(target=undo)
+            thread.start()
+            threads.append(thread)  # once it runs: the end joins it
 
     account.world.aws.before_write(hook, times=10_000)
     try:
