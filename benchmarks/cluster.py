@@ -173,6 +173,10 @@ class Watch:
                 self._changed.notify_all()
 
 
+_LONGEST_LINE: Final = 4 * 1024 * 1024
+"""Bytes; an object and its audit entry are smaller."""
+
+
 class Cluster:
     """A context manager: the API server and AWS, with everything stored but nothing bound yet.
 
@@ -263,8 +267,12 @@ class Cluster:
         return counts
 
     def audited(self) -> int:
-        """Return a mark for `writes`."""
-        return self.api.audit_log.stat().st_size
+        """Return a mark for `writes`: the end of the last whole line, since the API server may be writing one."""
+        size = self.api.audit_log.stat().st_size
+        with self.api.audit_log.open("rb") as log:
+            log.seek(max(size - _LONGEST_LINE, 0))
+            tail = log.read(size - log.tell())
+        return size - len(tail) + tail.rfind(b"\n") + 1
 
     def writes(self, since: int) -> Counter[str]:
         """Return the operator's writes to Kubernetes, as the API server's audit log has them, but for its Lease.
