@@ -91,6 +91,22 @@ Kustomizations = Annotated[
         "-k", "--kustomize", metavar="DIR", help="Folder of a kustomization; needs kubectl or kustomize. Repeatable."
     ),
 ]
+AccountDetails = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--account-details",
+        metavar="FILE",
+        help="Output of 'aws iam get-account-authorization-details', 'list-roles' or 'get-role'. Repeatable.",
+    ),
+]
+TrustPolicies = Annotated[
+    list[str] | None,
+    typer.Option("--trust", metavar="ARN=FILE", help="One role and its trust policy. Repeatable."),
+]
+LiveRoles = Annotated[
+    bool,
+    typer.Option("--live", help="List the roles in AWS, also by the manager roles of AWSAccounts in the files."),
+]
 BindAnnotated = Annotated[
     bool,
     typer.Option(
@@ -438,22 +454,9 @@ def apply(
 @app.command("import")
 def import_(
     issuer: IssuerUrl,
-    account_details: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--account-details",
-            metavar="FILE",
-            help="Output of 'aws iam get-account-authorization-details', 'list-roles' or 'get-role'. Repeatable.",
-        ),
-    ] = None,
-    trust: Annotated[
-        list[str] | None,
-        typer.Option("--trust", metavar="ARN=FILE", help="One role and its trust policy. Repeatable."),
-    ] = None,
-    live: Annotated[
-        bool,
-        typer.Option("--live", help="List the roles in AWS, also by the manager roles of AWSAccounts in the files."),
-    ] = False,
+    account_details: AccountDetails = None,
+    trust: TrustPolicies = None,
+    live: LiveRoles = False,
     as_issuer: Annotated[
         str | None,
         typer.Option("--as", metavar="URL", help="Issuer of a new cluster: it gets what the one of --issuer has."),
@@ -515,22 +518,9 @@ def import_(
 @app.command()
 def export(
     issuer: IssuerUrl,
-    account_details: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--account-details",
-            metavar="FILE",
-            help="Output of 'aws iam get-account-authorization-details', 'list-roles' or 'get-role'. Repeatable.",
-        ),
-    ] = None,
-    trust: Annotated[
-        list[str] | None,
-        typer.Option("--trust", metavar="ARN=FILE", help="One role and its trust policy. Repeatable."),
-    ] = None,
-    live: Annotated[
-        bool,
-        typer.Option("--live", help="List the roles in AWS, also by the manager roles of AWSAccounts in the files."),
-    ] = False,
+    account_details: AccountDetails = None,
+    trust: TrustPolicies = None,
+    live: LiveRoles = False,
     filename: Files = None,
     output_dir: Annotated[str | None, typer.Option(metavar="FOLDER", help="Write a file for each role there.")] = None,
     output: Annotated[ExportOutput, typer.Option("-o", "--output", help="JSON, or Terraform.")] = ExportOutput.JSON,

@@ -10,7 +10,7 @@ from trustbind.policy.plan import Refusal
 from trustbind.reasons import TrustReason
 from trustbind.reconcile.decision import BindingDecision
 
-__all__ = ["as_data", "named", "refusals_of", "without_adoption"]
+__all__ = ["adopting", "as_data", "named", "refusals_of"]
 
 
 def named(refusal: Refusal) -> Refusal:
@@ -21,15 +21,14 @@ def named(refusal: Refusal) -> Refusal:
     return replace(refusal, message=f"{ref}: {refusal.message}")
 
 
-def without_adoption(decision: BindingDecision) -> BindingDecision:
-    """Return the decision; one that would replace hand-written statements gets nothing: no status records them."""
-    if not decision.adopts:
-        return decision
-    message = (
+def adopting(decisions: Iterable[BindingDecision]) -> tuple[Refusal, ...]:
+    """Return a refusal for each binding that replaces hand-written statements, since no status would record them."""
+    what = (
         "spec.adopt replaces hand-written statements, and only the operator records them first; give the manifest to "
         "the cluster (kubectl apply), or remove spec.adopt"
     )
-    return replace(decision, reason=TrustReason.ADOPTION_NEEDS_OPERATOR, message=message, claims=())
+    reason = TrustReason.ADOPTION_NEEDS_OPERATOR
+    return tuple(named(Refusal(d.stored.ref, reason, what)) for d in decisions if d.adopts)
 
 
 def refusals_of(decisions: Iterable[BindingDecision]) -> tuple[Refusal, ...]:

@@ -164,8 +164,9 @@ class Uninstall(Section):
 
     trust: Literal["", "Revoke", "Retain", "Restore"] = ""
     """What becomes of the trust of each binding that is deleted, whatever it and its grants say. Retain: it stays, also
-    without a grant. Restore: the hand-written statements that it replaced are written back. Revoke: it goes, and the
-    brake on mass revocation is off. Set it only to uninstall. Default: what each binding says."""
+    without a grant. Restore: the hand-written statements that it replaced are written back, and the rest of it goes.
+    Revoke: it goes. With both, the brake on mass revocation is off. Set it only to uninstall. Default: what each
+    binding says."""
 
     @property
     def leaving(self) -> DeletionPolicy | None:
@@ -299,7 +300,7 @@ class Settings(ProcessSettings):
 
     def revocation_limit(self) -> RevocationLimit:
         """Return how much may be revoked at once."""
-        is_asked_for = self.uninstall.leaving is DeletionPolicy.REVOKE
+        is_asked_for = self.uninstall.leaving in {DeletionPolicy.REVOKE, DeletionPolicy.RESTORE}
         return RevocationLimit(1.0 if is_asked_for else self.revocation.max_share, self.revocation.window_seconds)
 
     def write_pace(self) -> WritePace:

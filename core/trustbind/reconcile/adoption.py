@@ -95,7 +95,7 @@ class AdoptionPlan:
     """What adoption asks of the next write.
 
     Attributes:
-        replaced: see `ReplacedStatement`.
+        replaced: see `ReplacedStatement`; of bindings alone that have nothing to record.
         to_record: by binding, what its status has to list before anything is replaced; empty: all is recorded.
         states: of the adopting bindings.
     """
@@ -175,7 +175,8 @@ def adoption(
         ref: AdoptionState(_settled(entries, there), differences.get(ref, ""), ref in contested)
         for ref, entries in records.items()
     }
-    return AdoptionPlan(tuple(replaced), changed, states)
+    recorded = (each for each in replaced if not each.bindings & changed.keys())
+    return AdoptionPlan(tuple(recorded), changed, states)
 
 
 def restoration(

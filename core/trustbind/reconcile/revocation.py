@@ -10,6 +10,7 @@ once for each role that trusts it.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from trustbind.api.labels import REVOCATION_ALLOWED_AT
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Subject
 from trustbind.reasons import TrustReason
+from trustbind.reconcile.adoption import AdoptedStatement
 from trustbind.reconcile.association_plan import shown_subjects
 from trustbind.reconcile.decision import BindingDecision
 from trustbind.reconcile.stored_binding import StoredBinding, ready_condition
@@ -119,15 +121,19 @@ def standing(stored: StoredBinding) -> frozenset[Pair]:
 def wanted(decision: BindingDecision) -> frozenset[Pair]:
     """Return what a binding is to have; of one that leaves its trust when it is deleted, what it leaves.
 
-    With ``Restore``, hand-written statements have it then; what is not written back, the last Event names.
-
-    What a role itself refuses by its tags is not counted: that is done in AWS, role by role, and of a chain only one
-    role's decision may know it.
+    With ``Restore`` that is who stands in a recorded statement. What a role itself refuses by its tags is not counted:
+    that is done in AWS, role by role, and of a chain only one role's decision may know it.
     """
-    is_refused = decision.reason not in {None, TrustReason.NO_CONSENT, TrustReason.PROTECTED_ROLE}
-    if is_refused or (decision.stored.deleting and not decision.retains and not decision.restorable):
+    stored = decision.stored
+    if decision.reason not in {None, TrustReason.NO_CONSENT, TrustReason.PROTECTED_ROLE}:
         return frozenset()
-    return _pairs(decision.stored, decision.subjects)
+    if not stored.deleting or decision.retains:
+        return _pairs(stored, decision.subjects)
+    if not decision.restorable:
+        return frozenset()
+    records = [each.text for each in AdoptedStatement.of_status(stored.status)]
+    pairs = _pairs(stored, decision.subjects)
+    return frozenset((role, name) for role, name in pairs if any(json.dumps(name) in text for text in records))
 
 
 def _stands(stored: StoredBinding) -> bool:

@@ -154,7 +154,8 @@ class RolePlan:
         targets: the roles that this one is to be allowed to assume, as the source of chains; None when it is the source
             of none.
         unpermitted: whether the source role's inline policies have no room for a target.
-        adoption: see `AdoptionPlan`. While something has to be recorded first, there is no step.
+        adoption: see `AdoptionPlan`. A binding whose status has to record something first waits for that; the others of
+            the role do not.
         restoration: see `Restoration`.
         unassociated: the bindings by EKS Pod Identity whose target has no room there.
     """
@@ -211,7 +212,9 @@ def plan_role(work: RoleWork, facts: Facts, seen: RoleObservation) -> RolePlan:
     going_on = [d for d in decisions if d not in held]
     going_on, full, refusals = _without_permission(role, going_on, facts.no_room if is_source else ())
     waiting = _waiting(role, going_on)
-    paused = [*held, *full, *(d for d in going_on if d.stored.ref in waiting)]
+    adopted, restored = _by_hand(work, facts, document, (d for d in going_on if d.stored.ref not in waiting))
+    due = [d for d in going_on if d.stored.ref not in waiting and d.stored.ref not in adopted.to_record]
+    paused = [*held, *full, *(d for d in going_on if d not in due)]
     intact, edited = _without_edited(document, issuer, role, (c for d in paused for c in _claims(role, d)))
     kept = standing_claims(document, issuer, (c for c in intact if not isinstance(c.key, AssociationKey)))
     kept += _kept_associations(document, issuer, role, {*work.kept, *_sources(intact)})
@@ -220,18 +223,20 @@ def plan_role(work: RoleWork, facts: Facts, seen: RoleObservation) -> RolePlan:
         is_protected=PROTECTED_TAG in seen.tags,
         needs_consent=work.aws_account.require_role_consent,
     )
-    desired = desired_of(role, issuer, (d for d in going_on if d.stored.ref not in waiting), retention)
-    desired = replace(desired, claims=(*desired.claims, *kept), former=(*desired.former, *edited))
-    adopted, restored = _by_hand(work, facts, document, (d for d in going_on if d.stored.ref not in waiting))
-    desired = replace(desired, replaced=adopted.replaced, restored=restored.statements)
+    desired = desired_of(role, issuer, due, retention)
+    desired = replace(
+        desired,
+        claims=(*desired.claims, *kept),
+        former=(*desired.former, *edited),
+        replaced=adopted.replaced,
+        restored=restored.statements,
+    )
     limit = work.aws_account.trust_policy_limit or facts.account.limit or DEFAULT_LIMIT
     if work.paused:
         refusal = Refusal(None, TrustReason.REVOCATION_PAUSED, work.paused)
         trust = plan_without_revocation(document, desired, limit, refusal)
     else:
         trust = plan(document, desired, limit)
-    if adopted.to_record:
-        trust = replace(trust, document=document, changes=(), size=document.size, refusals=(), applied={})
     if not work.may_write and not trust.is_empty:
         trust = withheld(trust, desired, _observed(work, trust))
     partly = {d.stored.ref for d in paused}
@@ -250,7 +255,7 @@ def plan_role(work: RoleWork, facts: Facts, seen: RoleObservation) -> RolePlan:
     return RolePlan(
         decisions=(*going_on, *held),
         trust=trust,
-        steps=() if adopted.to_record else _steps(work, facts, provided, targets, trust),
+        steps=_steps(work, facts, provided, targets, trust),
         held=held,
         lacking=lacking,
         hindrances=hindrances,

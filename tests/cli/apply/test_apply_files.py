@@ -210,3 +210,20 @@ def test_annotated_beside_a_binding(shell: Shell) -> None:
 
     assert done.code == DONE
     assert "counted as bound with --bind-annotated only" in done.err
+
+
+def test_what_the_operator_adopts_is_left_alone(shell: Shell) -> None:
+    """A role with a binding that adopts is not written: neither its trust is taken back, nor a statement replaced."""
+    assert shell.apply("--yes", objects=(binding("app"), account())).code == DONE
+    before = shell.statements()
+    adopting = binding("app", adopt="Equivalent")
+
+    for objects in ((adopting, account()), (adopting, binding("other", serviceAccountNames=["other"]), account())):
+        for flag in ("--yes", "--dry-run"):
+            done = shell.apply(flag, objects=objects)
+
+            assert done.code == FAILED
+            assert "nothing is written" in done.out
+            assert "AdoptionNeedsOperator" in done.out
+    assert shell.writes() == []
+    assert shell.statements() == before

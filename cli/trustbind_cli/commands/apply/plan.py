@@ -32,7 +32,7 @@ from trustbind_cli.aws_errors import is_of_the_caller, own_account
 from trustbind_cli.files.manifests import Objects
 from trustbind_cli.files.missing import missing_objects
 from trustbind_cli.files.snapshot import FileSnapshot
-from trustbind_cli.refusals import named, refusals_of, without_adoption
+from trustbind_cli.refusals import adopting, named, refusals_of
 
 __all__ = ["Apply", "PlannedRole", "RoleReport", "UnplannedRole", "in_order", "to_do"]
 
@@ -161,8 +161,10 @@ class Apply:
         roles: dict[RoleArn, Prepared] = {}
         for_all: AwsError | None = None
         for role in self._order:
-            refused = refusals_of(map(without_adoption, decide(self._snapshot.role(role, {}))))
-            if missing := self._missing.get(role, ()):
+            decisions = decide(self._snapshot.role(role, {}))
+            refused = refusals_of(decisions)
+            # What stands in such a role stays: the operator may have taken it over already.
+            if missing := (*self._missing.get(role, ()), *adopting(decisions)):
                 asked = {refusal.binding for refusal in missing}
                 roles[role] = UnplannedRole(role, (*(r for r in refused if r.binding not in asked), *missing))
                 continue
@@ -236,8 +238,7 @@ class Apply:
 
     def _work(self, role: RoleArn, rollouts: Rollouts) -> RoleWork:
         snapshot = self._snapshot.role(role, rollouts)
-        decisions = tuple(map(without_adoption, decide(snapshot)))
-        return RoleWork(role, snapshot.issuer, snapshot.around.aws_accounts[role.account_id], decisions)
+        return RoleWork(role, snapshot.issuer, snapshot.around.aws_accounts[role.account_id], decide(snapshot))
 
 
 def to_do(prepared: Iterable[Prepared]) -> list[PlannedRole]:

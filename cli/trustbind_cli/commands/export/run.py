@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from trustbind.errors import InvalidValueError
 from trustbind.identity.arns import RoleArn
@@ -16,6 +15,7 @@ from trustbind.policy.trust_document import TrustDocument
 from trustbind_cli import output
 from trustbind_cli.commands.import_.exports import ExportedRole, without_repeats
 from trustbind_cli.exit_codes import DONE, FAILED
+from trustbind_cli.files.new_files import write_new
 from trustbind_cli.output import note
 
 __all__ = ["run", "terraform"]
@@ -52,7 +52,7 @@ def run(roles: Iterable[ExportedRole], issuer: Issuer, *, as_terraform: bool, ou
             documents[role] = plain
     ordered = {role: documents[role] for role in sorted(documents)}
     if output_dir is not None:
-        _write(Path(output_dir), ordered, as_terraform=as_terraform)
+        write_new(output_dir, _files(ordered, as_terraform=as_terraform))
     elif as_terraform:
         print("\n".join(terraform(role, document) for role, document in ordered.items()), end="")
     else:
@@ -75,23 +75,11 @@ def _name(role: RoleArn) -> str:
     return _NOT_IN_NAME.sub("_", f"{role.account_id}{role.path}{role.name}")
 
 
-def _write(folder: Path, documents: Mapping[RoleArn, TrustDocument], *, as_terraform: bool) -> None:
-    """Write a file for each role; none is written where one of them exists."""
-    files: dict[str, str] = {}
-    for role, document in documents.items():
-        name = f"{_name(role)}.{'tf' if as_terraform else 'json'}"
-        data: dict[str, Any] = document.to_json_object()
-        files[name] = terraform(role, document) if as_terraform else output.to_json(data) + "\n"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if found := sorted(name for name in files if (folder / name).exists()):
-            raise InvalidValueError(
-                f"{folder / found[0]} exists, and nothing is written over it; name another folder", field="--output-dir"
-            )
-        for name, text in files.items():
-            with (folder / name).open("x", encoding="utf-8") as file:
-                file.write(text)
-    except OSError as error:
-        raise InvalidValueError(
-            f"{folder} cannot be written: {error.strerror or error}", field="--output-dir"
-        ) from None
+def _files(documents: Mapping[RoleArn, TrustDocument], *, as_terraform: bool) -> dict[str, str]:
+    """Return name and text of a file for each role."""
+    return {
+        f"{_name(role)}.{'tf' if as_terraform else 'json'}": (
+            terraform(role, document) if as_terraform else output.to_json(document.to_json_object()) + "\n"
+        )
+        for role, document in documents.items()
+    }

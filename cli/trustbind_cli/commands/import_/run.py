@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from trustbind.api.annotations import AnnotationKeys
@@ -13,7 +12,7 @@ from trustbind.errors import InvalidValueError
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import DEFAULT_SERVICE_ACCOUNT, Issuer, Subject
 from trustbind.migration.findings import ImportFinding, ImportReason
-from trustbind.migration.importing import Existing, Import, import_trust
+from trustbind.migration.importing import Existing, import_trust
 from trustbind.migration.moving import moved
 from trustbind.migration.service_accounts import ServiceAccounts
 from trustbind.migration.trust_reader import ReadRole, read_role
@@ -23,6 +22,7 @@ from trustbind_cli.commands.import_.exports import ExportedRole, read_export, re
 from trustbind_cli.commands.import_.report import as_json, files_of, sentences, summary
 from trustbind_cli.exit_codes import DONE, FAILED
 from trustbind_cli.files.manifests import DEFAULT_NAMESPACE, Objects, texts
+from trustbind_cli.files.new_files import write_new
 from trustbind_cli.output import note
 
 __all__ = ["Progress", "Sources", "exported", "run"]
@@ -98,7 +98,7 @@ def run(
     if as_data:
         print(output.to_json(as_json(outcome)))
     elif output_dir is not None:
-        _write(Path(output_dir), outcome)
+        write_new(output_dir, {name: _yaml(documents) for name, documents in files_of(outcome).items()})
     elif documents := list(outcome.objects):
         print(_yaml(documents), end="")
     for text in sentences(outcome) if not as_data else ():
@@ -193,21 +193,3 @@ def _existing(objects: Objects) -> Existing:
 
 def _yaml(documents: Iterable[dict[str, Any]]) -> str:
     return "---\n".join(map(output.to_yaml, documents))
-
-
-def _write(folder: Path, outcome: Import) -> None:
-    """Write the objects into new files; none is written where one of them exists."""
-    files = files_of(outcome)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if found := sorted(name for name in files if (folder / name).exists()):
-            raise InvalidValueError(
-                f"{folder / found[0]} exists, and nothing is written over it; name another folder", field="--output-dir"
-            )
-        for name, documents in files.items():
-            with (folder / name).open("x", encoding="utf-8") as file:
-                file.write(_yaml(documents))
-    except OSError as error:
-        raise InvalidValueError(
-            f"{folder} cannot be written: {error.strerror or error}", field="--output-dir"
-        ) from None

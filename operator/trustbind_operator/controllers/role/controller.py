@@ -254,10 +254,6 @@ class RoleController:
                 self.progress.give_back(left)
             return await self._failed(work, decisions, error), Seen(None, reason=reason, message=message)
         planned, stopped = result.planned, result.stopped
-        if planned.adoption.to_record:
-            self.progress.give_back(left)
-            is_recorded = await self._writer.record((d.stored for d in decisions), planned.adoption.to_record)
-            return Next.NOW if is_recorded else Next.RETRY, Seen(result.seen.document, result.seen.tags)
         self.aws_state.planned(role, planned)
         if stopped is None:
             self.progress.cleared(left)
@@ -271,6 +267,9 @@ class RoleController:
         await self._finish(role, of_result(work, result))
         problem = None if stopped is None else (stopped.reason, stopped.message)
         seen = Seen(result.seen.document, result.seen.tags, problem=problem, unassociated=planned.unassociated)
+        to_record = planned.adoption.to_record
+        if to_record and await self._writer.record((d.stored for d in decisions), to_record):
+            return Next.NOW, seen
         if planned.lacking is not None:
             return await self._failed(work, planned.held, planned.lacking), seen
         self.aws_state.mended(role)
@@ -279,6 +278,8 @@ class RoleController:
             is_seen = self._neighbours.is_surveyed(role) and not planned.unpermitted  # a list shows no inline policy
             is_seen = is_seen and all(h.reason is TrustReason.PROVIDER_MISSING for h in planned.hindrances.values())
             return Next.RESYNC if is_seen else Next.SURVEY, seen
+        if to_record:
+            return Next.RETRY, seen
         return Next.RESYNC if self._is_due_again(role) else Next.NEVER, seen
 
     async def _failed(self, work: RoleWork, decisions: Iterable[BindingDecision], error: AwsError) -> Next:

@@ -55,7 +55,7 @@ _GONE = frozenset({TrustReason.REVOKED, TrustReason.RETAINED, TrustReason.RESTOR
 
 
 def of_result(work: RoleWork, result: RoleResult) -> list[BindingReport]:
-    """Return a report for each binding that does not wait for the cluster's OIDC provider.
+    """Return a report for each binding that waits neither for the cluster's OIDC provider nor for a record.
 
     Args:
         work: what the run was to reach.
@@ -66,7 +66,7 @@ def of_result(work: RoleWork, result: RoleResult) -> list[BindingReport]:
     reports: list[BindingReport] = []
     for decision in planned.decisions:
         stored = decision.stored
-        if decision in planned.held:
+        if decision in planned.held or stored.ref in planned.adoption.to_record:
             continue
         outcome = outcome_of(decision, planned.trust, result.problem, result.written, work.issuer)
         if planned.trust.blocked is not None and planned.trust.blocked.reason is TrustReason.REVOCATION_PAUSED:

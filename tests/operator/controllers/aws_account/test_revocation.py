@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from support.bodies import ACCOUNT, OPS, OTHER_ROLE, binding_body, grant_body
+from support.bodies import ACCOUNT, ISSUER, OPS, OTHER_ROLE, binding_body, grant_body
 from support.scenario_manager import ManagerScenario
 from trustbind.api.labels import BINDING_FINALIZER, REVOCATION_ALLOWED_AT
 from trustbind.identity.arns import RoleArn
@@ -388,3 +389,42 @@ def test_another_aws_account_goes_on(scene: ManagerScenario) -> None:
     scene.set_grants(grant_body(roleArns=[f"arn:aws:iam::{ACCOUNT}:role/app"]), seconds=20.0)
     assert paused(scene) != ""
     assert scene.manager.pause("999988887777") == ""
+
+
+@pytest.mark.parametrize(("adopted", "is_held"), [(False, True), (True, False)])
+def test_restore_is_no_way_around_the_brake(scene: ManagerScenario, adopted: bool, is_held: bool) -> None:
+    """With ``Restore``, only who is in a recorded statement keeps the role; the others are revoked, and counted."""
+    scene.has_grants(grant_body(allowAdopt=True))
+    scene.has_account()
+    record = [{"statement": json.dumps(_by_hand(number)), "times": 1} if adopted else {} for number in range(COUNT)]
+    for number in range(COUNT):
+        scene.aws.roles[role(number)] = TrustDocument((OPS,))
+        wish = body(number, adopt="Equivalent", deletionPolicy="Restore")
+        scene.has_binding(wish | ({"status": {"adopted": [record[number]]}} if adopted else {}))
+    scene.pace = RARE
+    scene.start()
+    assert trusted(scene) == COUNT
+
+    for number in range(COUNT):
+        scene.remove("RoleBinding", name(number))
+    scene.wait(20.0)
+
+    assert bool(paused(scene)) is is_held
+    assert trusted(scene) == (COUNT if is_held else 0)
+
+
+def _by_hand(number: int) -> dict[str, Any]:
+    """Return the statement that one of the bindings took over."""
+    namespace = name(number).partition("/")[0]
+    return {
+        "Sid": f"Hand{number}",
+        "Effect": "Allow",
+        "Principal": {"Federated": str(ISSUER.provider_for(role(number)))},
+        "Action": "sts:AssumeRoleWithWebIdentity",
+        "Condition": {
+            "StringEquals": {
+                ISSUER.audience_key: "sts.amazonaws.com",
+                ISSUER.subject_key: f"system:serviceaccount:{namespace}:a{number}",
+            }
+        },
+    }

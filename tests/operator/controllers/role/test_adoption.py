@@ -17,6 +17,7 @@ from trustbind.evaluation.policy import evaluate
 from trustbind.identity.subjects import Subject
 from trustbind.policy.owned_statement import WebIdentityKey, build, is_owned
 from trustbind.policy.trust_document import TrustDocument
+from trustbind_operator.controllers.binding.status_writer import StatusWriter
 
 SUB, AUD = ISSUER.subject_key, ISSUER.audience_key
 STS = "sts.amazonaws.com"
@@ -300,7 +301,7 @@ def test_nothing_is_restored_without_a_grant(scene: ManagerScenario) -> None:
 
 
 def test_no_room_to_restore(scene: ManagerScenario) -> None:
-    """What does not fit is not written back; the trust goes all the same, and the Event says so."""
+    """What does not fit is not written back; the trust goes, and the Event says why."""
     scene.create(adopting(deletionPolicy="Restore"), MINUTE)
     padding = {"Sid": "Pad", "Effect": "Deny", "Principal": {"AWS": ["111122223333"]}, "Action": "sts:AssumeRole"}
     scene.aws.roles[ROLE] = scene.aws.roles[ROLE].with_statements((*scene.aws.roles[ROLE].statements, padding))
@@ -357,3 +358,29 @@ def test_uninstalled_with_restore(scene: ManagerScenario) -> None:
 
     assert not scene.exists()
     assert scene.aws.roles[ROLE].statements == (OPS, by_hand("app"))
+
+
+def test_a_record_that_cannot_be_stored_holds_up_nobody(
+    scene: ManagerScenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A team that keeps changing its binding delays that alone: others of the role are bound and revoked."""
+
+    async def refused(*_: Any) -> bool:
+        return False
+
+    scene.create(binding_body("old", serviceAccountNames=["old"], profile="old"), 10.0)
+    monkeypatch.setattr(StatusWriter, "record", refused)
+    scene.create(adopting(), 10.0)
+    scene.create(binding_body("new", "team-b", serviceAccountNames=["new"]), 10.0)
+    scene.remove("RoleBinding", "team-a/old", 10.0)
+
+    assert scene.admitted() == ["new"]
+    assert not scene.exists("old")
+    assert scene.ready("new", "team-b")[:2] == ("True", "TrustApplied")
+    assert statements(scene) == ["Ops", "Terraform", "ours"]
+    assert gets_in(scene, "app")
+
+    monkeypatch.undo()
+    scene.wait(5 * MINUTE)
+    assert statements(scene) == ["Ops", "ours"]
+    assert scene.admitted() == ["app", "new"]
