@@ -13,7 +13,6 @@ from typing import Final
 
 from trustbind.api.annotations import DEFAULT_PREFIX
 from trustbind.api.labels import INJECT
-from trustbind.errors import InvalidValueError
 from trustbind.identity.arns import RoleArn
 
 __all__ = ["MISPLACED_OPT_OUT", "near_role_keys", "role_sentences", "value_hint"]
@@ -93,7 +92,7 @@ def value_hint(text: str) -> str:
     Args:
         text: the value, without white space around it.
     """
-    if (bare := text.strip(_QUOTES + " \t\r\n")) != text and _is_role(bare):
+    if (bare := text.strip(_QUOTES + " \t\r\n")) != text and RoleArn.or_none(bare):
         return f"; take the quotes off and write {bare}"
     if _PLACEHOLDER.search(text):
         return "; a placeholder of a template was not filled in"
@@ -103,9 +102,9 @@ def value_hint(text: str) -> str:
         return (
             f"; that is a session of a role: write the role's own ARN, arn:{match[1]}:iam::{match[2]}:role/{match[3]}"
         )
-    if ":roles/" in text and _is_role(fixed := text.replace(":roles/", ":role/", 1)):
+    if ":roles/" in text and RoleArn.or_none(fixed := text.replace(":roles/", ":role/", 1)):
         return f"; write {fixed}"
-    if _is_role(fixed := re.sub(r":iam:(?=[0-9])", ":iam::", text, count=1)) and fixed != text:
+    if RoleArn.or_none(fixed := re.sub(r":iam:(?=[0-9])", ":iam::", text, count=1)) and fixed != text:
         return f"; write {fixed}, with two colons after iam"
     if _NAME.fullmatch(text):
         return "; that is a name: write the whole ARN, with the AWS account id"
@@ -126,11 +125,3 @@ def _near(keys: Iterable[str], wanted: str) -> Iterator[str]:
 
 def _reader(key: str) -> str:
     return ", but kube2iam and kiam do" if key == _KUBE2IAM else ""
-
-
-def _is_role(text: str) -> bool:
-    try:
-        RoleArn.parse(text)
-    except InvalidValueError:
-        return False
-    return True

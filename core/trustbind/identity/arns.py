@@ -56,6 +56,14 @@ class RoleArn:
     name: str
 
     @classmethod
+    def or_none(cls, text: str) -> RoleArn | None:
+        """Return the role that ``text`` names; None where it names none."""
+        try:
+            return cls.parse(text)
+        except InvalidValueError:
+            return None
+
+    @classmethod
     @lru_cache(maxsize=4096)  # a cluster has few roles and many pods
     def parse(cls, text: str) -> RoleArn:
         """Return the role that ``text`` names.

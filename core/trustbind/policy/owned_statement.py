@@ -400,7 +400,7 @@ def _keys_of(statement: Statement, own: Issuer) -> Iterator[StatementKey]:
     name = _only(principal.get("AWS"))
     by_arn = ("StringEquals", "aws:PrincipalArn")
     via_root = _ROOT.fullmatch(name) is not None
-    source = _role(_only(list(conditions.get(by_arn, ()))) if via_root else name)
+    source = RoleArn.or_none(_only(list(conditions.get(by_arn, ()))) if via_root else name)
     if source is None:
         return
     if is_association := bool(external_ids_of(statement)):
@@ -452,13 +452,6 @@ def _only(value: Any) -> str:
     """Return a text, or the only text of a list; empty for anything else."""
     listed = value if isinstance(value, list) else [value]
     return listed[0] if len(listed) == 1 and isinstance(listed[0], str) else ""
-
-
-def _role(text: str) -> RoleArn | None:
-    try:
-        return RoleArn.parse(text)
-    except InvalidValueError:
-        return None
 
 
 def _digest(text: str) -> str:

@@ -163,7 +163,7 @@ class Survey:
                 await _turn(number)
                 role, is_ours = by_arn.get(raw.arn), prefix in raw.policy  # encoding leaves a Sid as it is
                 if role is None and is_ours:
-                    role = _role_of(raw)
+                    role = RoleArn.or_none(raw.arn)
                 if role is None:
                     continue
                 listed.add(role)
@@ -326,13 +326,6 @@ def _consenting(decisions: Iterable[BindingDecision], retained: Iterable[str]) -
         with contextlib.suppress(InvalidValueError):
             namespaces.add(Subject.parse(name).namespace)
     return {CONSENT_TAG: " ".join(namespaces)}
-
-
-def _role_of(raw: ListedRole) -> RoleArn | None:
-    try:
-        return RoleArn.parse(raw.arn)
-    except InvalidValueError:
-        return None
 
 
 def _is_managed_source(decision: BindingDecision, role: RoleArn) -> bool:

@@ -10,7 +10,6 @@ import msgspec
 from trustbind.api import annotations
 from trustbind.api.annotations import AnnotationKeys
 from trustbind.api.labels import CONFIG_ANNOTATION
-from trustbind.errors import InvalidValueError
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import DEFAULT_SERVICE_ACCOUNT
 from trustbind.reconcile.stored_binding import StoredBinding
@@ -191,7 +190,7 @@ def why_missed(pod: ScannedPod, account: Seen | None, bound: str, keys: Annotati
     if annotations.is_opted_out(account.annotations):
         return None
     annotated = account.annotations.get(keys.role_arn, "").strip()
-    is_role = _is_role(annotated)
+    is_role = RoleArn.or_none(annotated) is not None
     if not bound and not is_role:
         return None  # not annotated, or with something that nobody would inject
     what = f"is bound by RoleBinding {bound}" if bound else f"is annotated with {annotated}"
@@ -207,11 +206,3 @@ def why_missed(pod: ScannedPod, account: Seen | None, bound: str, keys: Annotati
             is_evictable=False,
         )
     return Missed(f"{message}delete it, so that it is created again", is_evictable=True)
-
-
-def _is_role(text: str) -> bool:
-    try:
-        RoleArn.parse(text)
-    except InvalidValueError:
-        return False
-    return True
