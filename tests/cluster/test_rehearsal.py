@@ -172,6 +172,14 @@ def await_all(team: Team, kind: str, reason: str) -> None:
         raise
 
 
+def _told(team: Team, refused: list[str]) -> str:
+    """Return who was refused, and what the Events say about the bindings of the first."""
+    names = sorted({each.partition(":")[0] for each in refused})
+    events = team.world.api.request("GET", f"/api/v1/namespaces/{team.namespace}/events")["items"]
+    said = [f"{e['reason']}: {e['message']}" for e in events if e["involvedObject"]["name"] == names[0]]
+    return "\n".join([", ".join(names), *said])
+
+
 def test_in_and_out_again(world: World, tmp_path: Path) -> None:
     """Import, look, take over, and back: each role is used by its service account all the time."""
     account, team = world.account(driftPolicy="Observe"), world.team()
@@ -216,7 +224,7 @@ def test_in_and_out_again(world: World, tmp_path: Path) -> None:
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(leave, bindings(team)))
         eventually(lambda: not bindings(team), "every binding is gone", seconds=240, every=1.0)
-    assert refused == []
+    assert refused == [], _told(team, refused)
     assert colleague.edits > 0
     eventually(colleague.settle, "the colleague's statements stand", seconds=60)
     for number, name in enumerate(fleet.names):

@@ -177,14 +177,17 @@ class RolePlan:
 def unread_providers(work: RoleWork, facts: Facts) -> tuple[ProviderArn, ...]:
     """Return the OIDC providers that have to be read before ``work`` can be planned, sorted.
 
-    A client id that was seen is not asked for again, but for bindings that adopt: which audiences the provider accepts
-    decides whether two statements are equal.
+    A client id that was seen is not asked for again, but for bindings that adopt, or whose statements are written back:
+    which audiences the provider accepts decides what a hand-written statement means.
     """
     wanted: set[ProviderArn] = set()
     for decision in work.decisions:
-        for key in _keys([decision]):
+        is_by_hand = decision.adopts or bool(decision.restorable)
+        for key in (c.key for c in (*decision.claims, *decision.restorable)):
+            if not isinstance(key, WebIdentityKey | FederatedKey):
+                continue
             provider = (key.issuer if isinstance(key, FederatedKey) else work.issuer).provider_for(work.role)
-            if decision.adopts or not facts.account.lists(provider, key.audience):
+            if is_by_hand or not facts.account.lists(provider, key.audience):
                 wanted.add(provider)
     return tuple(sorted(wanted - facts.read - facts.failures.keys()))
 

@@ -27,6 +27,7 @@ from trustbind.reconcile.role_plan import (
     WidenSourcePolicy,
     WriteTrustPolicy,
     plan_role,
+    unread_providers,
 )
 from trustbind.reconcile.rollout import NOT_STARTED, RoleProgress, Rollout
 from trustbind.reconcile.snapshot import BindingSnapshot, RoleSnapshot, Surroundings
@@ -238,3 +239,16 @@ def test_progress_keeps_the_refusal_of_a_role() -> None:
 
     assert progress.refusal is not None
     assert progress.refusal[0] is TrustReason.NO_CONSENT
+
+
+@pytest.mark.parametrize(("is_restoring", "unread"), [(True, (PROVIDER,)), (False, ())])
+def test_a_provider_is_read_before_a_hand_written_statement_is_written_back(
+    *, is_restoring: bool, unread: tuple[Any, ...]
+) -> None:
+    """What a statement without an audience means is decided by the client ids of the provider, unknown yet."""
+    going = work(binding())
+    decision = going.decisions[0]
+    restorable = decision.claims if is_restoring else ()
+    going = replace(going, decisions=(replace(decision, claims=(), restorable=restorable),))
+
+    assert unread_providers(going, Facts(AccountFacts(2048, {}, {}))) == unread

@@ -384,3 +384,23 @@ def test_a_record_that_cannot_be_stored_holds_up_nobody(
     scene.wait(5 * MINUTE)
     assert statements(scene) == ["Ops", "ours"]
     assert scene.admitted() == ["app", "new"]
+
+
+@pytest.mark.parametrize(("ids", "stands"), [({STS}, ["Ops", "Terraform"]), ({STS, "vault"}, ["Ops"])])
+def test_the_provider_is_read_before_anything_is_written_back(
+    scene: ManagerScenario, ids: set[str], stands: list[str]
+) -> None:
+    """Which audiences it accepts by now decides what a statement without one means, and it may not be known."""
+    old = by_hand("app")
+    del old["Condition"]["StringEquals"][AUD]
+    scene.aws.roles[ROLE] = TrustDocument((OPS, old))
+    scene.create(adopting(deletionPolicy="Restore"), MINUTE)
+    assert statements(scene) == ["Ops", "ours"]
+    scene.aws.provider = ids
+    scene.stop()
+    scene.pool.forget(scene.aws_account())
+    scene.start(0.0)
+
+    scene.remove("RoleBinding", "team-a/b", MINUTE)
+
+    assert statements(scene) == stands
