@@ -24,7 +24,8 @@ from pydantic.fields import FieldInfo
 from typer.testing import CliRunner
 
 from trustbind.api.annotations import DEFAULT_PREFIX, AnnotationKeys
-from trustbind.policy.document_rules import RULES, Severity
+from trustbind.findings import FINDINGS
+from trustbind.policy.document_rules import RULES
 from trustbind.reasons import SkipReason, TrustReason
 from trustbind_cli.main import app
 from trustbind_operator import metrics as operator_metrics
@@ -427,35 +428,48 @@ def cli() -> str:
     return "\n".join(parts)
 
 
-# --- rules about trust policies ---------------------------------------------------------------------------------------
+# --- findings ---------------------------------------------------------------------------------------------------------
 
-_SEVERITIES: Final[Mapping[Severity, str]] = {
-    Severity.REFUSED: "IAM refuses every write of a document that has it, whoever wrote the statement.",
-    Severity.DEAD: "IAM takes it. The statement never applies: an Allow admits no caller, a Deny stops none.",
-    Severity.RISKY: "The statement probably applies to more callers than its author wants, or to fewer.",
-}
+_TRUST_POLICIES: Final = (
+    "What IAM and STS do with a role's trust policy, foreign statements included. A behaviour that AWS documents "
+    "nowhere is not called refused.\n\n"
+    "- `trustbind preview trust` and `trustbind apply` warn of what is refused or dead in the resulting "
+    "document.\n"
+    "- The validating webhook, and `preview trust`, warn of what is dead or risky in a RoleBinding's own "
+    "statements. A RoleBinding whose statement IAM would refuse is denied.\n"
+    "- The operator writes no document of which a foreign statement breaks a rule since it was written, "
+    "because IAM takes a document as a whole or not: see the reasons `StalePrincipal` and "
+    "`ForeignStatementRefused`.\n"
+    "- The local AWS refuses what IAM refuses.\n\n"
+    "| effect | meaning |\n| --- | --- |\n"
+    "| refused | IAM refuses every write of a document that has it, whoever wrote the statement. |\n"
+    "| dead | IAM takes it. The statement never applies: an Allow admits no caller, a Deny stops none. |\n"
+    "| risky | The statement probably applies to more callers than its author wants, or to fewer. |\n"
+)
+_GROUPS: Final[Mapping[str, tuple[str, str]]] = {"TB2": ("Trust policies", _TRUST_POLICIES)}
+_EFFECTS: Final = {rule.code: rule.severity.value for rule in RULES}
 
 
-def trust_rules() -> str:
-    """Return trust-rules.md."""
+def findings() -> str:
+    """Return findings.md."""
     parts = [
         (
-            "# Rules about trust policies\n\nWhat IAM and STS do with a role's trust policy, foreign statements "
-            "included. A behaviour that AWS documents nowhere is not called refused.\n\n"
-            "- `trustbind preview trust` and `trustbind apply` warn of what is refused or dead in the resulting "
-            "document.\n"
-            "- The validating webhook, and `preview trust`, warn of what is dead or risky in a RoleBinding's own "
-            "statements. A RoleBinding whose statement IAM would refuse is denied.\n"
-            "- The operator writes no document of which a foreign statement breaks a rule since it was written, "
-            "because IAM takes a document as a whole or not: see the reasons `StalePrincipal` and "
-            "`ForeignStatementRefused`.\n"
-            "- The local AWS refuses what IAM refuses.\n"
+            "# Findings\n\nEach thing that a command can find has a code and a name, the same in text, in JSON and "
+            "here. A code keeps its meaning for ever.\n\n| severity | meaning |\n| --- | --- |\n"
+            "| error | Something does not work, or AWS refuses it. |\n"
+            "| warning | Something works, and probably not as its author wants. |\n"
+            "| info | Good to know. |\n"
         )
     ]
-    for severity, meaning in _SEVERITIES.items():
-        rows = ["| rule | what breaks it | do | source |", "| --- | --- | --- | --- |"]
-        rows += [row(rule.code, rule.meaning, rule.remedy, rule.source) for rule in RULES if rule.severity is severity]
-        parts.append(f"## {severity.capitalize()}\n\n{meaning}\n\n" + "\n".join(rows) + "\n")
+    for prefix, (title, intro) in _GROUPS.items():
+        parts.append(f"## {title}\n\n{intro}")
+        for kind in (each for each in FINDINGS if each.code.startswith(prefix)):
+            effect = f", {_EFFECTS[kind.code]}" if kind.code in _EFFECTS else ""
+            source = f"\n- Source: {kind.source}" if kind.source else ""
+            parts.append(
+                f"### {kind.code} {kind.name}\n\n{kind.what}\n\n- Severity: {kind.severity}{effect}\n"
+                f"- Remedy: {kind.remedy}{source}\n"
+            )
     return "\n".join(parts)
 
 
@@ -469,10 +483,10 @@ def pages() -> dict[str, str]:
         "cli.md": cli(),
         "conditions.md": conditions(),
         "custom-resources.md": custom_resources(),
+        "findings.md": findings(),
         "metrics.md": metrics(),
         "settings-operator.md": settings(operator_settings.Settings, "operator", "operator"),
         "settings-webhook.md": settings(webhook_settings.Settings, "webhook", "webhook"),
-        "trust-rules.md": trust_rules(),
     }
 
 

@@ -30,14 +30,15 @@ def is_refused_by_iam(planned: Plan) -> bool:
 
 def sentence(finding: Finding) -> str:
     """Return a finding as the text of a warning."""
-    return f"{finding.severity} ({finding.rule.code}): {finding}"
+    return f"{finding.severity} ({finding.rule.code} {finding.rule.name}): {finding}"
 
 
 def as_data(finding: Finding) -> dict[str, Any]:
     """Return a finding as JSON has it; statements are counted from 1."""
     where = finding.statement
     return {
-        "rule": finding.rule.code,
+        "code": finding.rule.code,
+        "rule": finding.rule.name,
         "severity": finding.severity.value,
         "statement": None if where is None else where.index + 1,
         "sid": None if where is None else where.sid,

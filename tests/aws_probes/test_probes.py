@@ -46,7 +46,7 @@ def test_names() -> None:
 def test_rules_are_probed() -> None:
     """Each rule about trust policies has a probe with its documents, but for those that name why not."""
     probed = {probe.name.removeprefix("rule-") for probe in PROBES if probe.name.startswith("rule-")}
-    assert probed == {rule.code for rule in RULES} - SKIPPED
+    assert probed == {rule.name for rule in RULES} - SKIPPED
 
 
 def test_probes_assume_something() -> None:

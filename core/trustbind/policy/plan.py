@@ -588,7 +588,7 @@ def _block(current: TrustDocument, desired: Desired) -> Refusal | None:
     first = min(foreign, key=lambda f: f.statement.index if f.statement is not None else -1)
     return Refusal(
         None,
-        _STORED_REASONS.get(first.rule.code, TrustReason.FOREIGN_STATEMENT_REFUSED),
+        _STORED_REASONS.get(first.rule.name, TrustReason.FOREIGN_STATEMENT_REFUSED),
         f"{first.statement or 'the document'} of the trust policy of {desired.role} {first.message}; until then IAM "
         "refuses every write of this document",
     )

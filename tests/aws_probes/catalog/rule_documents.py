@@ -40,7 +40,7 @@ _REFUSED: Final = tuple(rule for rule in RULES if rule.severity is Severity.REFU
 
 def probes() -> tuple[Probe, ...]:
     """Return a probe for each rule, in the order of the rules."""
-    return tuple(_probe(rule.code, rule.severity, rule.source) for rule in RULES if rule.code not in SKIPPED)
+    return tuple(_probe(rule.name, rule.severity, rule.source) for rule in RULES if rule.name not in SKIPPED)
 
 
 def _probe(code: str, severity: Severity, source: str) -> Probe:

@@ -241,7 +241,7 @@ def test_foreign_statement_that_never_applies(shell: Shell) -> None:
     done = shell.apply("--yes", "-o", "json", objects=(binding("b"), account()))
 
     assert (said.code, done.code) == (DONE, DONE)
-    assert 'warning: dead (ProviderOfOtherAccount): statement 2 (Sid "Deploy") names an OIDC provider' in said.out
+    assert 'warning: dead (TB219 ProviderOfOtherAccount): statement 2 (Sid "Deploy") names an OIDC provider' in said.out
     (finding,) = json.loads(done.out)[0]["findings"]
     assert [finding[key] for key in ("rule", "severity", "statement", "sid")] == [
         "ProviderOfOtherAccount",

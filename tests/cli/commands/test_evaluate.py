@@ -432,6 +432,6 @@ def test_findings(cli: Cli) -> None:
     done = cli("evaluate", "--policy", "trust.json", "--token", token())
     data = json.loads(cli("evaluate", "--policy", "trust.json", "--token", token(), "-o", "json").out)
 
-    assert "risky (OidcWithoutAudience): statement 1" in done.out
+    assert "risky (TB229 OidcWithoutAudience): statement 1" in done.out
     assert "AccountWithoutCondition" not in done.out
     assert [(each["rule"], each["statement"]) for each in data["findings"]] == [("OidcWithoutAudience", 1)]

@@ -220,7 +220,8 @@ def test_document_that_iam_refuses(cli: Cli, diff: list[str]) -> None:
     assert done.code == 1
     said = done.out if diff else done.err
     assert (
-        'warning: refused (InvalidPrincipal): statement 1 (Sid "Ops") names "arn:aws:sts::111122223333:role/ci"' in said
+        'warning: refused (TB215 InvalidPrincipal): statement 1 (Sid "Ops") names "arn:aws:sts::111122223333:role/ci"'
+        in said
     )
     assert "write arn:aws:iam::111122223333:role/ci" in said
 
@@ -234,7 +235,7 @@ def test_statement_that_never_applies(cli: Cli) -> None:
 
     assert done.code == 0
     assert done.err.startswith(
-        'warning: dead (ProviderOfOtherAccount): statement 2 (Sid "Deploy") names an OIDC provider'
+        'warning: dead (TB219 ProviderOfOtherAccount): statement 2 (Sid "Deploy") names an OIDC provider'
     )
     assert done.err.count("warning") == 1
 

@@ -50,7 +50,7 @@ def test_questions(tool: ModuleType) -> None:
     role = RoleArn.parse(tool.ROLE)
     for asked in questions:
         found = findings(TrustDocument.parse(asked.document), role)
-        refused = {finding.rule.code for finding in found if finding.severity is Severity.REFUSED}
+        refused = {finding.rule.name for finding in found if finding.severity is Severity.REFUSED}
         assert refused <= {"SharedProviderClaim"}, asked.document
     answers = {asked.decide().answer for asked in questions}
     assert answers == {Answer.ALLOW, Answer.DENY}

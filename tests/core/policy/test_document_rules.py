@@ -41,13 +41,13 @@ def _found(case: dict[str, Any]) -> list[tuple[str, int | None, str]]:
         case.get("limit"),
         exists=None if exists is None else lambda _, name: name in exists,
     )
-    return [(f.rule.code, None if f.statement is None else f.statement.index + 1, f.message) for f in found]
+    return [(f.rule.name, None if f.statement is None else f.statement.index + 1, f.message) for f in found]
 
 
 def test_every_rule_has_its_documents() -> None:
     """One file for each rule, and none for anything else; each has both kinds of documents and a source."""
-    assert sorted(FILES) == sorted(rule.code for rule in RULES)
-    assert len({rule.code for rule in RULES}) == len(RULES)
+    assert sorted(FILES) == sorted(rule.name for rule in RULES)
+    assert len({rule.name for rule in RULES}) == len(RULES)
     assert [c for c, file in FILES.items() if file["rule"] != c or not (file["has"] and file["nearly"])] == []
     assert [c for c, file in FILES.items() if not file["source"]] == []
 
@@ -78,7 +78,7 @@ def test_message(code: str, case: dict[str, Any]) -> None:
 
 def test_refused_rules_that_a_stored_document_may_break() -> None:
     """Those for which a role that IAM stores cannot be written."""
-    assert {rule.code for rule in STORED} == {"StalePrincipal", "SharedProviderClaim"}
+    assert {rule.name for rule in STORED} == {"StalePrincipal", "SharedProviderClaim"}
 
 
 def test_dead_statement_is_not_called_risky() -> None:
@@ -91,7 +91,7 @@ def test_dead_statement_is_not_called_risky() -> None:
     }
     document = TrustDocument((dead_one, open_one))
 
-    found = [(f.rule.code, str(f.statement)) for f in findings(document, RoleArn.parse(ROLE))]
+    found = [(f.rule.name, str(f.statement)) for f in findings(document, RoleArn.parse(ROLE))]
 
     assert found == [("ProviderOfOtherAccount", "statement 1"), ("AnyPrincipal", "statement 2")]
 

@@ -33,7 +33,7 @@ def findings_of(document: TrustDocument, request: Request, decision: Decision) -
     provider calls, the rules about the role's AWS account are left out.
     """
     role = request.role or _role_of(request.caller)
-    rules = RULES if role is not None else [rule for rule in RULES if rule.code not in _OF_THE_ROLE]
+    rules = RULES if role is not None else [rule for rule in RULES if rule.name not in _OF_THE_ROLE]
     meant = decision.statement or decision.nearest
     found = findings(document, role or _SOME_ROLE, rules=rules)
     return tuple(

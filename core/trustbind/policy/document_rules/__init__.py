@@ -5,7 +5,7 @@
 that no report shows, is not called refused.
 
 To add a rule, write a function in one of these modules, put it into the module's ``RULES``, and add its documents to
-tests/data/rules; then run ``make generate``, which writes docs/reference/trust-rules.md.
+tests/data/rules; then run ``make generate``, which writes docs/reference/findings.md.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ _KEYS: Final = 'IAM User Guide, "IAM and AWS STS condition context keys", Availa
 _YEAR = re.compile(r"[0-9]{4}", re.ASCII)
 
 
-@of_statement("ActionMismatch", Severity.DEAD, f"{_CHECKS}Mismatched action for principal")
+@of_statement("TB218", "ActionMismatch", Severity.DEAD, f"{_CHECKS}Mismatched action for principal")
 def action_mismatch(scene: Scene, statement: ReadStatement) -> Iterator[Found]:
     """No principal of the statement can call any of its actions, such as sts:AssumeRole for an OIDC provider.
 
@@ -42,7 +42,7 @@ def action_mismatch(scene: Scene, statement: ReadStatement) -> Iterator[Found]:
     yield from _where_all_are_dead(scene, statement, "ActionMismatch")
 
 
-@of_statement("ProviderOfOtherAccount", Severity.DEAD, _OIDC)
+@of_statement("TB219", "ProviderOfOtherAccount", Severity.DEAD, _OIDC)
 def provider_of_other_account(scene: Scene, statement: ReadStatement) -> Iterator[Found]:
     """A statement names an OIDC provider of another AWS account, or partition, than the role's.
 
@@ -52,7 +52,7 @@ def provider_of_other_account(scene: Scene, statement: ReadStatement) -> Iterato
     yield from _where_all_are_dead(scene, statement, "ProviderOfOtherAccount")
 
 
-@of_statement("ProviderWithoutArn", Severity.DEAD, _OIDC)
+@of_statement("TB220", "ProviderWithoutArn", Severity.DEAD, _OIDC)
 def provider_without_arn(scene: Scene, statement: ReadStatement) -> Iterator[Found]:
     """A statement names an OIDC provider by its host.
 
@@ -61,7 +61,7 @@ def provider_without_arn(scene: Scene, statement: ReadStatement) -> Iterator[Fou
     yield from _where_all_are_dead(scene, statement, "ProviderWithoutArn")
 
 
-@of_statement("KeyOfOtherProvider", Severity.DEAD, _KEYS)
+@of_statement("TB223", "KeyOfOtherProvider", Severity.DEAD, _KEYS)
 def key_of_other_provider(scene: Scene, statement: ReadStatement) -> Iterator[Found]:
     """A condition demands a claim of another issuer than the statement's principal.
 
@@ -71,7 +71,7 @@ def key_of_other_provider(scene: Scene, statement: ReadStatement) -> Iterator[Fo
     yield from _where_all_are_dead(scene, statement, "KeyOfOtherProvider")
 
 
-@of_statement("ArnInKey", Severity.DEAD, _KEYS)
+@of_statement("TB221", "ArnInKey", Severity.DEAD, _KEYS)
 def arn_in_key(scene: Scene, statement: ReadStatement) -> Iterator[Found]:
     """A condition key begins with the ARN of an OIDC provider.
 
@@ -80,7 +80,7 @@ def arn_in_key(scene: Scene, statement: ReadStatement) -> Iterator[Found]:
     yield from _where_all_are_dead(scene, statement, "ArnInKey")
 
 
-@of_statement("SchemeInKey", Severity.DEAD, _KEYS)
+@of_statement("TB222", "SchemeInKey", Severity.DEAD, _KEYS)
 def scheme_in_key(scene: Scene, statement: ReadStatement) -> Iterator[Found]:
     """A condition key begins with https://.
 
@@ -89,7 +89,7 @@ def scheme_in_key(scene: Scene, statement: ReadStatement) -> Iterator[Found]:
     yield from _where_all_are_dead(scene, statement, "SchemeInKey")
 
 
-@of_statement("VariableAsText", Severity.DEAD, 'IAM User Guide, "IAM JSON policy elements: Version"')
+@of_statement("TB224", "VariableAsText", Severity.DEAD, 'IAM User Guide, "IAM JSON policy elements: Version"')
 def variable_as_text(scene: Scene, statement: ReadStatement) -> Iterator[Found]:
     """A condition demands a value with a policy variable, and the document's Version is not 2012-10-17.
 
@@ -100,7 +100,9 @@ def variable_as_text(scene: Scene, statement: ReadStatement) -> Iterator[Found]:
             yield Found(_variable_message(condition, scene))
 
 
-@of_statement("ValueNeverMatches", Severity.DEAD, 'IAM User Guide, "IAM JSON policy elements: Condition operators"')
+@of_statement(
+    "TB225", "ValueNeverMatches", Severity.DEAD, 'IAM User Guide, "IAM JSON policy elements: Condition operators"'
+)
 def value_never_matches(scene: Scene, statement: ReadStatement) -> Iterator[Found]:
     """A condition compares numbers, dates, addresses, ARNs or Boolean values with a text that is none.
 

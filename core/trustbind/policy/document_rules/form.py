@@ -23,7 +23,7 @@ _ELEMENTS: Final = frozenset(
 _SYNTAX: Final = "Syntax errors in policy."
 
 
-@of_document("UnknownElement", Severity.REFUSED, _GRAMMAR)
+@of_document("TB201", "UnknownElement", Severity.REFUSED, _GRAMMAR)
 def unknown_element(scene: Scene) -> Iterator[tuple[StatementRef | None, Found]]:
     """The document or a statement has an element that the policy language does not have.
 
@@ -41,7 +41,7 @@ def unknown_element(scene: Scene) -> Iterator[tuple[StatementRef | None, Found]]
                 )
 
 
-@of_document("UnknownVersion", Severity.REFUSED, 'IAM User Guide, "IAM JSON policy elements: Version"')
+@of_document("TB202", "UnknownVersion", Severity.REFUSED, 'IAM User Guide, "IAM JSON policy elements: Version"')
 def unknown_version(scene: Scene) -> Iterator[tuple[StatementRef | None, Found]]:
     """The Version is neither 2012-10-17 nor 2008-10-17.
 
@@ -58,7 +58,7 @@ def unknown_version(scene: Scene) -> Iterator[tuple[StatementRef | None, Found]]
         )
 
 
-@of_document("NoStatement", Severity.REFUSED, f"{_CHECKS}Missing statement")
+@of_document("TB203", "NoStatement", Severity.REFUSED, f"{_CHECKS}Missing statement")
 def no_statement(scene: Scene) -> Iterator[tuple[StatementRef | None, Found]]:
     """The document has no statement.
 
@@ -68,7 +68,7 @@ def no_statement(scene: Scene) -> Iterator[tuple[StatementRef | None, Found]]:
         yield None, Found("has no statement; add one", "Could not parse the policy: Statement is empty!")
 
 
-@of_statement("ResourceElement", Severity.REFUSED, f"{_CHECKS}Role trust policy syntax error resource")
+@of_statement("TB204", "ResourceElement", Severity.REFUSED, f"{_CHECKS}Role trust policy syntax error resource")
 def resource_element(_: Scene, statement: ReadStatement) -> Iterator[Found]:
     """A statement has a Resource: it was probably taken from a permissions policy.
 
@@ -79,7 +79,7 @@ def resource_element(_: Scene, statement: ReadStatement) -> Iterator[Found]:
             yield Found(f"has a {name}, which a trust policy does not have; remove it", f"Has prohibited field {name}")
 
 
-@of_statement("NoPrincipal", Severity.REFUSED, f"{_CHECKS}Missing principal")
+@of_statement("TB209", "NoPrincipal", Severity.REFUSED, f"{_CHECKS}Missing principal")
 def no_principal(_: Scene, statement: ReadStatement) -> Iterator[Found]:
     """A statement has no Principal.
 
@@ -89,7 +89,7 @@ def no_principal(_: Scene, statement: ReadStatement) -> Iterator[Found]:
         yield Found("has no Principal; say whom it trusts", "Missing required field Principal")
 
 
-@of_statement("NotPrincipal", Severity.REFUSED, 'IAM User Guide, "AWS JSON policy elements: NotPrincipal"')
+@of_statement("TB210", "NotPrincipal", Severity.REFUSED, 'IAM User Guide, "AWS JSON policy elements: NotPrincipal"')
 def not_principal(_: Scene, statement: ReadStatement) -> Iterator[Found]:
     """A statement has a NotPrincipal, which IAM does not support in trust policies.
 
@@ -102,7 +102,7 @@ def not_principal(_: Scene, statement: ReadStatement) -> Iterator[Found]:
         )
 
 
-@of_statement("InvalidEffect", Severity.REFUSED, f"{_CHECKS}Missing effect, Invalid effect")
+@of_statement("TB207", "InvalidEffect", Severity.REFUSED, f"{_CHECKS}Missing effect, Invalid effect")
 def invalid_effect(_: Scene, statement: ReadStatement) -> Iterator[Found]:
     """The Effect is neither Allow nor Deny.
 
@@ -115,7 +115,7 @@ def invalid_effect(_: Scene, statement: ReadStatement) -> Iterator[Found]:
         yield Found(f"has the Effect {shown}; write Allow or Deny", f"Invalid effect: {statement.effect}")
 
 
-@of_statement("InvalidAction", Severity.REFUSED, f"{_CHECKS}Missing action, Unsupported action in policy")
+@of_statement("TB208", "InvalidAction", Severity.REFUSED, f"{_CHECKS}Missing action, Unsupported action in policy")
 def invalid_action(_: Scene, statement: ReadStatement) -> Iterator[Found]:
     """A statement names no action, or one that is not STS's.
 
@@ -143,7 +143,7 @@ def invalid_action(_: Scene, statement: ReadStatement) -> Iterator[Found]:
         )
 
 
-@of_statement("InvalidSid", Severity.REFUSED, 'IAM User Guide, "IAM JSON policy elements: Sid"')
+@of_statement("TB205", "InvalidSid", Severity.REFUSED, 'IAM User Guide, "IAM JSON policy elements: Sid"')
 def invalid_sid(_: Scene, statement: ReadStatement) -> Iterator[Found]:
     """A Sid has other characters than ASCII letters and digits.
 
@@ -157,7 +157,7 @@ def invalid_sid(_: Scene, statement: ReadStatement) -> Iterator[Found]:
         )
 
 
-@of_document("DuplicateSid", Severity.REFUSED, 'IAM User Guide, "IAM JSON policy elements: Sid"')
+@of_document("TB206", "DuplicateSid", Severity.REFUSED, 'IAM User Guide, "IAM JSON policy elements: Sid"')
 def duplicate_sid(scene: Scene) -> Iterator[tuple[StatementRef | None, Found]]:
     """Two statements have the same Sid.
 
@@ -176,7 +176,7 @@ def duplicate_sid(scene: Scene) -> Iterator[tuple[StatementRef | None, Found]]:
             )
 
 
-@of_statement("UnknownOperator", Severity.REFUSED, f"{_CHECKS}Invalid condition operator")
+@of_statement("TB211", "UnknownOperator", Severity.REFUSED, f"{_CHECKS}Invalid condition operator")
 def unknown_operator(_: Scene, statement: ReadStatement) -> Iterator[Found]:
     """A condition operator does not exist, or does not take its prefix or suffix.
 
@@ -193,7 +193,7 @@ def unknown_operator(_: Scene, statement: ReadStatement) -> Iterator[Found]:
             )
 
 
-@of_statement("InvalidCondition", Severity.REFUSED, _GRAMMAR)
+@of_statement("TB212", "InvalidCondition", Severity.REFUSED, _GRAMMAR)
 def invalid_condition(_: Scene, statement: ReadStatement) -> Iterator[Found]:
     """A Condition is no object of operators, keys and values.
 
@@ -214,7 +214,7 @@ def _is_values(values: Any) -> bool:
     return all(isinstance(item, str | bool | int | float) for item in items)
 
 
-@of_document("TooLong", Severity.REFUSED, 'IAM User Guide, "IAM and AWS STS quotas"')
+@of_document("TB213", "TooLong", Severity.REFUSED, 'IAM User Guide, "IAM and AWS STS quotas"')
 def too_long(scene: Scene) -> Iterator[tuple[StatementRef | None, Found]]:
     """The document has more characters, without white space, than the AWS account allows.
 

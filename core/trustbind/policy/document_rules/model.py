@@ -72,7 +72,8 @@ class Rule:
     """A rule about trust policies.
 
     Attributes:
-        code: one word, the same everywhere.
+        code: ``TB2`` and two digits; never given to another rule.
+        name: one word, the same everywhere.
         severity: see `Severity`.
         meaning: what breaks it.
         remedy: what to do.
@@ -83,6 +84,7 @@ class Rule:
     """
 
     code: str
+    name: str
     severity: Severity
     meaning: str
     remedy: str
@@ -119,23 +121,23 @@ class Finding:
 
 
 def of_document(
-    code: str, severity: Severity, source: str, *, may_be_stored: bool = False
+    code: str, name: str, severity: Severity, source: str, *, may_be_stored: bool = False
 ) -> Callable[[Callable[[Scene], Iterator[tuple[StatementRef | None, Found]]]], Rule]:
     """Return a decorator that makes a rule of a function over the whole document; see `of_statement`."""
 
     def decorate(look: Callable[[Scene], Iterator[tuple[StatementRef | None, Found]]]) -> Rule:
         meaning, remedy = _explained(look)
-        return Rule(code, severity, meaning, remedy, source, may_be_stored, look)
+        return Rule(code, name, severity, meaning, remedy, source, may_be_stored, look)
 
     return decorate
 
 
 def of_statement(
-    code: str, severity: Severity, source: str, *, may_be_stored: bool = False
+    code: str, name: str, severity: Severity, source: str, *, may_be_stored: bool = False
 ) -> Callable[[Callable[[Scene, ReadStatement], Iterator[Found]]], Rule]:
     """Return a decorator that makes a rule of a function over one statement.
 
-    The function's docstring is the rule's meaning and, after "Remedy:", its remedy; docs/reference/trust-rules.md is
+    The function's docstring is the rule's meaning and, after "Remedy:", its remedy; docs/reference/findings.md is
     made of them.
     """
 
@@ -144,7 +146,7 @@ def of_statement(
             return ((statement.ref, found) for statement in scene.statements for found in look(scene, statement))
 
         meaning, remedy = _explained(look)
-        return Rule(code, severity, meaning, remedy, source, may_be_stored, look_everywhere)
+        return Rule(code, name, severity, meaning, remedy, source, may_be_stored, look_everywhere)
 
     return decorate
 

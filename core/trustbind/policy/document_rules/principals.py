@@ -36,7 +36,7 @@ _STS_ROLE = re.compile(r"(arn:aws[a-z0-9-]*):sts::([0-9]{12}):role/(.+)", re.ASC
 _IAM_SESSION = re.compile(r"(arn:aws[a-z0-9-]*):iam::([0-9]{12}):assumed-role/(.+)", re.ASCII)
 
 
-@of_statement("StalePrincipal", Severity.REFUSED, f"{_PAGE}, IAM role principals", may_be_stored=True)
+@of_statement("TB214", "StalePrincipal", Severity.REFUSED, f"{_PAGE}, IAM role principals", may_be_stored=True)
 def stale_principal(_: Scene, statement: ReadStatement) -> Iterator[Found]:
     """A statement names a principal that was deleted.
 
@@ -50,7 +50,7 @@ def stale_principal(_: Scene, statement: ReadStatement) -> Iterator[Found]:
         )
 
 
-@of_statement("InvalidPrincipal", Severity.REFUSED, _PAGE)
+@of_statement("TB215", "InvalidPrincipal", Severity.REFUSED, _PAGE)
 def invalid_principal(scene: Scene, statement: ReadStatement) -> Iterator[Found]:
     """A principal has a form that IAM does not accept.
 
@@ -81,7 +81,9 @@ def invalid_principal(scene: Scene, statement: ReadStatement) -> Iterator[Found]
         yield Found(problem, words)
 
 
-@of_statement("AbsentPrincipal", Severity.REFUSED, 'AWS re:Post, "Failed to update trust policy. Invalid principal"')
+@of_statement(
+    "TB216", "AbsentPrincipal", Severity.REFUSED, 'AWS re:Post, "Failed to update trust policy. Invalid principal"'
+)
 def absent_principal(scene: Scene, statement: ReadStatement) -> Iterator[Found]:
     """A statement names a role, user or service that does not exist; found only where that is known.
 
@@ -99,6 +101,7 @@ def absent_principal(scene: Scene, statement: ReadStatement) -> Iterator[Found]:
 
 
 @of_statement(
+    "TB217",
     "SharedProviderClaim",
     Severity.REFUSED,
     'IAM User Guide, "Identity-provider controls for shared OIDC providers"',

@@ -28,7 +28,7 @@ _NOT_A_SUBJECT: Final = frozenset({"aud", "oaud", "amr"})
 """Claims that say for whom a token is made and how its owner signed in, not who that is."""
 
 
-@of_statement("AnyPrincipal", Severity.RISKY, f"{_PAGE}, All principals")
+@of_statement("TB226", "AnyPrincipal", Severity.RISKY, f"{_PAGE}, All principals")
 def any_principal(_: Scene, statement: ReadStatement) -> Iterator[Found]:
     """A statement allows every AWS principal.
 
@@ -39,7 +39,7 @@ def any_principal(_: Scene, statement: ReadStatement) -> Iterator[Found]:
         yield Found(f"allows the principals of every AWS account, and {rest}; name the accounts or roles")
 
 
-@of_statement("AccountWithoutCondition", Severity.RISKY, f"{_PAGE}, AWS account principals")
+@of_statement("TB227", "AccountWithoutCondition", Severity.RISKY, f"{_PAGE}, AWS account principals")
 def account_without_condition(_: Scene, statement: ReadStatement) -> Iterator[Found]:
     """A statement allows a whole AWS account without a condition: whoever that account permits to assume the role.
 
@@ -55,7 +55,7 @@ def account_without_condition(_: Scene, statement: ReadStatement) -> Iterator[Fo
             )
 
 
-@of_statement("OidcWithoutSubject", Severity.RISKY, f"{_CHECKS}Missing condition key for oidc principal")
+@of_statement("TB228", "OidcWithoutSubject", Severity.RISKY, f"{_CHECKS}Missing condition key for oidc principal")
 def oidc_without_subject(_: Scene, statement: ReadStatement) -> Iterator[Found]:
     """A statement allows an OIDC provider without a condition on the token's subject.
 
@@ -67,7 +67,7 @@ def oidc_without_subject(_: Scene, statement: ReadStatement) -> Iterator[Found]:
             yield Found(f"allows every subject of {issuer}; add a condition on {quoted(f'{issuer}:sub')}")
 
 
-@of_statement("OidcWithoutAudience", Severity.RISKY, _CREATE)
+@of_statement("TB229", "OidcWithoutAudience", Severity.RISKY, _CREATE)
 def oidc_without_audience(_: Scene, statement: ReadStatement) -> Iterator[Found]:
     """A statement allows an OIDC provider without a condition on the audience.
 
@@ -78,7 +78,7 @@ def oidc_without_audience(_: Scene, statement: ReadStatement) -> Iterator[Found]
             yield Found(f"allows tokens for every client id of {issuer}; add a condition on {quoted(f'{issuer}:aud')}")
 
 
-@of_statement("WideSubject", Severity.RISKY, f"{_CHECKS}Specific github repo and branch recommended")
+@of_statement("TB230", "WideSubject", Severity.RISKY, f"{_CHECKS}Specific github repo and branch recommended")
 def wide_subject(_: Scene, statement: ReadStatement) -> Iterator[Found]:
     """A pattern over subjects matches more than one owner's.
 
@@ -93,7 +93,7 @@ def wide_subject(_: Scene, statement: ReadStatement) -> Iterator[Found]:
                 )
 
 
-@of_statement("ForAllValues", Severity.RISKY, f"{_SETS}; {_CHECKS}ForAllValues with single valued key")
+@of_statement("TB231", "ForAllValues", Severity.RISKY, f"{_SETS}; {_CHECKS}ForAllValues with single valued key")
 def for_all_values(_: Scene, statement: ReadStatement) -> Iterator[Found]:
     """A condition of an Allow begins with ForAllValues:, which is true for a request without the key.
 
@@ -107,7 +107,7 @@ def for_all_values(_: Scene, statement: ReadStatement) -> Iterator[Found]:
             )
 
 
-@of_statement("IfExistsOnClaim", Severity.RISKY, _OPERATORS)
+@of_statement("TB232", "IfExistsOnClaim", Severity.RISKY, _OPERATORS)
 def if_exists_on_claim(_: Scene, statement: ReadStatement) -> Iterator[Found]:
     """A condition of an Allow on a token's subject or audience ends in IfExists: it is true where the claim is missing.
 
@@ -122,7 +122,7 @@ def if_exists_on_claim(_: Scene, statement: ReadStatement) -> Iterator[Found]:
             )
 
 
-@of_statement("WildcardAsText", Severity.RISKY, f"{_CHECKS}Wildcard without like operator")
+@of_statement("TB233", "WildcardAsText", Severity.RISKY, f"{_CHECKS}Wildcard without like operator")
 def wildcard_as_text(_: Scene, statement: ReadStatement) -> Iterator[Found]:
     """A value has * or ? under an operator that takes them as they are, such as StringEquals.
 
@@ -138,7 +138,7 @@ def wildcard_as_text(_: Scene, statement: ReadStatement) -> Iterator[Found]:
                 )
 
 
-@of_statement("SomePrincipalsNeverApply", Severity.RISKY, "the dead rules of this table")
+@of_statement("TB234", "SomePrincipalsNeverApply", Severity.RISKY, "the dead rules of this table")
 def some_principals_never_apply(scene: Scene, statement: ReadStatement) -> Iterator[Found]:
     """Some principals of a statement, and not all, break one of the rules that make a statement dead.
 
@@ -151,7 +151,7 @@ def some_principals_never_apply(scene: Scene, statement: ReadStatement) -> Itera
         )
 
 
-@of_statement("SomeValuesNeverMatch", Severity.RISKY, "the dead rules of this table")
+@of_statement("TB235", "SomeValuesNeverMatch", Severity.RISKY, "the dead rules of this table")
 def some_values_never_match(scene: Scene, statement: ReadStatement) -> Iterator[Found]:
     """Some values of a condition, and not all, can never match.
 
@@ -161,6 +161,7 @@ def some_values_never_match(scene: Scene, statement: ReadStatement) -> Iterator[
 
 
 @of_document(
+    "TB236",
     "PodIdentityWithoutTagSession",
     Severity.RISKY,
     'EKS User Guide, "Create IAM role with trust policy required by EKS Pod Identity"',

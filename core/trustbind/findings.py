@@ -1,0 +1,77 @@
+"""The table of findings: one code and one name for each thing that a command can find.
+
+``TB1xx`` is of ``doctor``, ``TB2xx`` is about trust policies and our objects, ``TB3xx`` about what CloudTrail recorded.
+A code is never given to another finding. To add a group, add its kinds to `FINDINGS`, then run ``make generate``, which writes
+docs/reference/findings.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from trustbind.policy.document_rules import RULES, Rule
+from trustbind.policy.document_rules import Severity as RuleSeverity
+
+__all__ = ["BY_CODE", "FINDINGS", "PAGE", "FindingKind", "FindingSeverity", "kind_of_rule"]
+
+PAGE: Final = "docs/reference/findings.md"
+"""Where each finding is explained."""
+
+
+class FindingSeverity(StrEnum):
+    """How bad it is; ``--fail-on`` compares with it."""
+
+    ERROR = "error"
+    """Something does not work, or AWS refuses it."""
+    WARNING = "warning"
+    """Something works, and probably not as its author wants."""
+    INFO = "info"
+    """Good to know."""
+
+
+@dataclass(frozen=True, slots=True)
+class FindingKind:
+    """What a command can find.
+
+    Attributes:
+        code: ``TB`` and three digits.
+        name: one word; no two codes share one.
+        severity: see `FindingSeverity`.
+        what: what is wrong, in one or two sentences.
+        remedy: what to do.
+        source: where AWS or Kubernetes documents it; empty where that adds nothing.
+    """
+
+    code: str
+    name: str
+    severity: FindingSeverity
+    what: str
+    remedy: str
+    source: str = ""
+
+    @property
+    def anchor(self) -> str:
+        """Where `PAGE` explains it."""
+        return f"{PAGE}#{self.code.lower()}-{self.name.lower()}"
+
+
+_OF_RULE: Final[Mapping[RuleSeverity, FindingSeverity]] = {
+    RuleSeverity.REFUSED: FindingSeverity.ERROR,
+    RuleSeverity.DEAD: FindingSeverity.ERROR,
+    RuleSeverity.RISKY: FindingSeverity.WARNING,
+}
+
+
+def kind_of_rule(rule: Rule) -> FindingKind:
+    """Return the finding that a rule about trust policies makes."""
+    return FindingKind(rule.code, rule.name, _OF_RULE[rule.severity], rule.meaning, rule.remedy, rule.source)
+
+
+FINDINGS: Final[tuple[FindingKind, ...]] = tuple(kind_of_rule(rule) for rule in RULES)
+"""Every finding, by code."""
+
+BY_CODE: Final[Mapping[str, FindingKind]] = {kind.code: kind for kind in FINDINGS}
+"""Code to finding."""
