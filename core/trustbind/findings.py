@@ -1,7 +1,7 @@
 """The table of findings: one code and one name for each thing that a command can find.
 
 ``TB1xx`` is of ``doctor``, ``TB2xx`` is about trust policies and our objects, ``TB3xx`` about what CloudTrail recorded.
-A code is never given to another finding. To add a group, add its kinds to `FINDINGS`, then run ``make generate``, which writes
+A code is never given to another finding. To add a group, add its kinds to `FINDINGS`; ``make generate`` writes
 docs/reference/findings.md.
 """
 
