@@ -15,6 +15,7 @@ from trustbind import __version__
 from trustbind.api.annotations import DEFAULT_EXPIRATION_SECONDS, DEFAULT_PREFIX
 from trustbind.errors import AwsError, InvalidValueError, ManifestError, TrustbindError
 from trustbind.identity.arns import account_of
+from trustbind.identity.subjects import DEFAULT_AUDIENCE, audience_of
 from trustbind.policy.plan import DEFAULT_LIMIT
 from trustbind_cli import options
 from trustbind_cli import output as printing
@@ -465,6 +466,9 @@ def import_(
     kustomize: Kustomizations = None,
     recursive: Recursive = False,
     annotation_prefix: Prefix = DEFAULT_PREFIX,
+    audience: Annotated[
+        str, typer.Option(metavar="TEXT", help="Audience of the cluster's tokens, where a trust policy names none.")
+    ] = DEFAULT_AUDIENCE,
     chains: Annotated[
         bool, typer.Option("--chains", help="Bind roles that trust a source role, with method AssumeRole.")
     ] = False,
@@ -507,6 +511,7 @@ def import_(
         old,
         new_issuer=new,
         annotation_prefix=options.prefix(annotation_prefix),
+        audience=audience_of(audience, field="--audience"),
         chains=chains,
         manager_role=options.role_name(manager_role, "--manager-role") if manager_role else "",
         output_dir=output_dir,

@@ -119,7 +119,14 @@ class ReadRole:
         self.findings.append(ImportFinding(reason, message, self.role, statement, subject))
 
 
-def read_role(role: RoleArn, document: TrustDocument, issuer: Issuer, *, includes_owned: bool = False) -> ReadRole:
+def read_role(
+    role: RoleArn,
+    document: TrustDocument,
+    issuer: Issuer,
+    *,
+    includes_owned: bool = False,
+    audience: str = DEFAULT_AUDIENCE,
+) -> ReadRole:
     """Return what a role's trust policy gives to the service accounts of the cluster with this issuer.
 
     Args:
@@ -128,6 +135,7 @@ def read_role(role: RoleArn, document: TrustDocument, issuer: Issuer, *, include
         issuer: the cluster's.
         includes_owned: whether statements count that this cluster's trustbind wrote for its bindings: another cluster
             has no such bindings yet.
+        audience: of the cluster's tokens, where a statement names none.
     """
     read = ReadRole(role, document)
     if document.version not in _VERSIONS or document.extra.keys() - {"Id"}:
@@ -140,7 +148,7 @@ def read_role(role: RoleArn, document: TrustDocument, issuer: Issuer, *, include
             if is_skipped:
                 read.find(ImportReason.OWNED, _OWNED, ref)
             else:
-                _read_statement(read, statement, ref, issuer, variables=document.version == VERSION)
+                _read_statement(read, statement, ref, issuer, audience, variables=document.version == VERSION)
         except NotExpressibleError as error:
             read.find(error.reason, error.problem, ref)
     _apply_denies(read, document, issuer)
@@ -148,7 +156,7 @@ def read_role(role: RoleArn, document: TrustDocument, issuer: Issuer, *, include
 
 
 def _read_statement(
-    read: ReadRole, statement: Statement, ref: StatementRef, issuer: Issuer, *, variables: bool
+    read: ReadRole, statement: Statement, ref: StatementRef, issuer: Issuer, default: str, *, variables: bool
 ) -> None:
     if _is_deny(statement):
         return  # see `_apply_denies`
@@ -164,7 +172,7 @@ def _read_statement(
     if statement.get("Effect") != "Allow":
         raise NotExpressibleError(ImportReason.UNREADABLE, "its Effect is neither Allow nor Deny")
     conditions = TokenConditions.of(statement, issuer, variables=variables)
-    audience = _audience(read, conditions, ref)
+    audience = _audience(read, conditions, ref, default)
     _admit(read, conditions, audience, ref)
 
 
@@ -203,16 +211,16 @@ def _names_provider(read: ReadRole, statement: Statement, ref: StatementRef, iss
     return True
 
 
-def _audience(read: ReadRole, conditions: TokenConditions, ref: StatementRef) -> str:
+def _audience(read: ReadRole, conditions: TokenConditions, ref: StatementRef, default: str) -> str:
     exact, patterns = values_of(conditions.audience)
     if not conditions.audience:
         read.find(
             ImportReason.NO_AUDIENCE,
-            f"it has no condition on the audience; the binding has {DEFAULT_AUDIENCE}, and other audiences of the "
+            f"it has no condition on the audience; the binding has {default}, and other audiences of the "
             "provider are accepted only as long as this statement stands",
             ref,
         )
-        return DEFAULT_AUDIENCE
+        return default
     if patterns:
         raise NotExpressibleError(
             ImportReason.WILDCARD_AUDIENCE, f"it accepts the audiences {_listed(patterns)}, and a binding has one"

@@ -55,6 +55,28 @@ def bindings(done: Outcome) -> dict[str, dict[str, Any]]:
 EXPECTED = {"shop/checkout": {"roleArn": ROLE, "serviceAccountNames": ["checkout"], "adopt": "Equivalent"}}
 
 
+def test_audience_of_the_cluster(cli: Cli) -> None:
+    """--audience is that of the bindings whose statement names none, and of their grant; others keep theirs."""
+    document = trusting("checkout")
+    del document["Statement"][0]["Condition"]["StringEquals"][f"{HOST}:aud"]
+    named = export("roles.json", detail(document), detail(trusting("other"), ROLE + "-2"))
+
+    done = cli(*ISSUER_OPTION, "--account-details", named, "--audience", "amazonaws.com")
+    assert {spec["roleArn"]: spec.get("audience") for spec in bindings(done).values()} == {
+        ROLE: "amazonaws.com",
+        ROLE + "-2": None,
+    }
+    (grant,) = [each for each in yaml.safe_load_all(done.out) if each["kind"] == "RoleGrant"]
+    assert grant["spec"]["audiences"] == ["amazonaws.com", "sts.amazonaws.com"]
+
+
+def test_no_audience(cli: Cli) -> None:
+    """A text that no token has as its audience is refused."""
+    done = cli(*ISSUER_OPTION, "--account-details", "roles.json", "--audience", "a b")
+    assert done.code == 2
+    assert "--audience" in done.err
+
+
 @pytest.mark.parametrize("form", ["object", "text", "encoded"])
 @pytest.mark.parametrize("kind", ["details", "list-roles", "get-role"])
 def test_exports(cli: Cli, kind: str, form: str) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from trustbind.api.annotations import AnnotationKeys
@@ -53,6 +54,7 @@ def run(
     *,
     new_issuer: Issuer | None,
     annotation_prefix: str,
+    audience: str,
     chains: bool,
     manager_role: str,
     output_dir: str | None,
@@ -66,6 +68,7 @@ def run(
         issuer: the cluster's that trust policies name.
         new_issuer: the cluster's that the objects are for; None: the same.
         annotation_prefix: of the service accounts' annotations.
+        audience: see `read_role`.
         chains: see `import_trust`.
         manager_role: see `import_trust`.
         output_dir: folder for the objects; None: standard output.
@@ -81,7 +84,8 @@ def run(
     progress = Progress()
     unreadable: list[ImportFinding] = []
     roles = exported(objects, sources, progress)
-    read = list(_read(roles, issuer, progress, unreadable, includes_owned=new_issuer is not None))
+    reads = partial(read_role, issuer=issuer, includes_owned=new_issuer is not None, audience=audience)
+    read = list(_read(roles, reads, progress, unreadable))
     progress.end()
     if new_issuer is not None:
         read = [moved(each, issuer, new_issuer) for each in read]
@@ -150,11 +154,9 @@ def _exported(objects: Objects, sources: Sources, progress: Progress) -> Iterato
 
 def _read(
     roles: Iterable[ExportedRole],
-    issuer: Issuer,
+    reads: Callable[[RoleArn, TrustDocument], ReadRole],
     progress: Progress,
     unreadable: list[ImportFinding],
-    *,
-    includes_owned: bool,
 ) -> Iterator[ReadRole]:
     for number, exported in enumerate(without_repeats(roles), start=1):
         if number % _STEP == 0:
@@ -166,7 +168,7 @@ def _read(
             message = f"{exported.source}: {exported.arn}: {error}"
             unreadable.append(ImportFinding(ImportReason.UNREADABLE, message))
             continue
-        yield read_role(role, document, issuer, includes_owned=includes_owned)
+        yield reads(role, document)
 
 
 def _service_accounts(objects: Objects, prefix: str) -> ServiceAccounts:
