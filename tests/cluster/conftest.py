@@ -67,12 +67,13 @@ def world(shared_world: World) -> Iterator[World]:
 
 @pytest.fixture
 def operator(shared_operator: Operator, world: World) -> Iterator[Operator]:
-    """The operator, running; whatever surprised it fails the test."""
+    """The operator, running; whatever surprised it fails the test, and so does its end."""
     if not shared_operator.running:
         shared_operator.start()
     before = len(shared_operator.output)
     yield shared_operator
     world.clear()
+    assert not shared_operator.has_failed, "the operator has ended:\n" + "\n".join(shared_operator.output[-20:])
     surprises = [line for line in shared_operator.output[before:] if "unexpected" in line or "Traceback" in line]
     assert not surprises, "\n".join(surprises)
 

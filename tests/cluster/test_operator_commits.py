@@ -183,7 +183,11 @@ class Changes:
 
 def test_an_operator_that_is_killed_again_and_again(world: World, start: Start) -> None:
     """SIGKILL at random moments of 200 changes: it converges, no finalizer hangs, no statement is lost or left."""
-    operator = start(TRUSTBIND_OPERATOR_REVOCATION__MAX_SHARE="1")  # half of the changes revoke
+    operator = start(
+        TRUSTBIND_OPERATOR_REVOCATION__MAX_SHARE="1",  # half of the changes revoke
+        TRUSTBIND_OPERATOR_LEASE__DURATION_SECONDS="10",  # for which each start waits
+        TRUSTBIND_OPERATOR_LEASE__RENEW_DEADLINE_SECONDS="6",
+    )
     account, team = world.account(described=False), world.team()
     world.aws.set_quota(account.id, 8192)
     world.describe(account)

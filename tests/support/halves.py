@@ -37,8 +37,8 @@ def operator_env(world: World) -> dict[str, str | None]:
     credentials = sts.assume_role(RoleArn=role, RoleSessionName="operator")["Credentials"]
     settings = {
         "LEASE__NAMESPACE": SYSTEM,
-        "LEASE__DURATION_SECONDS": "8",
-        "LEASE__RENEW_DEADLINE_SECONDS": "4",
+        "LEASE__DURATION_SECONDS": "20",  # under load an operator that loses its Lease ends, and nobody restarts it
+        "LEASE__RENEW_DEADLINE_SECONDS": "15",
         "LEASE__RETRY_SECONDS": "1",
         "KUBERNETES__KUBECONFIG": str(world.api.kubeconfig(f"{SYSTEM}/trustbind-operator")),
         "SERVER__HOST": "127.0.0.1",
@@ -78,10 +78,13 @@ class Operator:
     def __init__(self, world: World, env: Mapping[str, str | None] | None = None) -> None:
         self._env = {**operator_env(world), **(env or {})}
         self.process: Process | None = None
+        self._is_ended = True
 
     def start(self, *, until: str = '"working"') -> Self:
         """Start it and wait for what it says."""
         assert not self.running, "it runs already"
+        self.kill()
+        self._is_ended = False
         self.process = Process([sys.executable, "-m", "trustbind_cli", "operator"], self._env)
         started = json.loads(self.process.line(lambda line: '"started"' in line, seconds=SECONDS))
         self.port = int(started["port"])
@@ -90,12 +93,14 @@ class Operator:
 
     def kill(self) -> None:
         """End it without a word."""
+        self._is_ended = True
         if self.process is not None:
             self.process.__exit__(None, None, None)
 
     def stop(self) -> int:
         """Ask it to end, and return its exit code."""
         assert self.process is not None
+        self._is_ended = True
         self.process.signal(signal.SIGTERM)
         with self.process:
             return self.process.wait(seconds=SECONDS)
@@ -104,6 +109,11 @@ class Operator:
     def running(self) -> bool:
         """Whether it has been started and has not ended."""
         return self.process is not None and self.process.running
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it has ended by itself."""
+        return not self._is_ended and not self.running
 
     @property
     def output(self) -> list[str]:

@@ -49,7 +49,7 @@ SYSTEM: Final = "trustbind-system"
 OPERATOR_ACCOUNT: Final = "111122223333"
 EXTERNAL_ID: Final = "cluster/4711"
 
-SECONDS: Final = 30.0
+SECONDS: Final = 90.0
 """Deadline of a wait for the operator; what is waited for takes a second or two on a quiet machine."""
 
 FOREIGN: Final = {
