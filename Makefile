@@ -90,7 +90,7 @@ format: env-dev ## Format the code
 	@$(BIN)/ruff check --fix --quiet . || true
 
 pins: ## Renew requirements/*.txt (needs uv)
-	@for set in 'run:' 'demo:--extra localaws --group build' 'dev:--extra localaws --group dev'; do \
+	@for set in 'run:--extra webhook --extra operator' 'demo:--extra localaws --group build' 'dev:--extra localaws --group dev'; do \
 	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
 	    --no-emit-index-url --no-emit-find-links --custom-compile-command 'make pins' \
 	    pyproject.toml $${set#*:} --output-file requirements/$${set%%:*}.txt || exit 1; \

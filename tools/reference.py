@@ -407,8 +407,9 @@ def keys() -> str:
 def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """Yield the path of each command, groups before their members."""
     yield path
-    for name, command in getattr(group, "commands", {}).items():
-        yield from commands(command, (*path, name))
+    if hasattr(group, "list_commands"):
+        for name in group.list_commands(None):
+            yield from commands(group.get_command(None, name), (*path, name))
 
 
 def cli() -> str:
@@ -417,7 +418,10 @@ def cli() -> str:
         (
             "# Command line\n\nExit codes: 0 nothing is wrong; 1 the answer is no, or something is refused, by AWS "
             "or by a rule; 2 the command or a file is wrong; 3 what could be seen is not enough to tell; 130 "
-            "interrupted.\n"
+            "interrupted. A closed pipe changes none.\n\n`pip install trustbind` installs the command line, "
+            "`pip install 'trustbind[webhook,operator]'` the servers, too. `kubectl trustbind` is the same command. "
+            "`source <(trustbind completion bash)` completes commands and options; there are scripts for zsh and "
+            "fish.\n"
         )
     ]
     runner = CliRunner(env={"COLUMNS": "110", "TERMINAL_WIDTH": "110", "NO_COLOR": "1"})

@@ -52,6 +52,8 @@ class AwsSessions:
         clock: the time, aware.
         settings: see `CallSettings`.
         count: see `Count`.
+        profile: of the AWS configuration; None for the one that boto3 takes.
+        region: None for that of the configuration.
     """
 
     def __init__(
@@ -60,11 +62,16 @@ class AwsSessions:
         clock: Clock = lambda: datetime.now(UTC),
         settings: CallSettings = CallSettings(),  # noqa: B008 - a frozen value
         count: Count = lambda _account, _operation, _code: None,
+        *,
+        profile: str | None = None,
+        region: str | None = None,
     ) -> None:
         self._who = fit(who)
         self._clock = clock
         self._settings = settings
         self._count = count
+        self._profile = profile
+        self._region = region
         self._own: boto3.Session | None = None
         self._direct: AccountClient | None = None
         self._sts: Any = None
@@ -184,7 +191,7 @@ class AwsSessions:
     def _session(self) -> boto3.Session:
         if self._own is None:
             with translated("reading the AWS configuration"):
-                self._own = boto3.Session()
+                self._own = boto3.Session(profile_name=self._profile, region_name=self._region)
         return self._own
 
     def _lock(self, manager: ManagerRole | None) -> asyncio.Lock:

@@ -3,63 +3,39 @@
 from __future__ import annotations
 
 import difflib
-import io
 import json
 import os
 import sys
 import threading
 from collections.abc import Iterable, Iterator
-from typing import Any, NoReturn
+from typing import Any
 
 import yaml
 from rich.console import Console
 from rich.text import Text
 
-from trustbind.evaluation.token_claims import without_tokens
 from trustbind.identity.arns import RoleArn
 from trustbind.policy.document_rules import Finding
 from trustbind.policy.plan import Change, ChangeKind, Plan, Refusal
 from trustbind_cli.exit_codes import INTERRUPTED
 from trustbind_cli.findings import sentence
+from trustbind_cli.terminal import note, uses_color
 
 __all__ = [
     "difference",
-    "escape_surrogates",
     "leave_calls",
-    "leave_unread",
-    "note",
     "out",
     "print_difference",
     "show_plan",
     "show_refusals",
     "show_refused",
+    "to_data",
     "to_json",
     "to_yaml",
 ]
 
 # No emoji: ":fire:" in an ARN or a subject is no picture.
-out = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
-err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
-
-
-def escape_surrogates() -> None:
-    r"""Let standard output show a lone surrogate as its escape, ``\ud800``, as standard error does.
-
-    A policy or a token may hold one as a JSON escape, and no encoding has bytes for it. In JSON the escape means it.
-    """
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-
-
-def note(message: str) -> None:
-    """Say something to the person; a token that was given in the wrong place is not shown."""
-    err.print(without_tokens(message))
-
-
-def leave_unread() -> NoReturn:
-    """Stop without a word when nobody reads on (``| head``): the interpreter would complain about it at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(0)
+out = Console(no_color=None if uses_color() else True, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
 def leave_calls() -> None:
@@ -73,6 +49,11 @@ def leave_calls() -> None:
 def to_json(value: Any) -> str:
     """Return ``value`` as indented JSON."""
     return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def to_data(value: Any, form: str) -> str:
+    """Return ``value`` in the format of ``-o``: ``json`` or ``yaml``, without a line break at its end."""
+    return to_yaml(value).rstrip() if form == "yaml" else to_json(value)
 
 
 def to_yaml(value: Any) -> str:

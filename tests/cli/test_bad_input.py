@@ -245,7 +245,7 @@ USAGE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "evaluate: context": ((*EVALUATE, "--context", "aws:x"), ("--context: 'aws:x' is not KEY=VALUE",)),
     "evaluate: context without a key": ((*EVALUATE, "--context", "=x"), ("--context: '=x' is not KEY=VALUE",)),
     "evaluate: token is missing": ((*EVALUATE, "--token", "gone.jwt"), ("gone.jwt: cannot be read",)),
-    "evaluate: output": ((*EVALUATE, "-o", "yaml"), ("'yaml' is not one of",)),
+    "evaluate: output": ((*EVALUATE, "-o", "toml"), ("'toml' is not one of",)),
     "apply: no binding": (
         ("apply", "-f", "good.yaml", "--issuer", ISSUER),
         ("there is no RoleBinding in the files, and no --role-arn is given",),

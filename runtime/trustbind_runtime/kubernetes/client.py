@@ -75,7 +75,14 @@ class ApiServer:
         self._client.user_agent = f"{program}/{__version__}"
 
     @classmethod
-    async def connect(cls, kubeconfig: str = "", program: str = "trustbind") -> ApiServer:
+    async def connect(
+        cls,
+        kubeconfig: str = "",
+        program: str = "trustbind",
+        *,
+        context: str | None = None,
+        prefers_kubeconfig: bool = False,
+    ) -> ApiServer:
         """Return the API server of ``kubeconfig``; without one, the pod's own, else that of the usual kubeconfig.
 
         In a pod the account's token is read again every minute, as the kubelet renews it.
@@ -83,6 +90,8 @@ class ApiServer:
         Args:
             kubeconfig: a file; empty: see above.
             program: who calls, for the API server's audit log (User-Agent).
+            context: of the kubeconfig; None for its current one. With a name, a pod's own account is not used.
+            prefers_kubeconfig: whether the usual kubeconfig comes before a pod's own account.
 
         Raises:
             NoClusterError: there is none.
@@ -93,13 +102,16 @@ class ApiServer:
             if kubeconfig:
                 if not Path(kubeconfig).is_file():  # noqa: ASYNC240 - once, before anything is served
                     raise NoClusterError(f"{what}: there is no such file")
-                await _load_kubeconfig(kubeconfig, client_configuration=configuration, persist_config=False)
+                await _load_kubeconfig(
+                    kubeconfig, context=context, client_configuration=configuration, persist_config=False
+                )
                 return cls(configuration, program)
-            with contextlib.suppress(ConfigException):
-                _load_in_cluster(configuration)
-                return cls(configuration, program)
+            if not prefers_kubeconfig and context is None:
+                with contextlib.suppress(ConfigException):
+                    _load_in_cluster(configuration)
+                    return cls(configuration, program)
             what = "there is no API server to ask: this is no pod with an account, and the kubeconfig cannot be used"
-            await _load_kubeconfig(client_configuration=configuration, persist_config=False)
+            await _load_kubeconfig(context=context, client_configuration=configuration, persist_config=False)
             return cls(configuration, program)
         except (ConfigException, OSError, yaml.YAMLError, ValueError) as error:  # an SSLError is an OSError
             raise NoClusterError(f"{what}: {' '.join(str(error).split())}") from None

@@ -16,6 +16,7 @@ from trustbind_cli import output, refusals
 from trustbind_cli.aws_errors import is_of_the_caller, sentence
 from trustbind_cli.commands.apply.plan import PlannedRole, Prepared, RoleReport, UnplannedRole
 from trustbind_cli.findings import as_data, findings_of
+from trustbind_cli.terminal import note
 
 __all__ = ["as_json", "print_done", "print_plan", "print_problems", "refusals_of"]
 
@@ -79,9 +80,9 @@ def print_done(reports: Iterable[RoleReport]) -> None:
     """Say what was written, and which chains wait after all."""
     for report in reports:
         if report.is_done:
-            output.note(f"{report.role}: written and read back" if report.written else f"{report.role}: done")
+            note(f"{report.role}: written and read back" if report.written else f"{report.role}: done")
         for ref, other in report.waiting.items():
-            output.note(f"{report.role}: not yet: {_waits(ref, other)}")
+            note(f"{report.role}: not yet: {_waits(ref, other)}")
 
 
 def print_problems(prepared: Iterable[Prepared], reports: Mapping[RoleArn, RoleReport]) -> bool:
@@ -94,7 +95,7 @@ def print_problems(prepared: Iterable[Prepared], reports: Mapping[RoleArn, RoleR
         for problem in _problems(each, reports.get(each.role))
     ]
     for text in dict.fromkeys(told):  # what is true of the caller is said once, whatever the number of roles
-        output.note(f"trustbind: {text}")
+        note(f"trustbind: {text}")
     return bool(told)
 
 

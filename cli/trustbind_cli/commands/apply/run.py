@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable
 from trustbind.errors import InvalidValueError
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer
-from trustbind_aws.sessions import AwsSessions
 from trustbind_cli import output
+from trustbind_cli.aws_access import AwsAccess
 from trustbind_cli.commands.apply import report as reports
 from trustbind_cli.commands.apply.plan import Apply, RoleReport, to_do
 from trustbind_cli.exit_codes import DONE, FAILED, UNKNOWN
 from trustbind_cli.files.manifests import Objects
 from trustbind_cli.files.missing import missing_objects, pod_identity_problem
+from trustbind_cli.options import OutputFormat
 
 __all__ = ["run"]
 
@@ -23,10 +24,11 @@ def run(
     objects: Objects,
     issuer: Issuer,
     also: Iterable[RoleArn],
+    aws: AwsAccess,
     *,
     confirm: Callable[[int], None],
     dry_run: bool,
-    as_data: bool,
+    form: OutputFormat,
 ) -> int:
     """Return the exit code.
 
@@ -34,9 +36,10 @@ def run(
         objects: of the files.
         issuer: the cluster's.
         also: roles that are brought in line though no binding may name them.
+        aws: the way into AWS.
         confirm: called with the number of roles before they are written; raises when they must not be.
         dry_run: whether nothing is written.
-        as_data: whether JSON is printed.
+        form: text, or data.
 
     Raises:
         InvalidValueError: a binding has a method with which there is nothing to do in IAM.
@@ -44,12 +47,12 @@ def run(
     for binding in objects.bindings:
         if problem := pod_identity_problem(binding):
             raise InvalidValueError(problem)
-    applying = Apply(objects, issuer, also, AwsSessions("trustbind-apply"))
+    applying = Apply(objects, issuer, also, aws.sessions("trustbind-apply"))
     done: dict[RoleArn, RoleReport] = {}
     try:
         with asyncio.Runner() as runner:  # it catches Ctrl-C only while it runs, and not while the user is asked
             prepared = runner.run(applying.prepare())
-            if not as_data:
+            if form is OutputFormat.TEXT:
                 for each in prepared:
                     reports.print_plan(each)
             todo = to_do(prepared)
@@ -61,8 +64,8 @@ def run(
         raise
     finally:
         applying.close()
-    if as_data:
-        print(output.to_json([reports.as_json(each, done.get(each.role)) for each in prepared]))
+    if form is not OutputFormat.TEXT:
+        print(output.to_data([reports.as_json(each, done.get(each.role)) for each in prepared], form))
     elif not dry_run:
         reports.print_done(done.values())
     if reports.print_problems(prepared, done):

@@ -8,22 +8,26 @@ from trustbind.errors import AwsError, NotFoundError
 from trustbind.identity.arns import RoleArn
 from trustbind.policy.trust_document import TrustDocument
 from trustbind_aws.call_limiter import CallLimiter
-from trustbind_aws.sessions import AwsSessions
 from trustbind_cli import output
+from trustbind_cli.aws_access import AwsAccess
 from trustbind_cli.aws_errors import own_account, sentence
 
 __all__ = ["read_role"]
 
 
-def read_role(role: RoleArn) -> TrustDocument:
+def read_role(role: RoleArn, aws: AwsAccess) -> TrustDocument:
     """Return the trust policy of a role in the AWS account of the user's own credentials.
+
+    Args:
+        role: which.
+        aws: the way into AWS.
 
     Raises:
         NotFoundError: there is no such role.
         AwsError: the role cannot be read; the message says what to do.
     """
     try:
-        return asyncio.run(_read(role))
+        return asyncio.run(_read(role, aws))
     except NotFoundError:
         raise
     except AwsError as error:
@@ -33,8 +37,8 @@ def read_role(role: RoleArn) -> TrustDocument:
         raise
 
 
-async def _read(role: RoleArn) -> TrustDocument:
-    sessions = AwsSessions("trustbind-evaluate")
+async def _read(role: RoleArn, aws: AwsAccess) -> TrustDocument:
+    sessions = aws.sessions("trustbind-evaluate")
     own = await own_account(sessions)
     if own != role.account_id:
         raise AwsError(

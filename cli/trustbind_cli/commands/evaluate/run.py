@@ -12,12 +12,14 @@ from trustbind.evaluation.token_claims import without_tokens
 from trustbind.identity.arns import RoleArn
 from trustbind.policy.trust_document import TrustDocument
 from trustbind_cli import output
+from trustbind_cli.aws_access import AwsAccess
 from trustbind_cli.commands.evaluate import report
 from trustbind_cli.commands.evaluate.request import context_given, request_of, token_times
 from trustbind_cli.exit_codes import FAILED, UNKNOWN
 from trustbind_cli.files import manifests
 from trustbind_cli.files.sources import STANDARD_INPUT
-from trustbind_cli.output import note
+from trustbind_cli.options import OutputFormat
+from trustbind_cli.terminal import note
 
 __all__ = ["Asked", "run"]
 
@@ -33,6 +35,7 @@ class Asked:
         principal: who calls; empty where that follows from the rest.
         action: what is called; the same.
         token: file of the token; None for none.
+        aws: the way into AWS.
     """
 
     policy: str | None
@@ -41,15 +44,16 @@ class Asked:
     principal: str
     action: str
     token: str | None
+    aws: AwsAccess
 
 
-def run(asked: Asked, context: Iterable[str], *, as_data: bool) -> int:
+def run(asked: Asked, context: Iterable[str], form: OutputFormat) -> int:
     """Print the answer and return the exit code.
 
     Args:
         asked: the options.
         context: ``KEY=VALUE`` pairs.
-        as_data: whether to print JSON.
+        form: text, or data.
 
     Raises:
         InvalidValueError: an option is wrong.
@@ -69,8 +73,8 @@ def run(asked: Asked, context: Iterable[str], *, as_data: bool) -> int:
     )
     decision = evaluate_call(document.to_json_object(), request)
     found = report.findings_of(document, request, decision)
-    if as_data:
-        print(without_tokens(output.to_json(report.as_json(request, decision, found))))
+    if form is not OutputFormat.TEXT:
+        print(without_tokens(output.to_data(report.as_json(request, decision, found), form)))
     else:
         print(without_tokens(report.explain(decision, found)))
     if claims is not None:
@@ -98,4 +102,4 @@ def _document(asked: Asked) -> tuple[TrustDocument, RoleArn | None]:
 
     if asked.role is None:
         raise InvalidValueError("say which role is to be read with --role", field="--live")
-    return read_role(asked.role), asked.role
+    return read_role(asked.role, asked.aws), asked.role

@@ -16,7 +16,7 @@ from trustbind_cli import output
 from trustbind_cli.commands.import_.exports import ExportedRole, without_repeats
 from trustbind_cli.exit_codes import DONE, FAILED
 from trustbind_cli.files.new_files import write_new
-from trustbind_cli.output import note
+from trustbind_cli.terminal import note
 
 __all__ = ["run", "terraform"]
 

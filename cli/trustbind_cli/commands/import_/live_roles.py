@@ -9,26 +9,28 @@ from trustbind.api.aws_account import AwsAccount
 from trustbind.errors import AwsError
 from trustbind_aws.call_limiter import CallLimiter
 from trustbind_aws.client import AccountClient
-from trustbind_aws.sessions import AwsSessions, ManagerRole
+from trustbind_aws.sessions import ManagerRole
 from trustbind_cli import output
+from trustbind_cli.aws_access import AwsAccess
 from trustbind_cli.aws_errors import own_account, sentence
 from trustbind_cli.commands.import_.exports import ExportedRole
 
 __all__ = ["list_roles"]
 
 
-def list_roles(accounts: Iterable[AwsAccount], progress: Callable[[int], None]) -> list[ExportedRole]:
+def list_roles(accounts: Iterable[AwsAccount], aws: AwsAccess, progress: Callable[[int], None]) -> list[ExportedRole]:
     """Return the roles of the user's own AWS account, and of each one that has a manager role.
 
     Args:
         accounts: how other AWS accounts are entered.
+        aws: the way into the user's own AWS account.
         progress: called with the number of roles so far.
 
     Raises:
         AwsError: the roles of an AWS account cannot be listed; the message says what to do.
     """
     try:
-        return asyncio.run(_list(list(accounts), progress))
+        return asyncio.run(_list(list(accounts), aws, progress))
     except AwsError as error:
         raise AwsError(sentence(error)) from error
     except KeyboardInterrupt:
@@ -36,8 +38,8 @@ def list_roles(accounts: Iterable[AwsAccount], progress: Callable[[int], None]) 
         raise
 
 
-async def _list(accounts: list[AwsAccount], progress: Callable[[int], None]) -> list[ExportedRole]:
-    sessions = AwsSessions("trustbind-import")
+async def _list(accounts: list[AwsAccount], aws: AwsAccess, progress: Callable[[int], None]) -> list[ExportedRole]:
+    sessions = aws.sessions("trustbind-import")
     own = await own_account(sessions)
     clients: list[tuple[str, AccountClient]] = [(own, await sessions.direct(CallLimiter(name=f"aws-{own}")))]
     for account in accounts:

@@ -19,12 +19,13 @@ from trustbind.migration.service_accounts import ServiceAccounts
 from trustbind.migration.trust_reader import ReadRole, read_role
 from trustbind.policy.trust_document import TrustDocument
 from trustbind_cli import output
+from trustbind_cli.aws_access import AwsAccess
 from trustbind_cli.commands.import_.exports import ExportedRole, read_export, read_named_policy, without_repeats
 from trustbind_cli.commands.import_.report import as_json, files_of, sentences, summary
 from trustbind_cli.exit_codes import DONE, FAILED
 from trustbind_cli.files.manifests import DEFAULT_NAMESPACE, Objects, texts
 from trustbind_cli.files.new_files import write_new
-from trustbind_cli.output import note
+from trustbind_cli.terminal import note
 
 __all__ = ["Progress", "Sources", "exported", "run"]
 
@@ -40,11 +41,13 @@ class Sources:
         exports: files that the AWS command line made.
         trust: ``ARN=FILE`` each.
         live: whether AWS is asked.
+        aws: the way into AWS.
     """
 
-    exports: tuple[str, ...] = ()
-    trust: tuple[str, ...] = ()
-    live: bool = False
+    exports: tuple[str, ...]
+    trust: tuple[str, ...]
+    live: bool
+    aws: AwsAccess
 
 
 def run(
@@ -148,7 +151,7 @@ def _exported(objects: Objects, sources: Sources, progress: Progress) -> Iterato
         from trustbind_cli.commands.import_.live_roles import list_roles  # noqa: PLC0415 - boto3 takes long to load
 
         yield from list_roles(
-            objects.aws_accounts.values(), lambda count: progress.say(f"listing roles in AWS: {count}")
+            objects.aws_accounts.values(), sources.aws, lambda count: progress.say(f"listing roles in AWS: {count}")
         )
 
 

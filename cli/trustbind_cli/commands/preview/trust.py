@@ -23,6 +23,7 @@ from trustbind_cli.files.missing import missing_objects, pod_identity_problem
 from trustbind_cli.files.snapshot import FileSnapshot, roles_of
 from trustbind_cli.findings import as_data, findings_of, is_refused_by_iam, sentence
 from trustbind_cli.refusals import refusals_of
+from trustbind_cli.terminal import note
 
 __all__ = ["TrustPreview", "preview_trust", "roles_in", "show"]
 
@@ -123,7 +124,7 @@ def show(preview: TrustPreview, *, heading: bool, as_yaml: bool, diff: bool) -> 
         diff: whether the change is printed instead, for a person.
     """
     for warning in preview.warnings:
-        output.note(f"warning: {warning}")
+        note(f"warning: {warning}")
     found = findings_of(preview.plan)
     if diff:
         output.show_plan(preview.plan, refused=bool(preview.problems), findings=found)
@@ -133,11 +134,11 @@ def show(preview: TrustPreview, *, heading: bool, as_yaml: bool, diff: bool) -> 
         document = preview.plan.document.to_json_object()
         print(output.to_yaml(document).rstrip() if as_yaml else output.to_json(document))
         for finding in found:
-            output.note(f"warning: {sentence(finding)}")
+            note(f"warning: {sentence(finding)}")
         for refusal in preview.plan.refusals:
-            output.note(f"trustbind: refused ({refusal.reason}): {refusal.message}")
+            note(f"trustbind: refused ({refusal.reason}): {refusal.message}")
     for problem in preview.problems:
-        output.note(f"trustbind: {problem}")
+        note(f"trustbind: {problem}")
 
 
 def _warnings(bindings: Iterable[RoleBinding], issuer: Issuer) -> list[str]:

@@ -1,0 +1,70 @@
+"""The two streams of the command line: safe to write to, whatever the text and whoever reads."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Final
+
+__all__ = ["note", "prepare_streams", "use_no_color", "uses_color"]
+
+_CONTROL: Final = dict.fromkeys((7, 8, 11, 12, 13))
+"""Characters that move a terminal's cursor; a name from a cluster or a policy may hold them."""
+
+_state: Final = {"color": True}
+
+
+def use_no_color(*, wanted: bool) -> None:
+    """Set whether ``--no-color`` was given."""
+    _state["color"] = not wanted
+
+
+def uses_color() -> bool:
+    """Return whether ``--no-color`` was not given; NO_COLOR and terminals are rich's to see."""
+    return _state["color"]
+
+
+class _Stream(io.FileIO):
+    """A stream whose reader may go away (``| head``): what comes after is dropped, and the command runs to its end.
+
+    So the exit code is the command's, and what it had begun to write elsewhere is whole.
+    """
+
+    def write(self, data: object) -> int:
+        try:
+            return super().write(data)  # type: ignore[arg-type] # typeshed's Buffer is not importable before 3.12
+        except BrokenPipeError:
+            return memoryview(data).nbytes  # type: ignore[arg-type] # as above
+
+
+def prepare_streams() -> None:
+    r"""Let both streams outlive their readers, and show a lone surrogate as its escape, ``\ud800``.
+
+    A policy or a token may hold a surrogate as a JSON escape, and no encoding has bytes for it. In JSON the escape
+    means it. Streams that are not the process's own, as in tests, are left alone.
+    """
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        stream = getattr(sys, name)
+        if not isinstance(stream, io.TextIOWrapper):
+            continue
+        try:
+            is_own = stream.fileno() == number
+        except (OSError, ValueError):
+            is_own = False
+        if not is_own:
+            stream.reconfigure(errors="backslashreplace")
+            continue
+        stream.flush()
+        raw = _Stream(number, "w", closefd=False)
+        buffered = io.BufferedWriter(raw)
+        wrapper = io.TextIOWrapper(
+            buffered, stream.encoding, "backslashreplace", line_buffering=name == "stderr" or raw.isatty()
+        )
+        setattr(sys, name, wrapper)
+
+
+def note(message: str) -> None:
+    """Say something to the person; a token that was given in the wrong place is not shown."""
+    from trustbind.evaluation.token_claims import without_tokens  # noqa: PLC0415 - --help needs none of it
+
+    print(without_tokens(message).translate(_CONTROL), file=sys.stderr)
