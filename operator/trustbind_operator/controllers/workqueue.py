@@ -124,6 +124,10 @@ class WorkQueue(Generic[K]):
             if not done.done():
                 done.set_result(None)
 
+    def is_busy(self, group: Hashable) -> bool:
+        """Return whether a key of a group is due now and waits for a worker, or runs."""
+        return group in self._groups
+
     @property
     def backlog(self) -> int:
         """How many keys are due now or running."""

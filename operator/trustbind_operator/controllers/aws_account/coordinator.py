@@ -87,6 +87,9 @@ class AwsAccountCoordinator:
         self._survey = Survey(context.pool, context.issuer, roles)
         self._surveyed: set[str] = set()
         """AWS accounts whose surveys go on."""
+        self._first_survey: dict[str, float] = {}
+        """By AWS account, until when its first survey waits for runs of its roles: what these have not written yet
+        would look like drift, and each would run twice."""
         self._recount: set[str] = set()
         """AWSAccounts of which only the counts are to be looked at."""
         self._inspect_at: dict[str, float] = {}
@@ -165,6 +168,7 @@ class AwsAccountCoordinator:
         is_kept = stored.deleting and due is Next.RETRY  # bindings still need it
         if (due is Next.RESYNC or is_kept) and stored.account_id not in self._surveyed:
             self._surveyed.add(stored.account_id)
+            self._first_survey[stored.account_id] = now + self._pace.survey
             self._queue.add(SurveyKey(stored.account_id), 0.0)
         if due is not Next.RESYNC:
             return due
@@ -179,6 +183,9 @@ class AwsAccountCoordinator:
         if account is None:
             self._surveyed.discard(key.account_id)
             return Next.NEVER
+        if self._clock() < self._first_survey.get(key.account_id, 0.0) and self._queue.is_busy(key.account_id):
+            return Next.NOW
+        self._first_survey.pop(key.account_id, None)
         try:
             findings = await self._survey.run(account)
         except AwsError as error:

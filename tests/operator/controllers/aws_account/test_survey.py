@@ -68,6 +68,30 @@ def reconciled(scene: ManagerScenario) -> list[str]:
     return sorted({subject for operation, subject in scene.aws.log if operation == "GetRole"})
 
 
+def test_the_first_survey_waits_for_the_roles_that_run(scene: ManagerScenario) -> None:
+    """From cold, what is not written yet is no drift: each role is read once, and once more after its write."""
+    scene.aws.latency = {"GetRole": 0.1, "UpdateAssumeRolePolicy": 2.0}
+    roles = has_roles(scene, 20)
+    scene.has_account()
+
+    scene.start(MINUTE)
+
+    assert scene.aws.operations.count("GetRole") == 2 * len(roles)
+    assert scene.aws.operations.count("ListRoles") == 1
+
+
+def test_the_first_survey_does_not_wait_for_ever(scene: ManagerScenario) -> None:
+    """A role that takes long holds up the search for drift by the usual interval at most."""
+    roles = has_roles(scene, 2)
+    scene.aws.latency = {"UpdateAssumeRolePolicy": 10 * MINUTE}
+    scene.has_account()
+
+    scene.start(1.5 * MINUTE)
+
+    assert scene.aws.operations.count("UpdateAssumeRolePolicy") == len(roles)
+    assert scene.aws.operations.count("ListRoles") == 1
+
+
 def test_drifted_roles_alone_are_reconciled(scene: ManagerScenario) -> None:
     """Of many that are as wanted none is read; ListRoles is called once for each page."""
     scene.aws.page_size = 25
