@@ -45,6 +45,7 @@ NEEDED: Final = {
     "guides/pod-identity.md",
     "guides/sessions.md",
     "guides/several-roles.md",
+    "guides/sweep.md",
     "guides/wait-until-ready.md",
     "index.md",
     "install.md",

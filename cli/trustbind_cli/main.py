@@ -46,6 +46,10 @@ class _Commands(LazyGroup):
             "Print the trust policies that hold something of this cluster's trustbind, as plain ones, for another "
             "tool to own.",
         ),
+        "sweep": CommandEntry(
+            f"{_COMMANDS}.sweep.command",
+            "Show what trustbind wrote in AWS and nothing wants any more; with --yes, remove it.",
+        ),
         "demo": CommandEntry(
             f"{_COMMANDS}.demo.command", "Show the whole path on this machine: no cluster, no AWS account."
         ),

@@ -13,11 +13,13 @@ import yaml
 
 from support.clients import used_all_the_time
 from support.clusters import clusters
+from support.command_line import trustbind
+from support.halves import Operator
 from support.processes import eventually
-from support.world import FOREIGN, SECONDS, Team, World
+from support.world import FOREIGN, SECONDS, Account, Team, World
 from trustbind.identity.subjects import Issuer
 
-pytestmark = pytest.mark.usefixtures("operator")
+UNSEEN = 3
 
 
 def imported(tmp_path: Path, blue: World, green: World, roles: list[dict[str, Any]], known: Any) -> list[Any]:
@@ -37,8 +39,25 @@ def imported(tmp_path: Path, blue: World, green: World, roles: list[dict[str, An
     return list(yaml.safe_load_all(done.stdout))
 
 
-def test_both_and_then_the_new_one(world: World, tmp_path: Path) -> None:
-    """What trustbind wrote for the old cluster and what was written by hand is bound in the new one."""
+def _sweep(blue: World, green: World, account: Account) -> None:
+    """Remove what the blue cluster's trustbind wrote, asked for at the green one; first as a dry run."""
+    command = ("sweep", "--issuer", blue.issuer, "--cluster-gone")
+    before = account.statements("one")
+    shown = trustbind(green, *command, code=1)
+    assert "nothing was written" in shown.stderr
+    assert account.statements("one") == before
+    # The AWS account of the operator's role is no target, and its roles may not be listed.
+    trustbind(green, *command, "--yes", code=UNSEEN)
+    assert trustbind(green, *command, "--yes", code=UNSEEN).stdout == "", "nothing is left"
+    assert "which is there" in trustbind(blue, *command, "--yes", code=2).stderr
+
+
+@pytest.mark.parametrize("ends_by", ["deletion", "sweep"])
+def test_both_and_then_the_new_one(world: World, operator: Operator, tmp_path: Path, ends_by: str) -> None:
+    """What trustbind wrote for the old cluster and what was written by hand is bound in the new one.
+
+    The old cluster's trust goes with its bindings, or by one command when its operator is gone.
+    """
     account, team = world.account(), world.team()
     team.grant(account)
     issuer = Issuer.parse(world.issuer)
@@ -84,11 +103,18 @@ def test_both_and_then_the_new_one(world: World, tmp_path: Path) -> None:
 
         with used_all_the_time(green, new_team, roles) as refused_in_green:
             assert refused == []
-            path = f"/apis/trustbind.dev/v1alpha1/namespaces/{team.namespace}/rolebindings"
-            world.api.request("DELETE", path)
-            for binding in old:
-                binding.gone()
+            if ends_by == "deletion":
+                path = f"/apis/trustbind.dev/v1alpha1/namespaces/{team.namespace}/rolebindings"
+                world.api.request("DELETE", path)
+                for binding in old:
+                    binding.gone()
+            else:
+                operator.stop()
+                _sweep(world, green, account)
             eventually(lambda: account.subjects("one") == [], "the old cluster is gone", seconds=SECONDS)
         assert refused_in_green == []
     assert not [each for each in refused if each.startswith("three")]
     assert account.statements("one")[0] == FOREIGN
+    if ends_by == "sweep":
+        assert account.foreign("three")[0] == hand, "sweep takes no foreign statement"
+        operator.start()  # for what is cleared away after the test

@@ -25,7 +25,7 @@ from trustbind_aws.client import NO_PERMISSION
 from trustbind_aws.permits import WriteGuard, WritePermit
 from trustbind_aws.resources.trust_policy import WritePace
 
-__all__ = ["narrow", "observe", "read_targets", "widen"]
+__all__ = ["narrow", "observe", "read_targets", "widen", "withdraw"]
 
 Targets = frozenset[str]
 
@@ -114,6 +114,21 @@ async def narrow(
     wanted = frozenset(str(target) for target in step.targets)
     await _write(entered, work, lambda _: wanted, guard, max_age, pace)
     return replace(facts, account=entered.facts)
+
+
+async def withdraw(
+    entered: Entered, work: RoleWork, targets: Targets, guard: WriteGuard, max_age: float, pace: WritePace
+) -> None:
+    """Do not let the role assume these targets any more; the others that are there when it is read stay.
+
+    A policy that is not as we write it is left alone.
+
+    Raises:
+        NotLeadingError: nothing may be written.
+        StaleReadError: too much time passed since the read.
+        AwsError: a call failed.
+    """
+    await _write(entered, work, lambda there: None if there is None else there - targets, guard, max_age, pace)
 
 
 async def read_targets(entered: Entered, role: RoleArn, issuer: Issuer) -> Targets | None:

@@ -39,9 +39,11 @@ __all__ = [
     "check_conditions",
     "check_issuer",
     "external_ids_of",
+    "has_any_owner_sid",
     "has_owner_sid",
     "is_owned",
     "is_retained",
+    "key_of",
     "owner_prefix",
     "placeholder",
     "placeholder_sid",
@@ -141,6 +143,11 @@ def has_owner_sid(statement: Statement, issuer: Issuer) -> bool:
     """Return whether the statement has a Sid of the form that the cluster with this issuer writes."""
     sid = statement.get("Sid", "")
     return isinstance(sid, str) and sid.startswith(owner_prefix(issuer)) and _SID.fullmatch(sid) is not None
+
+
+def has_any_owner_sid(statement: Statement) -> bool:
+    """Return whether the statement has a Sid of the form that any cluster's trustbind writes."""
+    return _SID.fullmatch(str(statement.get("Sid", ""))) is not None
 
 
 def is_owned(statement: Statement, issuer: Issuer) -> bool:
@@ -322,6 +329,11 @@ def retained_key(statement: Statement, issuer: Issuer) -> StatementKey | None:
     keys = list(_keys_of(statement, issuer))
     intact = (key for key in keys if retained_sid(issuer, key) == statement.get("Sid"))
     return next(intact, keys[0] if keys else None)
+
+
+def key_of(statement: Statement, issuer: Issuer) -> StatementKey | None:
+    """Return the key from which the Sid of an owned statement derives; None for one that was edited beyond that."""
+    return next((key for key in _keys_of(statement, issuer) if sid_of(issuer, key) == statement.get("Sid")), None)
 
 
 def placeholder_sid(issuer: Issuer) -> str:

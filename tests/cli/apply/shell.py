@@ -244,6 +244,31 @@ class Shell:
         iam.close()
         self.aws.reset_calls()
 
+    def allow_associations(self, cluster: str) -> None:
+        """Create an EKS cluster in account B, and give the manager role there what the templates give it."""
+        self.aws.create_cluster(ACCOUNT_B, REGION, cluster)
+        iam = self._root("iam", ACCOUNT_B)
+        allowed = {"Effect": "Allow", "Action": ["eks:*", "iam:PassRole"], "Resource": "*"}
+        name = MANAGER_ROLE.rpartition("/")[2]
+        iam.put_role_policy(RoleName=name, PolicyName="eks", PolicyDocument=json.dumps(document(allowed)))
+        iam.close()
+        self.aws.reset_calls()
+
+    def associate(self, cluster: str, name: str, role_arn: str, tags: dict[str, str]) -> None:
+        """Create an association of a service account of team-a in account B."""
+        eks = self._root("eks", ACCOUNT_B)
+        eks.create_pod_identity_association(
+            clusterName=cluster, namespace="team-a", serviceAccount=name, roleArn=role_arn, tags=tags
+        )
+        eks.close()
+
+    def associated(self, cluster: str) -> list[str]:
+        """Return the service accounts that have an association in account B, sorted."""
+        eks = self._root("eks", ACCOUNT_B)
+        found = eks.list_pod_identity_associations(clusterName=cluster)["associations"]
+        eks.close()
+        return sorted(each["serviceAccount"] for each in found)
+
     def audiences(self) -> list[str]:
         """Return the client ids of account B's provider."""
         iam = self._root("iam", ACCOUNT_B)

@@ -1,0 +1,80 @@
+"""The command ``trustbind sweep``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from trustbind.errors import InvalidValueError
+from trustbind_cli import options
+from trustbind_cli.command_group import new_app
+
+__all__ = ["app"]
+
+app = new_app()
+
+
+@app.command()
+def sweep(
+    issuer: Annotated[
+        str | None, typer.Option("--issuer", metavar="URL", help="Whose statements. Absent: the live cluster's.")
+    ] = None,
+    cluster_gone: Annotated[
+        bool, typer.Option("--cluster-gone", help="The cluster of --issuer is gone: all that it wrote goes.")
+    ] = False,
+    filename: options.Files = None,
+    kustomize: options.Kustomizations = None,
+    recursive: options.Recursive = False,
+    account_details: options.AccountDetails = None,
+    trust: options.TrustPolicies = None,
+    retained: Annotated[
+        bool, typer.Option("--retained", help="Also remove what deleted bindings left (deletionPolicy Retain).")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove it. Absent: only show it.")] = False,
+    kubeconfig: options.Kubeconfig = None,
+    context: options.Context = None,
+    profile: options.Profile = None,
+    region: options.Region = None,
+    output: options.DataOutput = options.OutputFormat.TEXT,
+) -> None:
+    """Show what trustbind wrote in AWS and nothing wants any more; with --yes, remove it.
+
+    What is wanted comes from the live cluster, or from files (-f), which are then the whole truth. Removed are
+    statements of this cluster's trustbind that no binding wants, permissions of source roles that no chain needs, and
+    EKS Pod Identity associations without a binding. What deleted bindings left goes with --retained only; of it, those
+    service accounts go that the cluster does not have. A foreign statement always stays. So does a trust policy that
+    has changed since it was shown.
+
+    The statements of another cluster go with --issuer and --cluster-gone, when that cluster is gone. Other AWS accounts
+    are entered by the AWSAccounts of the files or of the live cluster.
+
+    Exit code 0: nothing is left to remove. 1: something is, or it could not be removed. 3: not enough could be seen.
+
+    Example: trustbind sweep --issuer https://oidc.example.com --cluster-gone
+    """
+    from trustbind_cli import values  # noqa: PLC0415 - only when the command runs
+    from trustbind_cli.aws_access import AwsAccess  # noqa: PLC0415 - as above
+    from trustbind_cli.cluster_access import ClusterAccess  # noqa: PLC0415 - as above
+    from trustbind_cli.commands.import_.run import Sources, exported  # noqa: PLC0415 - as above
+    from trustbind_cli.commands.sweep.live_roles import list_roles  # noqa: PLC0415 - as above
+    from trustbind_cli.commands.sweep.run import run  # noqa: PLC0415 - as above
+    from trustbind_cli.commands.sweep.sources import wanted_by  # noqa: PLC0415 - as above
+    from trustbind_cli.files.manifests import Objects  # noqa: PLC0415 - as above
+
+    where = values.issuer(issuer) if issuer is not None else None
+    if cluster_gone and where is None:
+        raise InvalidValueError("say whose cluster is gone with --issuer", field="--cluster-gone")
+    objects = values.objects(filename, kustomize, recursive=recursive) if filename or kustomize else None
+    wanted = wanted_by(where, objects, ClusterAccess(kubeconfig, context), is_gone=cluster_gone)
+    aws = AwsAccess(profile, region)
+    unseen: list[str] = []
+    if account_details or trust:
+        roles = list(
+            exported(Objects(), Sources(tuple(account_details or ()), tuple(trust or ()), live=False, aws=aws))
+        )
+    else:
+        roles, unseen = list_roles(wanted.aws_accounts.values(), aws)
+    is_live = not (account_details or trust)
+    code = run(wanted, roles, unseen, aws, retained=retained, asks_aws=is_live or yes, writes=yes, form=output)
+    raise typer.Exit(code)
