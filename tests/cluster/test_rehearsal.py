@@ -8,6 +8,8 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,9 +17,13 @@ import pytest
 import yaml
 
 from support.clients import Colleague, used_all_the_time
+from support.origins import ORIGINS, Origin
 from support.processes import eventually
 from support.world import API_VERSION, FOREIGN, Account, Team, World
-from trustbind.identity.subjects import Issuer
+from trustbind.identity.arns import RoleArn
+from trustbind.identity.subjects import Issuer, Subject
+from trustbind.policy.owned_statement import WebIdentityKey, build
+from trustbind.policy.plan import DEFAULT_LIMIT
 from trustbind.policy.trust_document import document_size
 
 pytestmark = pytest.mark.usefixtures("operator")
@@ -25,6 +31,7 @@ pytestmark = pytest.mark.usefixtures("operator")
 COUNT: Final = 200
 NEARLY_FULL: Final = 20
 AUDIENCE: Final = "sts.amazonaws.com"
+ACTION: Final = "sts:AssumeRoleWithWebIdentity"
 OTHER_CLUSTERS: Final = ("BLUE", "GREEN", "OLD")
 
 
@@ -35,12 +42,14 @@ class Fleet:
         self.issuer = Issuer.parse(world.issuer)
         self.account = account
         self.team = team
+        self.node = account.arn("kubernetes-worker-role")
         self.names = [f"app-{number:03}" for number in range(COUNT)]
         self.documents = {name: self._statements(number, name) for number, name in enumerate(self.names)}
         self.roles: dict[str, str] = {}
 
     def create(self) -> None:
         """Create the roles and the service accounts; without annotations, which the tests' operator binds at once."""
+        self.account.role("kubernetes-worker-role")
         with ThreadPoolExecutor(8) as pool:
             arns = list(pool.map(lambda name: self.account.role(name, *self.documents[name]), self.names))
             self.roles = dict(zip(self.names, arns, strict=True))
@@ -48,84 +57,100 @@ class Fleet:
 
     def _statements(self, number: int, name: str) -> list[dict[str, Any]]:
         """Return what stands in a trust policy before; the shapes take turns."""
-        shape: Callable[[str], dict[str, Any]] = shape_of(number).__get__(self)
-        own = [FOREIGN, shape(name)]
+        own = [FOREIGN, *shape_of(number).write(self, name)]
         return [*own, *map(self._of_another, OTHER_CLUSTERS)] if number < NEARLY_FULL else own
 
-    def _base(self, condition: dict[str, Any], **members: Any) -> dict[str, Any]:
-        provider = f"arn:aws:iam::{self.account.id}:oidc-provider/{self.issuer.host_path}"
-        return {
-            "Effect": "Allow",
-            "Principal": {"Federated": provider},
-            "Action": "sts:AssumeRoleWithWebIdentity",
-            "Condition": condition,
-            **members,
-        }
+    def written_by(self, origin: Origin, name: str) -> list[dict[str, Any]]:
+        """Return what a tool writes for a service account."""
+        return origin.statements(self.account.id, self.issuer.host_path, self.team.namespace, name, self.node)
 
-    def _sub(self, name: str) -> str:
-        return f"system:serviceaccount:{self.team.namespace}:{name}"
+    def owned(self, name: str) -> dict[str, Any]:
+        """Return what the operator will write for a service account."""
+        subject = Subject(self.team.namespace, name)
+        return build(self.issuer, RoleArn.parse(self.roles[name]), WebIdentityKey(AUDIENCE), [subject])
 
-    def _eksctl(self, name: str) -> dict[str, Any]:
-        """As eksctl's CloudFormation template has it."""
-        return self._base(
-            {"StringEquals": {self.issuer.subject_key: self._sub(name), self.issuer.audience_key: AUDIENCE}}
-        )
+    def like(self, name: str) -> list[dict[str, Any]]:
+        """As the module of terraform-aws-modules has it with trust_condition_test StringLike."""
+        return [_changed(self._eks(name), Condition={"StringLike": self._eks(name)["Condition"]["StringEquals"]})]
 
-    def _module(self, name: str) -> dict[str, Any]:
-        """As terraform-aws-modules has it: lists, and a Sid."""
-        return self._base(
-            {"StringEquals": {self.issuer.subject_key: [self._sub(name)], self.issuer.audience_key: [AUDIENCE]}},
-            Sid="IRSA",
-            Action=["sts:AssumeRoleWithWebIdentity"],
-        )
+    def lists(self, name: str) -> list[dict[str, Any]]:
+        """By hand: lists, and a Sid."""
+        equals = {key: [value] for key, value in self._eks(name)["Condition"]["StringEquals"].items()}
+        return [_changed(self._eks(name), Sid="IRSA", Action=[ACTION], Condition={"StringEquals": equals})]
 
-    def _like(self, name: str) -> dict[str, Any]:
-        """As the same module has it with assume_role_condition_test StringLike."""
-        return self._base(
-            {"StringLike": {self.issuer.subject_key: self._sub(name), self.issuer.audience_key: AUDIENCE}}
-        )
+    def further(self, name: str) -> list[dict[str, Any]]:
+        """By hand: more actions than a service account's token can use."""
+        return [_changed(self._eks(name), Sid="Controller", Action=[ACTION, "sts:TagSession"])]
 
-    def _old(self, name: str) -> dict[str, Any]:
-        """As the first guides had it, and kOps has it: no condition on the audience."""
-        return self._base({"StringEquals": {self.issuer.subject_key: self._sub(name)}})
+    def agent(self, name: str) -> list[dict[str, Any]]:
+        """Half moved from kube2iam: the nodes may assume it still, and a service account may by now."""
+        return [*self.written_by(ORIGINS["kube2iam"], name), self._eks(name)]
 
-    def _further(self, name: str) -> dict[str, Any]:
-        """As ACK and Crossplane examples have it: more actions than a service account's token can use."""
-        return self._base(
-            {"StringEquals": {self.issuer.subject_key: self._sub(name), self.issuer.audience_key: AUDIENCE}},
-            Sid="Controller",
-            Action=["sts:AssumeRoleWithWebIdentity", "sts:TagSession"],
-        )
-
-    def _shared(self, name: str) -> dict[str, Any]:
+    def shared(self, name: str) -> list[dict[str, Any]]:
         """For a service account that nobody imports, as well."""
-        return self._base(
-            {
-                "StringEquals": {self.issuer.audience_key: AUDIENCE},
-                "ForAnyValue:StringEquals": {
-                    self.issuer.subject_key: [self._sub(name), "system:serviceaccount:gone:x"]
-                },
-            }
-        )
+        subjects = [f"system:serviceaccount:{self.team.namespace}:{name}", "system:serviceaccount:gone:x"]
+        condition = {
+            "StringEquals": {self.issuer.audience_key: AUDIENCE},
+            "ForAnyValue:StringEquals": {self.issuer.subject_key: subjects},
+        }
+        return [_changed(self._eks(name), Condition=condition)]
+
+    def _eks(self, name: str) -> dict[str, Any]:
+        (statement,) = self.written_by(ORIGINS["eks"], name)
+        return statement
 
     def _of_another(self, cluster: str) -> dict[str, Any]:
         """For another cluster's service accounts, so many that there is no room for a second statement of this one."""
         host = f"oidc.eks.eu-central-1.amazonaws.com/id/{cluster * 8}"
         names = ["system:serviceaccount:other:reader"]
-        return self._base(
-            {"StringEquals": {f"{host}:sub": names, f"{host}:aud": AUDIENCE}},
-            Sid=f"Cluster{cluster}",
-            Principal={"Federated": f"arn:aws:iam::{self.account.id}:oidc-provider/{host}"},
-        )
+        return {
+            "Sid": f"Cluster{cluster}",
+            "Effect": "Allow",
+            "Principal": {"Federated": f"arn:aws:iam::{self.account.id}:oidc-provider/{host}"},
+            "Action": ACTION,
+            "Condition": {"StringEquals": {f"{host}:sub": names, f"{host}:aud": AUDIENCE}},
+        }
 
 
-def shape_of(number: int) -> Callable[[Fleet, str], dict[str, Any]]:
-    """Return the shape of a role's statement; a nearly full one has no room for a part that stays."""
-    shapes = SHAPES[:-1] if number < NEARLY_FULL else SHAPES
+def _changed(statement: dict[str, Any], **members: Any) -> dict[str, Any]:
+    return {**statement, **members}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A form of a trust policy.
+
+    Attributes:
+        write: returns the statements for a service account of the fleet.
+        stays: how many of them are there after the operator took over the others.
+    """
+
+    write: Callable[[Fleet, str], list[dict[str, Any]]]
+    stays: int = 0
+
+
+LONG: Final = "self-run-webhook"
+"""It has two conditions on the subject: too long for a trust policy that is nearly full."""
+OF_ORIGINS: Final = {
+    name: Shape(partial(lambda origin, fleet, account: fleet.written_by(origin, account), origin))
+    for name, origin in ORIGINS.items()
+    if origin.works
+}
+SHAPES: Final = (
+    *(shape for name, shape in OF_ORIGINS.items() if name != LONG),
+    Shape(Fleet.like),
+    Shape(Fleet.lists),
+    Shape(Fleet.further),
+)
+SHARED: Final = Shape(Fleet.shared, stays=1)
+WITH_ROOM: Final = (*SHAPES, OF_ORIGINS[LONG], Shape(Fleet.agent, stays=2), SHARED)
+"""What stays of the last two has no room in a trust policy that is nearly full, either."""
+
+
+def shape_of(number: int) -> Shape:
+    """Return the shape of a role's trust policy."""
+    shapes = SHAPES if number < NEARLY_FULL else WITH_ROOM
     return shapes[number % len(shapes)]
-
-
-SHAPES: Final = (Fleet._eksctl, Fleet._module, Fleet._like, Fleet._old, Fleet._further, Fleet._shared)
 
 
 def command(tmp_path: Path, *arguments: str) -> str:
@@ -172,6 +197,11 @@ def await_all(team: Team, kind: str, reason: str) -> None:
         raise
 
 
+def _clusters(statements: list[dict[str, Any]]) -> set[str]:
+    """Return the OIDC providers of the clusters whose service accounts a trust policy trusts."""
+    return {s["Principal"]["Federated"] for s in statements if "Federated" in s["Principal"]}
+
+
 def _told(team: Team, refused: list[str]) -> str:
     """Return who was refused, and what the Events say about the bindings of the first."""
     names = sorted({each.partition(":")[0] for each in refused})
@@ -187,8 +217,10 @@ def test_in_and_out_again(world: World, tmp_path: Path) -> None:
     account.iam.create_open_id_connect_provider(Url=world.issuer, ClientIDList=[AUDIENCE], ThumbprintList=["a" * 40])
     fleet = Fleet(world, account, team)
     fleet.create()
-    full = document_size({"Version": "2012-10-17", "Statement": fleet.documents[fleet.names[0]]})
-    assert full + len(json.dumps(fleet.documents[fleet.names[0]][1], separators=(",", ":"))) > 2048, "no room for both"
+    for name in fleet.names[:NEARLY_FULL]:
+        assert len(_clusters(fleet.documents[name])) == len(OTHER_CLUSTERS) + 1
+        both = [*fleet.documents[name], fleet.owned(name)]
+        assert document_size({"Version": "2012-10-17", "Statement": both}) > DEFAULT_LIMIT, "no room for both"
     before = {name: account.statements(name) for name in fleet.names}
     edited = fleet.names[50:60]
 
@@ -213,7 +245,7 @@ def test_in_and_out_again(world: World, tmp_path: Path) -> None:
             theirs = [s for s in account.foreign(name) if s.get("Sid") not in {"Ops", "Colleague"}]
             clusters = [f"Cluster{each}" for each in OTHER_CLUSTERS] if number < NEARLY_FULL else []
             assert [s.get("Sid") for s in theirs if s.get("Sid")] == clusters
-            assert len(theirs) == len(clusters) + (shape_of(number) is Fleet._shared)
+            assert len(theirs) == len(clusters) + shape_of(number).stays
 
         # And back, as it was.
         def leave(item: dict[str, Any]) -> None:
@@ -230,5 +262,5 @@ def test_in_and_out_again(world: World, tmp_path: Path) -> None:
     for number, name in enumerate(fleet.names):
         now = [s for s in account.statements(name) if s.get("Sid") != "Colleague"]
         assert account.owned(name) == []
-        if shape_of(number) is not Fleet._shared:
+        if shape_of(number) is not SHARED:
             assert sorted(map(str, now)) == sorted(map(str, before[name])), name
