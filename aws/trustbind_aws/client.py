@@ -253,7 +253,9 @@ class AccountClient:
     async def write_role_policy(
         self, role: RoleArn, name: str, document: str | None, permit: WritePermit, slot: Slot
     ) -> None:
-        """Replace an inline policy of a role, or with None, delete it; only `resources.source_policy` calls this.
+        """Replace an inline policy of a role, or with None, delete it.
+
+        Only `resources.source_policy` and `resources.session_revocation` call this, each for a policy of its own name.
 
         Deleting one that is not there succeeds.
 

@@ -50,6 +50,10 @@ class _Commands(LazyGroup):
             f"{_COMMANDS}.sweep.command",
             "Show what trustbind wrote in AWS and nothing wants any more; with --yes, remove it.",
         ),
+        "revoke-sessions": CommandEntry(
+            f"{_COMMANDS}.revoke_sessions.command",
+            "Show how the sessions of roles would be revoked; with --yes, revoke them.",
+        ),
         "demo": CommandEntry(
             f"{_COMMANDS}.demo.command", "Show the whole path on this machine: no cluster, no AWS account."
         ),

@@ -207,6 +207,16 @@ class Shell:
         self.aws.reset_calls()
         return found
 
+    def inline_policies(self, role_arn: str) -> dict[str, Any]:
+        """Return name to document of a role's inline policies."""
+        iam = self._root("iam", role_arn.split(":")[4])
+        name = role_arn.rpartition("/")[2]
+        names = iam.list_role_policies(RoleName=name)["PolicyNames"]
+        found = {each: iam.get_role_policy(RoleName=name, PolicyName=each)["PolicyDocument"] for each in names}
+        iam.close()
+        self.aws.reset_calls()
+        return found
+
     def delete_provider(self) -> None:
         """Delete the cluster's OIDC provider of account B."""
         iam = self._root("iam", ACCOUNT_B)
