@@ -36,6 +36,7 @@ PAGES: Final = sorted(path for path in DOCS.rglob("*.md") if "decisions" not in 
 NEEDED: Final = {
     "bindings.md",
     "cross-account.md",
+    "day-two.md",
     "gitops.md",
     "guides/chains.md",
     "guides/configmap.md",

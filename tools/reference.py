@@ -450,7 +450,14 @@ _TRUST_POLICIES: Final = (
     "| dead | IAM takes it. The statement never applies: an Allow admits no caller, a Deny stops none. |\n"
     "| risky | The statement probably applies to more callers than its author wants, or to fewer. |\n"
 )
-_GROUPS: Final[Mapping[str, tuple[str, str]]] = {"TB2": ("Trust policies", _TRUST_POLICIES)}
+_DOCTOR: Final = (
+    "The links of the chain that `trustbind doctor` looks at, by number; [day-two.md](../day-two.md) shows it at work. "
+    "What could not be seen is no finding.\n"
+)
+_GROUPS: Final[Mapping[str, tuple[str, str]]] = {
+    "TB1": ("Workloads without their role", _DOCTOR),
+    "TB2": ("Trust policies", _TRUST_POLICIES),
+}
 _EFFECTS: Final = {rule.code: rule.severity.value for rule in RULES}
 
 

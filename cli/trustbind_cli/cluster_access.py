@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,8 @@ class ClusterAccess:
             NoClusterError: there is none; see `ApiServer.connect`.
         """
         from trustbind_runtime.kubernetes.client import ApiServer  # noqa: PLC0415 - takes long to load
+
+        logging.getLogger().addHandler(logging.NullHandler())  # what the client logs, the error says as well
 
         return await ApiServer.connect(
             self.kubeconfig or "",

@@ -31,6 +31,10 @@ _COMMANDS: Final = "trustbind_cli.commands"
 
 class _Commands(LazyGroup):
     entries: ClassVar[Mapping[str, CommandEntry]] = {
+        "doctor": CommandEntry(
+            f"{_COMMANDS}.doctor.command",
+            "Say why a workload has no AWS role: check by check, from the API server to STS.",
+        ),
         "evaluate": CommandEntry(f"{_COMMANDS}.evaluate.command", "Print Allow, Deny or Depends, and why."),
         "preview": CommandEntry(f"{_COMMANDS}.preview.command", "Show what would happen, from files alone."),
         "apply": CommandEntry(

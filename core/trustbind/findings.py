@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from trustbind.diagnosis.chain import CHECKS
+from trustbind.diagnosis.model import Check
 from trustbind.policy.document_rules import RULES, Rule
 from trustbind.policy.document_rules import Severity as RuleSeverity
 
@@ -70,7 +72,11 @@ def kind_of_rule(rule: Rule) -> FindingKind:
     return FindingKind(rule.code, rule.name, _OF_RULE[rule.severity], rule.meaning, rule.remedy, rule.source)
 
 
-FINDINGS: Final[tuple[FindingKind, ...]] = tuple(kind_of_rule(rule) for rule in RULES)
+def _kind_of_check(check: Check) -> FindingKind:
+    return FindingKind(check.code, check.name, FindingSeverity.ERROR, check.what, check.remedy)
+
+
+FINDINGS: Final[tuple[FindingKind, ...]] = (*map(_kind_of_check, CHECKS), *map(kind_of_rule, RULES))
 """Every finding, by code."""
 
 BY_CODE: Final[Mapping[str, FindingKind]] = {kind.code: kind for kind in FINDINGS}

@@ -15,9 +15,10 @@ from trustbind.errors import ManifestError
 from trustbind_cli.files.sources import text_of
 from trustbind_cli.files.webhook_config import WebhookConfig
 from trustbind_webhook import settings as webhook_settings
+from trustbind_webhook.injection.decision import InjectionSettings
 from trustbind_webhook.lookup.eks_webhook_sources import Compatibility
 
-__all__ = ["read_webhook_config"]
+__all__ = ["read_webhook_config", "settings_of"]
 
 _WEBHOOK: Final = "mutate.trustbind.dev"
 _WEBHOOKS: Final = (_WEBHOOK, "mutate-fail-open.trustbind.dev")
@@ -86,6 +87,19 @@ def read_webhook_config(name: str) -> WebhookConfig:
             f"{_WEBHOOK}",
         )
     return config
+
+
+def settings_of(text: str, source: str) -> InjectionSettings:
+    """Return what the webhook's settings say about injection.
+
+    Args:
+        text: the settings, as YAML.
+        source: where they are from, for messages.
+
+    Raises:
+        SettingsError: a setting is wrong.
+    """
+    return webhook_settings.load(source, text=text).injection_settings()
 
 
 def _is_webhook(manifest: Manifest) -> bool:
