@@ -48,6 +48,7 @@ NEEDED: Final = {
     "guides/several-roles.md",
     "guides/sweep.md",
     "guides/wait-until-ready.md",
+    "guides/who-can.md",
     "index.md",
     "install.md",
     "migrate.md",

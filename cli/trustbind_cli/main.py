@@ -50,6 +50,10 @@ class _Commands(LazyGroup):
             "Print the trust policies that hold something of this cluster's trustbind, as plain ones, for another "
             "tool to own.",
         ),
+        "who-can": CommandEntry(
+            f"{_COMMANDS}.who_can.command",
+            "Print who can assume roles, or which roles a service account can assume, and by what.",
+        ),
         "sweep": CommandEntry(
             f"{_COMMANDS}.sweep.command",
             "Show what trustbind wrote in AWS and nothing wants any more; with --yes, remove it.",

@@ -8,14 +8,14 @@ from typing import Any, Final, TypeVar
 from trustbind.api.annotations import DEFAULT_PREFIX, AnnotationKeys, clamp_expiration
 from trustbind.errors import InvalidValueError
 from trustbind.identity.arns import RoleArn
-from trustbind.identity.subjects import Issuer
+from trustbind.identity.subjects import Issuer, Subject
 from trustbind_cli.files import annotated, manifests, sources
 from trustbind_cli.files.webhook_config import WebhookConfig
 from trustbind_cli.terminal import note
 from trustbind_webhook.injection.decision import InjectionSettings
 from trustbind_webhook.lookup.eks_webhook_sources import Compatibility
 
-__all__ = ["expiration", "issuer", "mount_path", "objects", "prefix", "role", "role_name", "say_unplaced"]
+__all__ = ["expiration", "issuer", "mount_path", "objects", "prefix", "role", "role_name", "say_unplaced", "subject"]
 
 T = TypeVar("T", InjectionSettings, Compatibility)
 
@@ -150,6 +150,21 @@ def issuer(text: str, option: str = "--issuer") -> Issuer:
     """
     try:
         return Issuer.parse(text)
+    except InvalidValueError as error:
+        raise error.within(option) from None
+
+
+def subject(text: str, option: str) -> Subject:
+    """Return the service account in ``NAMESPACE/NAME`` that an option gives.
+
+    Raises:
+        InvalidValueError: it is none.
+    """
+    namespace, slash, name = text.partition("/")
+    if not slash:
+        raise InvalidValueError(f"{text!r} is not NAMESPACE/NAME of a service account", field=option)
+    try:
+        return Subject.of(namespace, name)
     except InvalidValueError as error:
         raise error.within(option) from None
 

@@ -20,7 +20,16 @@ from trustbind.identity.subjects import Issuer, Subject
 from trustbind.policy.owned_statement import PREFIX, owner_prefix
 from trustbind.policy.trust_document import Statement, TrustDocument
 
-__all__ = ["BINDING_TAG", "OWNER_TAG", "SERVICE", "STATEMENT", "owner_of", "tags_of", "untrusted"]
+__all__ = [
+    "BINDING_TAG",
+    "OWNER_TAG",
+    "SERVICE",
+    "STATEMENT",
+    "association_context",
+    "owner_of",
+    "tags_of",
+    "untrusted",
+]
 
 SERVICE: Final = "pods.eks.amazonaws.com"
 """Who assumes the role for a pod, in every partition."""
@@ -94,7 +103,7 @@ def untrusted(
 def _untrusted(
     document: TrustDocument, role: RoleArn, cluster: EksCluster, subject: Subject, *, is_tagged: bool
 ) -> str:
-    context = _context(role, cluster, subject, is_tagged=is_tagged)
+    context = association_context(role, cluster, subject, is_tagged=is_tagged)
     for action in ACTIONS if is_tagged else ACTIONS[:1]:
         answer = _answer(document, Request(Caller(PrincipalKind.SERVICE, SERVICE), action, context))
         if answer.refused:
@@ -126,8 +135,17 @@ def _answer(document: TrustDocument, request: Request) -> _Answer:
     return _Answer(refused=True, because=failure.message if failure and failure.element == "Condition" else "")
 
 
-def _context(role: RoleArn, cluster: EksCluster, subject: Subject, *, is_tagged: bool) -> RequestContext:
-    """Return what is known of the request; every other key is possible."""
+def association_context(
+    role: RoleArn, cluster: EksCluster, subject: Subject, *, is_tagged: bool = True
+) -> RequestContext:
+    """Return what is known of EKS's request for a pod; every other key is possible.
+
+    Args:
+        role: that is asked for; its account is the cluster's.
+        cluster: where the pod runs.
+        subject: its service account.
+        is_tagged: whether EKS adds session tags.
+    """
     arn = cluster.arn(role.partition, role.account_id)
     known = {
         "aws:RequestTag/eks-cluster-arn": (arn,),

@@ -54,10 +54,10 @@ def sweep(
     Example: trustbind sweep --issuer https://oidc.example.com --cluster-gone
     """
     from trustbind_cli import values  # noqa: PLC0415 - only when the command runs
+    from trustbind_cli.account_roles import list_roles  # noqa: PLC0415 - as above
     from trustbind_cli.aws_access import AwsAccess  # noqa: PLC0415 - as above
     from trustbind_cli.cluster_access import ClusterAccess  # noqa: PLC0415 - as above
     from trustbind_cli.commands.import_.run import Sources, exported  # noqa: PLC0415 - as above
-    from trustbind_cli.commands.sweep.live_roles import list_roles  # noqa: PLC0415 - as above
     from trustbind_cli.commands.sweep.run import run  # noqa: PLC0415 - as above
     from trustbind_cli.commands.sweep.sources import wanted_by  # noqa: PLC0415 - as above
     from trustbind_cli.files.manifests import Objects  # noqa: PLC0415 - as above
@@ -74,7 +74,7 @@ def sweep(
             exported(Objects(), Sources(tuple(account_details or ()), tuple(trust or ()), live=False, aws=aws))
         )
     else:
-        roles, unseen = list_roles(wanted.aws_accounts.values(), aws)
+        roles, unseen = list_roles(wanted.aws_accounts.values(), aws, "trustbind-sweep")
     is_live = not (account_details or trust)
     code = run(wanted, roles, unseen, aws, retained=retained, asks_aws=is_live or yes, writes=yes, form=output)
     raise typer.Exit(code)

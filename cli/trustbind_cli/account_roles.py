@@ -19,19 +19,20 @@ from trustbind_cli.commands.import_.run import Progress
 __all__ = ["list_roles"]
 
 
-def list_roles(accounts: Iterable[AwsAccount], aws: AwsAccess) -> tuple[list[ExportedRole], list[str]]:
+def list_roles(accounts: Iterable[AwsAccount], aws: AwsAccess, who: str) -> tuple[list[ExportedRole], list[str]]:
     """Return the roles of the user's own AWS account and of each AWSAccount, and what could not be listed.
 
     Args:
         accounts: how other AWS accounts are entered.
         aws: the way into the user's own AWS account.
+        who: the command, for CloudTrail.
 
     Raises:
         AwsError: the user's own credentials do not work.
     """
     progress = Progress()
     try:
-        return asyncio.run(_list(list(accounts), aws, progress))
+        return asyncio.run(_list(list(accounts), aws.sessions(who), progress))
     except AwsError as error:
         raise AwsError(sentence(error)) from error
     except KeyboardInterrupt:
@@ -41,8 +42,9 @@ def list_roles(accounts: Iterable[AwsAccount], aws: AwsAccess) -> tuple[list[Exp
         progress.end()
 
 
-async def _list(accounts: list[AwsAccount], aws: AwsAccess, progress: Progress) -> tuple[list[ExportedRole], list[str]]:
-    sessions = aws.sessions("trustbind-sweep")
+async def _list(
+    accounts: list[AwsAccount], sessions: AwsSessions, progress: Progress
+) -> tuple[list[ExportedRole], list[str]]:
     own = await own_account(sessions)
     described = {account.account_id: account for account in accounts}
     found: list[ExportedRole] = []
