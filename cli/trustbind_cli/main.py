@@ -31,6 +31,7 @@ _COMMANDS: Final = "trustbind_cli.commands"
 
 class _Commands(LazyGroup):
     entries: ClassVar[Mapping[str, CommandEntry]] = {
+        "status": CommandEntry(f"{_COMMANDS}.status.command", "Show how trustbind is doing in the cluster."),
         "doctor": CommandEntry(
             f"{_COMMANDS}.doctor.command",
             "Say why a workload has no AWS role: check by check, from the API server to STS.",
