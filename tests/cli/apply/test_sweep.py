@@ -146,6 +146,18 @@ def test_changed_meanwhile(swept: Shell) -> None:
     assert swept.subjects() == [str(READER)]
 
 
+def test_files_alone(swept: Shell) -> None:
+    """Where trust policies are from files and nothing is written, AWS is not asked, and that is said."""
+    export = swept.folder / "roles.json"
+    now = {"Arn": TARGET_ROLE, "AssumeRolePolicyDocument": document(*swept.statements())}
+    export.write_text(json.dumps({"RoleDetailList": [now]}), encoding="utf-8")
+    done = sweep(swept, "--account-details", str(export), objects=(binding("b"),))
+
+    assert done.code == UNKNOWN
+    assert "not seen: permissions of source roles and EKS Pod Identity associations" in done.err
+    assert swept.aws.calls() == []
+
+
 def test_edited(swept: Shell) -> None:
     """A statement of ours that somebody edited stays, and is named."""
     swept.edit(TARGET_ROLE, {**left(), "Action": ["sts:AssumeRoleWithWebIdentity", "sts:TagSession"]})
@@ -224,7 +236,7 @@ def test_nobody(swept: Shell) -> None:
     file.write_text(yaml.safe_dump(account()), encoding="utf-8")
     done = swept.trustbind("sweep", "-f", str(file), "--issuer", ISSUER, anonymous=True)
 
-    assert done.code == FAILED
+    assert done.code == UNKNOWN
     assert done.err.startswith("trustbind: there are no AWS credentials")
 
 

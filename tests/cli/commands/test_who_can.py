@@ -281,6 +281,18 @@ def test_what_could_not_be_seen(scene: Scene) -> None:
     assert "not seen: the cluster's issuer; give --issuer" in unknown.err
 
 
+def test_no_cluster_and_no_aws(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without files, a cluster and credentials, it says what it could not see."""
+    for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN", "KUBECONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(Path.cwd()))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    done = cli("who-can", str(READER), "--kubeconfig", "none")
+
+    assert done.code == 3
+    assert "there are no AWS credentials" in done.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
-from trustbind.errors import InvalidValueError
+from trustbind.errors import AwsError, InvalidValueError
 from trustbind_cli import options
 from trustbind_cli.command_group import new_app
+from trustbind_cli.exit_codes import UNKNOWN
+from trustbind_cli.terminal import note
 
 __all__ = ["app"]
 
@@ -61,20 +63,24 @@ def sweep(
     from trustbind_cli.commands.sweep.run import run  # noqa: PLC0415 - as above
     from trustbind_cli.commands.sweep.sources import wanted_by  # noqa: PLC0415 - as above
     from trustbind_cli.files.manifests import Objects  # noqa: PLC0415 - as above
+    from trustbind_runtime.kubernetes.client import ApiError  # noqa: PLC0415 - as above
 
     where = values.issuer(issuer) if issuer is not None else None
     if cluster_gone and where is None:
         raise InvalidValueError("say whose cluster is gone with --issuer", field="--cluster-gone")
     objects = values.objects(filename, kustomize, recursive=recursive) if filename or kustomize else None
-    wanted = wanted_by(where, objects, ClusterAccess(kubeconfig, context), is_gone=cluster_gone)
     aws = AwsAccess(profile, region)
-    unseen: list[str] = []
-    if account_details or trust:
-        roles = list(
-            exported(Objects(), Sources(tuple(account_details or ()), tuple(trust or ()), live=False, aws=aws))
-        )
-    else:
-        roles, unseen = list_roles(wanted.aws_accounts.values(), aws, "trustbind-sweep")
+    sources = Sources(tuple(account_details or ()), tuple(trust or ()), live=False, aws=aws)
     is_live = not (account_details or trust)
+    unseen: list[str] = []
+    try:
+        wanted = wanted_by(where, objects, ClusterAccess(kubeconfig, context), is_gone=cluster_gone)
+        if is_live:
+            roles, unseen = list_roles(wanted.aws_accounts.values(), aws, "trustbind-sweep")
+        else:
+            roles = list(exported(Objects(), sources))
+    except (ApiError, AwsError) as error:
+        note(f"trustbind: {error}")
+        raise typer.Exit(UNKNOWN) from None
     code = run(wanted, roles, unseen, aws, retained=retained, asks_aws=is_live or yes, writes=yes, form=output)
     raise typer.Exit(code)

@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from trustbind.api.aws_account import AwsAccount
 from trustbind.errors import AwsError, InvalidValueError, TrustbindError
@@ -103,6 +103,11 @@ class Found:
 
 T = TypeVar("T")
 
+_NOT_ASKED: Final = (
+    "permissions of source roles and EKS Pod Identity associations, since AWS is not asked "
+    "where trust policies are files"
+)
+
 
 class Sweeping:
     """One run of the command. For one event loop.
@@ -126,6 +131,7 @@ class Sweeping:
             asks_aws: whether inline policies and associations are read in AWS.
         """
         found = Found()
+        is_concerned = False
         for exported in roles:
             found.read += 1
             try:
@@ -138,6 +144,7 @@ class Sweeping:
                 found.others |= other_owners(document, self._wanted.issuer)
             if not any(is_owned(s, self._wanted.issuer) for s in document.statements):
                 continue
+            is_concerned = True
             if (unknown := self._wanted.unknown.get(role)) is not None:
                 found.unseen.append(f"{role}: {unknown}")
                 continue
@@ -148,6 +155,8 @@ class Sweeping:
                 found.roles.append(each)
         if asks_aws and not self._wanted.is_gone:
             await self._associations(found)
+        if is_concerned and not asks_aws:
+            found.unseen.append(_NOT_ASKED)
         found.roles.sort(key=lambda each: (_is_far_end(each), each.role))
         return found
 

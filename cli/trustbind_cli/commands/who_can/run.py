@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from trustbind.errors import InvalidValueError
+from trustbind.errors import AwsError, InvalidValueError
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer, Subject
 from trustbind.policy.access import Verdict
@@ -62,10 +62,13 @@ def run(asked: Asked, form: TableOutput) -> int:
 
     Raises:
         InvalidValueError: the issuer is needed and not known.
-        AwsError: AWS cannot be asked.
     """
     scene = _scene(asked)
-    _read_roles(scene, asked)
+    try:
+        _read_roles(scene, asked)
+    except AwsError as error:
+        note(f"trustbind: {error}")
+        return UNKNOWN
     answers: list[tuple[str, list[Row]]] = []
     if asked.subject is not None:
         if scene.issuer is None:
