@@ -189,12 +189,24 @@ def _unclear(owned: Iterable[Statement], issuer: Issuer, role: RoleArn) -> str:
     for statement in owned:
         if stale_principals(statement) or statement.get("Sid") == placeholder_sid(issuer):
             continue
+        if _is_of_set(statement, issuer):
+            return (
+                f"statement {statement['Sid']} of the trust policy of {role} trusts service accounts by a pattern, so "
+                "nothing is removed there; the operator removes it together with its RoleBindingSet"
+            )
         if not _is_as_written(statement, issuer, role):
             return (
                 f"statement {statement['Sid']} of the trust policy of {role} differs from what trustbind writes, so "
                 "nothing is removed there; let the operator reconcile the role, or edit the statement"
             )
     return ""
+
+
+def _is_of_set(statement: Statement, issuer: Issuer) -> bool:
+    """Return whether a statement may be of a RoleBindingSet: a pattern over the cluster's own service accounts."""
+    condition = statement.get("Condition")
+    block = condition.get("StringLike") if isinstance(condition, dict) else None
+    return isinstance(block, dict) and issuer.subject_key in block
 
 
 def _is_as_written(statement: Statement, issuer: Issuer, role: RoleArn) -> bool:

@@ -15,12 +15,14 @@ from trustbind.policy.claim import Claim
 from trustbind.policy.owned_statement import (
     AssociationKey,
     ChainKey,
+    FederatedKey,
     WebIdentityKey,
     build,
     is_owned,
     placeholder,
     placeholder_sid,
     retained,
+    sid_of,
 )
 from trustbind.policy.sweep import Scope, Sweep, SweepReason, claims_of, other_owners, sweep, targets_wanted
 from trustbind.policy.trust_document import TrustDocument
@@ -155,6 +157,20 @@ def test_edited(edited: dict[str, Any]) -> None:
         assert "differs from what trustbind writes" in found.notes[0]
     else:
         assert edited in found.plan.document.statements
+
+
+def test_pattern_of_a_set() -> None:
+    """A statement of ours with a pattern over the cluster's own service accounts stays: no RoleBinding names it."""
+    key = FederatedKey(ISSUER, "sts.amazonaws.com")
+    names = {ISSUER.subject_key: ["system:serviceaccount:profile-*:editor"]}
+    condition = {"StringEquals": {ISSUER.audience_key: "sts.amazonaws.com"}, "StringLike": names}
+    pattern = {**statement("x"), "Sid": sid_of(ISSUER, key), "Condition": condition}
+    current = document(FOREIGN, pattern, statement("reader"))
+
+    found = sweep(ROLE, current, ISSUER, ())
+    assert found.plan.is_empty
+    assert "trusts service accounts by a pattern" in found.notes[0]
+    assert _sids(sweep(ROLE, current, ISSUER, (), Scope(is_gone=True))) == ["Ops"]
 
 
 def test_deleted_source_role() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from trustbind.api.aws_account import AwsAccount
 from trustbind.api.role_binding import RoleBinding
+from trustbind.errors import InvalidValueError
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer, Subject
 from trustbind.reasons import TrustReason
@@ -14,6 +15,8 @@ from trustbind_cli.files.manifests import Objects
 from trustbind_cli.files.missing import missing_objects
 
 __all__ = ["Wanted"]
+
+_SET = "RoleBindingSet "
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,16 @@ class Wanted:
 
     @classmethod
     def of_files(cls, objects: Objects, issuer: Issuer) -> Wanted:
-        """Return what the files want: they are the whole truth. Whether they have all service accounts is not known."""
+        """Return what the files want: they are the whole truth. Whether they have all service accounts is not known.
+
+        Raises:
+            InvalidValueError: for a RoleBindingSet of the files it is not known what it binds.
+        """
+        for described, why in objects.ignored:
+            if described.startswith(_SET):
+                raise InvalidValueError(
+                    f"{described} is in the files, and what it binds is not known: {why}", field="-f"
+                )
         missing = {
             role: refusal.message
             for role, refusals in missing_objects(objects).items()
