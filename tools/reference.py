@@ -421,7 +421,7 @@ def cli() -> str:
             "interrupted. A closed pipe changes none.\n\n`pip install trustbind` installs the command line, "
             "`pip install 'trustbind[webhook,operator]'` the servers, too. `kubectl trustbind` is the same command. "
             "`source <(trustbind completion bash)` completes commands and options; there are scripts for zsh and "
-            "fish.\n"
+            "fish, and kubectl completes `kubectl trustbind` with `kubectl_complete-trustbind`.\n"
         )
     ]
     runner = CliRunner(env={"COLUMNS": "110", "TERMINAL_WIDTH": "110", "NO_COLOR": "1"})

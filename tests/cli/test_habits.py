@@ -144,6 +144,23 @@ def test_kubectl_plugin(tmp_path: Path) -> None:
     assert "see 'kubectl trustbind apply --help'" in asked.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["ev"], ["evaluate"]),
+        (["evaluate", "--prof"], ["--profile"]),
+        (["doctor", "--from", "facts.json", "-o", "js"], ["json"]),
+    ],
+)
+def test_completion_of_the_kubectl_plugin(tmp_path: Path, words: list[str], shown: list[str]) -> None:
+    """Kubectl runs a second program, and takes a line for each completion and one for what it may do besides."""
+    script = Path(sys.executable).with_name("kubectl_complete-trustbind")
+
+    done = subprocess.run([script, *words], capture_output=True, text=True, check=False, cwd=tmp_path)
+
+    assert done.stdout.split() == [*shown, ":4"], done.stderr
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_script(cli: Cli, shell: str) -> None:
     """A script for each shell, which asks the program itself."""

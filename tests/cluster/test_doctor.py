@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from support.agents import EksAccount
 from support.halves import Operator, Webhook
-from support.world import FOREIGN, Account, Json, Team, World
+from support.processes import eventually
+from support.world import FOREIGN, SECONDS, Account, Json, Team, World
 from trustbind_cli.main import main
 
 DENIED = "AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity"
@@ -417,6 +419,93 @@ def test_fault_is_named_first_and_alone(workload: Workload, name: str) -> None:
     assert answer.data["cause"]["remedy"]
     assert answer.code == 1
     assert "very secret" not in json.dumps(answer.data)
+
+
+def bound(world: World, ask: Callable[..., Answer], account: Account) -> Workload:
+    """Return a namespace that is granted the roles of an AWS account, with a service account."""
+    team = world.team()
+    team.service_account("reader")
+    team.grant(account)
+    return Workload(world, account, team, lambda *a, **k: ask(account.id, team.namespace, *a, **k))
+
+
+def test_chain(world: World, ask: Callable[..., Answer], webhook: Webhook, operator: Operator) -> None:
+    """Source policy and target role are links of their own, and a deleted source policy is named."""
+    assert webhook.process.running
+    workload = bound(world, ask, account := world.account())
+    source, target = account.role("base"), account.role("app")
+    spec: Json = {"method": "AssumeRole", "source": {"roleArn": source}, "externalId": "team/4711"}
+    workload.team.binding(target, **spec).ready()
+    world.api.wait(lambda: _injected(workload), message="the webhook knows of the binding")
+
+    healthy = workload.ask("pod/web", "--all")
+    assert healthy.of("broken") == [], healthy.data
+    assert "TB140" in healthy.of("ok"), healthy.data["checks"][39]
+
+    operator.stop()  # it would write the policy again
+    for name in account.iam.list_role_policies(RoleName="base")["PolicyNames"]:
+        account.iam.delete_role_policy(RoleName="base", PolicyName=name)
+    answer = workload.ask("pod/web")
+    assert (answer.cause, answer.of("broken")) == ("TB140", ["TB140"]), answer.data
+    assert f"no inline policy of source role {source}" in answer.data["cause"]["message"]
+
+
+def test_session_that_is_too_long(
+    world: World, ask: Callable[..., Answer], webhook: Webhook, operator: Operator
+) -> None:
+    """A binding may ask for more than the role's MaxSessionDuration, which is one hour here."""
+    assert webhook.process.running
+    assert operator.running
+    workload = bound(world, ask, account := world.account())
+    workload.team.binding(account.role("app"), session={"durationSeconds": 7200})
+    world.api.wait(lambda: _injected(workload), message="the webhook knows of the binding")
+
+    answer = eventually(
+        lambda: found if (found := workload.ask("pod/web")).cause == "TB133" else None, "TB133", seconds=SECONDS
+    )
+
+    assert answer.of("broken") == ["TB133"], answer.data
+    assert "a session of 7200 s is asked for" in answer.data["cause"]["message"]
+
+
+def test_pod_identity(world: World, ask: Callable[..., Answer], webhook: Webhook, operator: Operator) -> None:
+    """Without an agent nothing gives the credentials; with one, and an association, every link holds."""
+    assert webhook.process.running
+    assert operator.running
+    eks = EksAccount.of(world)
+    workload = bound(world, ask, eks.account)
+    eks.grant(workload.team)
+    eks.binding(workload.team, eks.role()).ready()
+    world.api.wait(lambda: _has_agent(workload), message="the webhook knows of the binding")
+
+    without = workload.ask("pod/web", "--region", "eu-central-1")
+    assert (without.cause, without.of("broken")) == ("TB141", ["TB141"]), without.data
+    assert "no EKS Pod Identity agent runs" in without.data["cause"]["message"]
+
+    labels = {"app.kubernetes.io/name": "eks-pod-identity-agent"}
+    system = Workload(world, eks.account, Team(world, "kube-system"), workload.ask)
+    agent = system.pod(f"agent-{eks.account.id}", account="default", metadata={"labels": labels})
+    try:
+        healthy = workload.ask("pod/web", "--region", "eu-central-1", "--all")
+        operator.stop()  # it would make the association again
+        for made in eks.there().values():
+            eks.client.delete_pod_identity_association(clusterName=eks.name, associationId=made["associationId"])
+        missing = workload.ask("pod/web", "--region", "eu-central-1")
+    finally:
+        world.api.delete(agent)
+    assert healthy.of("broken") == [], healthy.data
+    assert "TB141" in healthy.of("ok")
+    assert (missing.cause, missing.of("broken")) == ("TB141", ["TB141"]), missing.data
+    assert "EKS has no Pod Identity association" in missing.data["cause"]["message"]
+
+
+def _has_agent(workload: Workload) -> bool:
+    """Create the pod again until it gets its credentials of the agent."""
+    pod = workload.pod()
+    if any(volume["name"] == "eks-pod-identity-token" for volume in pod["spec"].get("volumes", [])):
+        return True
+    workload.world.api.delete(pod)
+    return False
 
 
 def test_own_rights(workload: Workload) -> None:

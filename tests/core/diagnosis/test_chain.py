@@ -543,3 +543,13 @@ def test_diagnosis_of_a_case_does_not_depend_on_order_of_keys() -> None:
     again = json.loads(json.dumps(HEALTHY, sort_keys=True))
 
     assert diagnose(case_of(again)) == diagnose(case_of(HEALTHY))
+
+
+def test_pod_identity_of_somebody_else() -> None:
+    """A pod that EKS gave credentials by an association of another owner is not called unbound."""
+    bundle = changed(AGENT, lambda b: b.update(bindings=known([]), association=hidden("no cluster is named")))
+
+    found = diagnosed(bundle, goes_on=True)
+
+    assert (found.cause, found.of(State.BROKEN)) == (None, ()), shown(bundle)
+    assert [link.check.number for link in found.of(State.UNKNOWN)] == [41]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeVar
 
 import botocore.exceptions as boto
@@ -27,6 +27,7 @@ from trustbind.diagnosis.facts import (
 from trustbind.diagnosis.model import Wanted
 from trustbind.errors import AwsError, InvalidValueError
 from trustbind.identity.arns import ProviderArn, RoleArn
+from trustbind.policy.policy_text import raw_policy
 from trustbind.policy.trust_document import TrustDocument
 from trustbind_aws.call_limiter import CallLimiter
 from trustbind_aws.calls import Call
@@ -82,7 +83,7 @@ class _Reader:
         self._account = account
         self._region = region
 
-    async def read(self, bundle: Bundle, wanted: Wanted, accounts: list[Json], action: str) -> dict[str, Fact[Any]]:
+    async def read(self, bundle: Bundle, wanted: Wanted, accounts: Sequence[Json], action: str) -> dict[str, Fact[Any]]:
         web, role = wanted.web_role, wanted.role
         if web is None:
             return {}
@@ -129,7 +130,7 @@ class _Reader:
         found = []
         for name in names:
             text, _ = await self._client.role_policy(role, name)
-            found.append(json.loads(text) if text else {})
+            found.append(json.loads(raw_policy(text)) if text else {})
         return found
 
     async def _attached(self, iam: Any, role: RoleArn) -> list[str]:
@@ -288,7 +289,7 @@ def _region_of(bundle: Bundle) -> str:
     return (container.value("AWS_REGION") or "") if container else ""
 
 
-def _cluster(accounts: list[Json], account: str) -> str:
+def _cluster(accounts: Iterable[Json], account: str) -> str:
     """Return the name of the EKS cluster, by the AWSAccount of the caller's AWS account; empty for none."""
     for body in accounts:
         spec = body.get("spec") or {}

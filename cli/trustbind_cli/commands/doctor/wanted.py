@@ -11,6 +11,7 @@ from trustbind.api.role_binding import RoleBinding
 from trustbind.diagnosis.facts import Bundle
 from trustbind.diagnosis.model import Wanted
 from trustbind.errors import InvalidValueError
+from trustbind_webhook.injection.credential_source import FULL_URI
 from trustbind_webhook.injection.decision import Account, Inject, InjectionSettings, Skip, decide
 from trustbind_webhook.injection.pod import Container, Metadata, Pod, PodSpec
 
@@ -34,7 +35,13 @@ def wanted_of(bundle: Bundle, settings: InjectionSettings) -> Wanted:
     if known is None and not any(b.names(name, {}) for b in bindings):
         return Wanted(None, "", tuple(problems))
     labels = known.labels if known else {}
-    account = Account(target.namespace, name, _without(known.annotations if known else {}, INJECT), labels)
+    account = Account(
+        target.namespace,
+        name,
+        _without(known.annotations if known else {}, INJECT),
+        labels,
+        pod_identity=_has_agent(bundle),
+    )
     outcome = decide(_bare(bundle, name), account, bindings, settings, namespace=target.namespace, unique="doctor")
     if isinstance(outcome, Skip):
         hints = tuple(text for text in outcome.findings if "role" in text)
@@ -64,6 +71,12 @@ def _wanted(outcome: Inject, bindings: list[RoleBinding]) -> Wanted:
         audience=token.audience,
         profiles=delivery.selectable,
     )
+
+
+def _has_agent(bundle: Bundle) -> bool:
+    """Return whether EKS itself gave the pod credentials: by an association that no binding of ours made."""
+    pod = bundle.pod.value
+    return pod is not None and any(c.value(FULL_URI) is not None for c in pod.containers)
 
 
 def _bare(bundle: Bundle, account: str) -> Pod:
