@@ -69,13 +69,23 @@ _SHOWN: Final[Mapping[TrustReason, str]] = {
         (TrustReason.WAITING, TrustReason.WAITED_TOO_LONG), f"{_POD}; metric trustbind_operator_waiting_pods"
     ),
     TrustReason.RELEASED: _POD,
+    **dict.fromkeys(
+        (
+            TrustReason.BINDINGS_READY,
+            TrustReason.BINDINGS_NOT_READY,
+            TrustReason.NAME_TAKEN,
+            TrustReason.NO_NAMESPACES,
+            TrustReason.SETS_DISABLED,
+        ),
+        "condition Ready of the RoleBindingSet; Event",
+    ),
     TrustReason.MISSED: f"{_POD}; metric trustbind_operator_missed_pods",
 }
 _CONDITIONS: Final = """\
 | condition | of | meaning |
 | --- | --- | --- |
-| Ready | RoleBinding, AWSAccount | the summary: the role accepts the tokens of the accounts that the binding names; \
-the operator can work in the account |
+| Ready | RoleBinding, AWSAccount, RoleBindingSet | the summary: the role accepts the tokens of the accounts that the \
+binding names; the operator can work in the account; all bindings of the set are Ready |
 | Authorized | RoleBinding | whether a RoleGrant, and where asked for the role itself, allows the binding |
 | TrustApplied | RoleBinding | whether the role's trust policy holds the binding |
 | NearLimit | RoleBinding | there, and True, while the trust policy is longer than 80 % of what the account allows |

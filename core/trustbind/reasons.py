@@ -203,6 +203,23 @@ class TrustReason(StrEnum):
     AWS_FAILED = "AwsFailed"
     """AWS failed a call for a reason that is none of the others. Remedy: see the message; it is tried again."""
 
+    # Sets
+    BINDINGS_READY = "BindingsReady"
+    """A RoleBindingSet: every namespace that it selects has its RoleBinding, and all of them are Ready. Remedy: none
+    needed."""
+    BINDINGS_NOT_READY = "BindingsNotReady"
+    """A RoleBindingSet: RoleBindings of it are not Ready, or could not be written. Remedy: see the message; the
+    conditions of the RoleBindings that it names say why."""
+    NAME_TAKEN = "NameTaken"
+    """A RoleBindingSet: a namespace has a RoleBinding with the name of the set's that the set does not own, and the
+    operator leaves it alone. Remedy: delete that RoleBinding, or create a set with another name."""
+    SETS_DISABLED = "SetsDisabled"
+    """A RoleBindingSet: the operator makes no RoleBindings for sets. Remedy: set the operator's
+    roleBindingSets.enabled (in the chart operator.settings.roleBindingSets.enabled), which also gives it the rights."""
+    NO_NAMESPACES = "NoNamespaces"
+    """A RoleBindingSet: no namespace has the labels of its selector. Remedy: label the namespaces, or correct
+    spec.namespaceSelector."""
+
     # The end
     REVOKED = "TrustRevoked"
     """The binding's statement is gone from the trust policy, or its associations from EKS. Remedy: none needed."""

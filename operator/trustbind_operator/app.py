@@ -15,8 +15,10 @@ import msgspec
 from trustbind import __version__
 from trustbind.api.annotations import AnnotationKeys
 from trustbind.api.labels import INJECT
+from trustbind.api.role_binding import BindingRef
 from trustbind.errors import InvalidValueError, TrustbindError
 from trustbind.identity.subjects import Issuer
+from trustbind.reconcile.stored_binding import StoredBinding
 from trustbind_aws.account_pool import AccountPool
 from trustbind_aws.call_limiter import CallLimiter
 from trustbind_aws.sessions import AwsSessions
@@ -24,6 +26,7 @@ from trustbind_operator.cluster.cache import ClusterCache
 from trustbind_operator.cluster.conditions import Transition
 from trustbind_operator.cluster.informer import NAMESPACES, SERVICE_ACCOUNTS, WAITING_PODS, Feed, Seen
 from trustbind_operator.cluster.writer import KubernetesWriter
+from trustbind_operator.controllers.binding_set.controller import BINDING_SETS, BindingSets
 from trustbind_operator.controllers.context import Context
 from trustbind_operator.controllers.manager import Manager
 from trustbind_operator.controllers.pod.controller import GateKeeper, MissedPods
@@ -154,12 +157,12 @@ class _Process:
         )
         manager = Manager(context, pace=settings.manager_pace(), limit=settings.revocation_limit())
         annotator = self._annotator(api, cache)
-        hooks = (annotator.unbound, annotator.binding_seen) if annotator is not None else ()
-        router = EventRouter(cache, manager, self._unreadable, *hooks)
+        sets = BindingSets(writer, cache, telemetry, self._log, context.now, enabled=settings.role_binding_sets.enabled)
+        router = EventRouter(cache, manager, self._unreadable, *_after_bindings(annotator, sets))
         lister = Lister(api, router, self._log, settings.kubernetes.page_size)
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(pool.close)
-            service_accounts = await self._follow_metadata(api, router, annotator, stack)
+            service_accounts = await self._follow_metadata(api, router, annotator, sets, stack)
             await lister.read_all()
             due = manager.begin()
             if annotator is not None:
@@ -176,6 +179,8 @@ class _Process:
                 lister.run(),
                 keeper.run(),
                 self._watcher(api, WAITING_PODS, keeper).run(),
+                self._watcher(api, BINDING_SETS, sets).run(),
+                sets.run(),
                 self._show_counts(cache, manager, keeper, missed),
             ]
             if missed is not None:
@@ -223,7 +228,12 @@ class _Process:
         )
 
     async def _follow_metadata(
-        self, api: ApiServer, router: EventRouter, annotator: Annotator | None, stack: contextlib.AsyncExitStack
+        self,
+        api: ApiServer,
+        router: EventRouter,
+        annotator: Annotator | None,
+        sets: BindingSets,
+        stack: contextlib.AsyncExitStack,
     ) -> Feed:
         """Start to follow service accounts and namespaces; return the accounts once both are known whole."""
 
@@ -236,6 +246,7 @@ class _Process:
             router.namespace(key[1], seen.labels if seen is not None else None)
             if annotator is not None:
                 annotator.namespace_seen(key[1])
+            sets.namespace_seen(key[1], seen.labels if seen is not None else None)
 
         is_reported = self._settings.bind_annotated.mode != "Disabled"
         keys = set(kept_annotations(self._keys)) if is_reported else set()
@@ -325,6 +336,24 @@ class _Process:
 
     def _ready(self) -> tuple[bool, str]:
         return self._state in {"working", "standby"}, self._state
+
+
+def _after_bindings(
+    annotator: Annotator | None, sets: BindingSets
+) -> tuple[Callable[[BindingRef], None], Callable[[StoredBinding], None]]:
+    """Return what is called for each RoleBinding that is gone, and for each that came or changed."""
+
+    def gone(ref: BindingRef) -> None:
+        if annotator is not None:
+            annotator.unbound(ref)
+        sets.binding_seen(ref)
+
+    def seen(stored: StoredBinding) -> None:
+        if annotator is not None:
+            annotator.binding_seen(stored)
+        sets.binding_seen(stored.ref)
+
+    return gone, seen
 
 
 def _reporter(

@@ -221,6 +221,15 @@ class BindAnnotated(Section):
         )
 
 
+class RoleBindingSets(Section):
+    """Bindings made for RoleBindingSets."""
+
+    enabled: bool = False
+    """Whether the namespaces that a RoleBindingSet selects get its RoleBindings, subject to grants. It needs the right
+    to create and delete RoleBindings, which the chart gives with it. Default false: sets only say that they have no
+    effect, and RoleBindings that were made stay as they are."""
+
+
 class Pods(Section):
     """What is done about pods."""
 
@@ -271,6 +280,7 @@ class Settings(ProcessSettings):
     revocation: Revocation = Revocation()
     uninstall: Uninstall = Uninstall()
     bind_annotated: BindAnnotated = BindAnnotated()
+    role_binding_sets: RoleBindingSets = RoleBindingSets()
     pods: Pods = Pods()
     kubernetes: Kubernetes = Kubernetes()
 

@@ -99,6 +99,7 @@ def test_every_write_of_rbac_is_limited_or_known(helm: Helm) -> None:
         # Subresources: the API server takes the status alone.
         ("operator", "awsaccounts/status", "UPDATE"),
         ("operator", "rolebindings/status", "UPDATE"),
+        ("operator", "rolebindingsets/status", "UPDATE"),
         # One object each, by name.
         ("operator", "configmaps", "UPDATE"),
         ("operator", "leases", "UPDATE"),

@@ -194,7 +194,7 @@ def _by_name(objects: list[Object], kind: str) -> dict[str, Object]:
 
 def test_rbac_is_that_of_the_manifests(helm: Helm) -> None:
     """Roles are those of manifests/rbac, with which the other tests run the halves; and those of certificates."""
-    options = ("bindAnnotated.mode=Bind", "pods.evictMissed=true")
+    options = ("bindAnnotated.mode=Bind", "pods.evictMissed=true", "roleBindingSets.enabled=true")
     objects = helm.template(*(f"--set=operator.settings.{option}" for option in options))
     wanted = load_manifests(ROOT / "manifests" / "rbac")
     for kind in ("ClusterRole", "Role"):
@@ -211,6 +211,25 @@ def test_options_have_rules_only_when_they_are_on(helm: Helm) -> None:
             assert "pods/eviction" not in rule.get("resources", [])
             if rule.get("resources") == ["rolebindings"]:
                 assert not {"create", "delete"} & set(rule["verbs"])
+
+
+def test_role_binding_sets(helm: Helm) -> None:
+    """The operator follows sets, and may make their bindings when that is on."""
+    (rules,) = [
+        role["rules"]
+        for name, role in _by_name(
+            helm.template("--set", "operator.settings.roleBindingSets.enabled=true"), "ClusterRole"
+        ).items()
+        if name.endswith("-binding-sets")
+    ]
+    assert rules == [{"apiGroups": ["trustbind.dev"], "resources": ["rolebindings"], "verbs": ["create", "delete"]}]
+    followed = [
+        rule["verbs"]
+        for role in _by_name(helm.template(), "ClusterRole").values()
+        for rule in role["rules"]
+        if rule.get("resources") == ["rolebindingsets"]
+    ]
+    assert followed == [["list", "watch"]]
 
 
 @pytest.mark.parametrize(("mode", "binds", "reports"), [("Disabled", 0, 0), ("Report", 0, 1), ("Bind", 1, 1)])

@@ -18,7 +18,7 @@ from support.certs import Authority
 from support.kubeclient import ROOT, ApiError, load_manifests
 from support.processes import eventually
 from support.world import SECONDS, SYSTEM, Team, World
-from trustbind.api.labels import ACCOUNT_FINALIZER, BINDING_FINALIZER, GATE, MANAGED_LABEL, WAITING_LABEL
+from trustbind.api.labels import ACCOUNT_FINALIZER, BINDING_FINALIZER, GATE, MANAGED_LABEL, SET_LABEL, WAITING_LABEL
 from trustbind_operator.controllers.pod.gate_decision import release_patch
 
 Json = dict[str, Any]
@@ -297,15 +297,18 @@ def test_the_operator_changes_only_its_finalizer_of_a_binding(world: World, oper
     world.merge(binding, {"metadata": {"finalizers": None}})
 
 
-def test_the_operator_keeps_bindings_of_annotated_accounts(world: World, operator_account: Caller) -> None:
-    """It creates, changes and deletes RoleBindings with its label."""
+@pytest.mark.parametrize("labels", [{MANAGED_LABEL: "true"}, {SET_LABEL: "profiles"}])
+def test_the_operator_keeps_bindings_that_it_made(
+    world: World, operator_account: Caller, labels: dict[str, str]
+) -> None:
+    """It creates, changes and deletes RoleBindings with its labels, and does not change these."""
     binding = world.team().binding_manifest("arn:aws:iam::444455556666:role/app")
-    binding["metadata"]["labels"] = {MANAGED_LABEL: "true"}
+    binding["metadata"]["labels"] = labels
     operator_account.create(binding)
     world.api.apply(binding)
     operator_account.patch(binding, {"spec": {"audience": "other.example.com"}})
     operator_account.delete(binding)
-    change = {"metadata": {"labels": {MANAGED_LABEL: None}}}
+    change = {"metadata": {"labels": dict.fromkeys(labels)}}
     operator_account.refused_patch("trustbind-operator-rolebindings", binding, change)
 
 

@@ -15,7 +15,7 @@ from support.kube import CRDS, ROOT, ApiError, ApiServer, load_manifests
 API = "/apis/trustbind.dev/v1alpha1"
 CASES = sorted((ROOT / "tests" / "data" / "crds").glob("*.yaml"))
 EXAMPLES = load_manifests(ROOT / "manifests" / "examples")
-KINDS = ("RoleBinding", "AWSAccount", "RoleGrant")
+KINDS = ("RoleBinding", "AWSAccount", "RoleGrant", "RoleBindingSet")
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 ROLE = "arn:aws:iam::444455556666:role/team-a/reader"
 NOW = "2030-01-01T00:00:00Z"
@@ -31,6 +31,11 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "RoleBinding": {"roleArn": ROLE, "serviceAccountNames": ["reader"]},
     "AWSAccount": {"accountId": "444455556666"},
     "RoleGrant": {"namespaces": {"names": ["team-a"]}, "roleArns": ["arn:aws:iam::444455556666:role/team-a/*"]},
+    "RoleBindingSet": {
+        "namespaceSelector": {"matchLabels": {"profile": "true"}},
+        "serviceAccountNames": ["default-editor"],
+        "template": {"roleArn": "arn:aws:iam::444455556666:role/notebooks"},
+    },
 }
 
 
@@ -69,6 +74,13 @@ def placed(manifest: dict[str, Any], namespace: str) -> dict[str, Any]:
     if manifest["kind"] == "RoleBinding":
         metadata["namespace"] = namespace
     return manifest | {"metadata": metadata}
+
+
+def with_changes(value: Any, changes: Any) -> Any:
+    """Return ``value`` with ``changes`` merged into it."""
+    if not isinstance(value, dict) or not isinstance(changes, dict):
+        return changes
+    return value | {key: with_changes(value.get(key), change) for key, change in changes.items()}
 
 
 def try_to_create(server: ApiServer, manifest: dict[str, Any]) -> Any:
@@ -115,7 +127,7 @@ def test_every_kind_has_an_example() -> None:
 def test_example_is_accepted(api_server: ApiServer, namespace: str, example: dict[str, Any]) -> None:
     """What people copy works."""
     stored = try_to_create(api_server, placed(example, namespace))
-    assert stored["spec"] == stored["spec"] | example["spec"]
+    assert stored["spec"] == with_changes(stored["spec"], example["spec"])
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda p: p.stem)
@@ -155,6 +167,15 @@ def test_defaults_of_an_account(api_server: ApiServer, namespace: str) -> None:
         "requireRoleConsent": False,
         "rolePathPrefix": "/",
     }
+
+
+def test_defaults_of_a_set(api_server: ApiServer, namespace: str) -> None:
+    """A set names subjects exactly unless it says otherwise, and shows what its bindings leave unsaid."""
+    stored = try_to_create(api_server, an_object("RoleBindingSet", namespace))
+    binding = try_to_create(api_server, an_object("RoleBinding", namespace))["spec"]
+    defaults = {key: value for key, value in binding.items() if key not in MINIMAL["RoleBinding"]}
+    minimal = MINIMAL["RoleBindingSet"]
+    assert stored["spec"] == minimal | {"subjects": "Exact", "template": minimal["template"] | defaults}
 
 
 def test_defaults_of_a_grant(api_server: ApiServer, namespace: str) -> None:
@@ -205,6 +226,11 @@ def test_values_at_the_bounds_are_accepted(api_server: ApiServer, namespace: str
 @pytest.mark.parametrize(
     ("kind", "change", "message"),
     [
+        (
+            "RoleBindingSet",
+            {"template": {"roleArn": ROLE}},
+            "is immutable; create another set for another role",
+        ),
         ("RoleBinding", {"roleArn": f"{ROLE}-2"}, "is immutable; create another binding for another role"),
         ("AWSAccount", {"accountId": "111122223333"}, "is immutable; create another AWSAccount for another account"),
     ],
@@ -218,7 +244,11 @@ def test_identity_cannot_be_changed(
     with pytest.raises(ApiError) as caught:
         api_server.apply(manifest | {"spec": manifest["spec"] | change})
     assert message in caught.value.message
-    other = {"region": "eu-central-1"} if kind == "RoleBinding" else {"trustPolicyLimit": 4096}
+    other = {
+        "RoleBinding": {"region": "eu-central-1"},
+        "AWSAccount": {"trustPolicyLimit": 4096},
+        "RoleBindingSet": {"serviceAccountNames": ["viewer"]},
+    }[kind]
     after = api_server.apply(manifest | {"spec": manifest["spec"] | other})
     assert after["spec"] == before["spec"] | other
 
@@ -226,6 +256,16 @@ def test_identity_cannot_be_changed(
 @pytest.mark.parametrize(
     ("kind", "status"),
     [
+        (
+            "RoleBindingSet",
+            {
+                "observedGeneration": 1,
+                "conditions": [READY],
+                "namespaces": 12,
+                "readyBindings": 11,
+                "summary": "11/12",
+            },
+        ),
         (
             "RoleBinding",
             {
@@ -318,6 +358,11 @@ def test_a_grant_has_no_status(api_server: ApiServer, namespace: str) -> None:
             {"Ready": "False", "Account": "444455556666", "Message": READY["message"]},
         ),
         (
+            "RoleBindingSet",
+            [("Name", 0), ("Ready", 0), ("Bindings", 0), ("Role", 0), ("Age", 0), ("Message", 1)],
+            {"Ready": "False", "Role": "arn:aws:iam::444455556666:role/notebooks", "Message": READY["message"]},
+        ),
+        (
             "RoleGrant",
             [("Name", 0), ("Namespaces", 0), ("Roles", 0), ("Age", 0), ("Accounts", 1), ("Methods", 1)],
             {
@@ -356,8 +401,10 @@ def test_names_in_discovery(api_server: ApiServer) -> None:
         "rolebindings": ("RoleBinding", True, ["trb"], ["trustbind"]),
         "awsaccounts": ("AWSAccount", False, [], ["trustbind"]),
         "rolegrants": ("RoleGrant", False, [], ["trustbind"]),
+        "rolebindingsets": ("RoleBindingSet", False, ["trbs"], ["trustbind"]),
     }
-    assert {name for name in resources if "/" in name} == {"rolebindings/status", "awsaccounts/status"}
+    statuses = {"rolebindings/status", "awsaccounts/status", "rolebindingsets/status"}
+    assert {name for name in resources if "/" in name} == statuses
 
 
 def test_bindings_are_selected_by_role(api_server: ApiServer) -> None:

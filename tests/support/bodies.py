@@ -8,7 +8,7 @@ from typing import Any, Final
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer
 
-__all__ = ["ACCOUNT", "ISSUER", "OPS", "OTHER_ROLE", "ROLE", "account_body", "binding_body", "grant_body"]
+__all__ = ["ACCOUNT", "ISSUER", "OPS", "OTHER_ROLE", "ROLE", "account_body", "binding_body", "grant_body", "set_body"]
 
 ACCOUNT: Final = "444455556666"
 ROLE: Final = RoleArn.parse(f"arn:aws:iam::{ACCOUNT}:role/app")
@@ -83,4 +83,27 @@ def grant_body(name: str = "all", version: str = "1", **spec: Any) -> dict[str, 
         "kind": "RoleGrant",
         "metadata": {"name": name, "uid": f"uid-{name}", "resourceVersion": version},
         "spec": spec,
+    }
+
+
+def set_body(
+    name: str = "profiles", *, uid: str = "", metadata: Mapping[str, Any] | None = None, **template: Any
+) -> dict[str, Any]:
+    """Return a RoleBindingSet as the API server has it, over namespaces with ``profile: "true"``."""
+    return {
+        "apiVersion": _API_VERSION,
+        "kind": "RoleBindingSet",
+        "metadata": {
+            "name": name,
+            "uid": uid or f"uid-{name}",
+            "resourceVersion": "1",
+            "generation": 1,
+            "creationTimestamp": _CREATED,
+            **(metadata or {}),
+        },
+        "spec": {
+            "namespaceSelector": {"matchLabels": {"profile": "true"}},
+            "serviceAccountNames": ["default-editor"],
+            "template": {"roleArn": str(ROLE), **template},
+        },
     }

@@ -50,6 +50,7 @@ def operator_env(world: World) -> dict[str, str | None]:
         "AWS__READ_TIMEOUT_SECONDS": "3",
         "BIND_ANNOTATED__MODE": "Bind",
         "BIND_ANNOTATED__REPORT_INTERVAL_SECONDS": "1",
+        "ROLE_BINDING_SETS__ENABLED": "true",
         "PODS__MISSED_INTERVAL_SECONDS": "1",
         "PACE__RESYNC_SECONDS": "3",
         "PACE__SURVEY_SECONDS": "2",

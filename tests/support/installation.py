@@ -37,7 +37,12 @@ Json = dict[str, Any]
 
 PRODUCT: Final = "trustbind"
 
-KIND_OF: Final = {"rolebindings": "RoleBinding", "awsaccounts": "AWSAccount", "rolegrants": "RoleGrant"}
+KIND_OF: Final = {
+    "rolebindingsets": "RoleBindingSet",
+    "rolebindings": "RoleBinding",
+    "awsaccounts": "AWSAccount",
+    "rolegrants": "RoleGrant",
+}
 CLUSTER_KINDS: Final = (
     ("rbac.authorization.k8s.io/v1", "ClusterRole"),
     ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"),
@@ -278,7 +283,7 @@ class Installation:
 
     def wipe(self) -> None:
         """Remove the definitions, and what a failed test has left: nobody is there to take a finalizer off."""
-        for plural in ("rolebindings", "awsaccounts", "rolegrants"):
+        for plural in KIND_OF:
             with contextlib.suppress(ApiError):
                 for item in self.api.request("GET", f"/apis/{API_VERSION}/{plural}")["items"]:
                     manifest = {"apiVersion": API_VERSION, "kind": KIND_OF[plural], "metadata": item["metadata"]}

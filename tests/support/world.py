@@ -244,7 +244,13 @@ class World:
         self.issuer = self.issuer or self.api.issuer
         self.sid_prefix = owner_prefix(Issuer.parse(self.issuer))
         self.api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}})
-        for name in ("operator", "operator-annotated-report", "operator-bind-annotated", "webhook"):
+        for name in (
+            "operator",
+            "operator-annotated-report",
+            "operator-bind-annotated",
+            "operator-binding-sets",
+            "webhook",
+        ):
             self.api.apply(load_manifests(ROOT / "manifests" / "rbac" / f"{name}.yaml"))
         # What limits those rights further; the names are the same.
         installed = load_manifests(ROOT / "manifests" / "install.yaml")
@@ -323,6 +329,16 @@ class World:
         return shared
 
     # --- Kubernetes -------------------------------------------------------------------------------------------------
+
+    def set(self, role: str, labels: Mapping[str, str], name: str = "", **template: Any) -> Binding:
+        """Bind service account ``reader`` of all namespaces with these labels to a role, by a RoleBindingSet."""
+        spec = {
+            "namespaceSelector": {"matchLabels": dict(labels)},
+            "serviceAccountNames": ["reader"],
+            "template": {"roleArn": role} | template,
+        }
+        name = name or f"set-{secrets.token_hex(4)}"
+        return Binding(self, self.apply(API_VERSION, "RoleBindingSet", name, spec=spec))
 
     def team(self, **labels: str) -> Team:
         """Create a namespace."""

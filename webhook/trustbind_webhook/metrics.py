@@ -50,8 +50,8 @@ class Metrics:
         )
         self.validations: Final = Counter(
             "trustbind_webhook_validations",
-            "RoleBindings, AWSAccounts and RoleGrants judged, by kind and outcome: allowed, warned (allowed with "
-            "warnings), denied, or failed (let through after a defect).",
+            "Objects of trustbind.dev judged, by kind and outcome: allowed, warned (allowed with warnings), denied,"
+            " or failed (let through after a defect).",
             ("kind", "outcome"),
             registry=self.registry,
         )

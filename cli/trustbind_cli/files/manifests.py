@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from trustbind.api import aws_account as aws_accounts
-from trustbind.api import role_binding, role_grant
+from trustbind.api import role_binding, role_binding_set, role_grant
 from trustbind.api.aws_account import AwsAccount
 from trustbind.api.manifests import Manifest, check_metadata, read
 from trustbind.api.role_binding import RoleBinding
+from trustbind.api.role_binding_set import RoleBindingSet
 from trustbind.api.role_grant import RoleGrant
 from trustbind.api.strict import API_VERSION
 from trustbind.errors import InvalidValueError, ManifestError
@@ -37,6 +38,7 @@ __all__ = [
 
 DEFAULT_NAMESPACE: Final = "default"
 _GROUP: Final = API_VERSION.partition("/")[0]
+_KINDS: Final = {role_binding.KIND, role_binding_set.KIND, role_grant.KIND, aws_accounts.KIND}
 _NATIVE: Final = {("v1", "Pod"), ("v1", "ServiceAccount"), ("v1", "Namespace"), *WORKLOADS}
 _NAMESPACED: Final = {("v1", "Pod"), ("v1", "ServiceAccount"), (_GROUP, role_binding.KIND), *WORKLOADS}
 _JWT_PARTS: Final = 3
@@ -49,7 +51,7 @@ class Objects:
     Attributes:
         pods: Pods, and those that workloads lead to, in the order of the files.
         accounts: (namespace, name) to the account's manifest; of two with one name the later counts.
-        bindings: all of them.
+        bindings: all of them, and those of RoleBindingSets in the Namespaces of the files.
         aws_accounts: account id to object.
         grants: all of them.
         namespaces: name to labels.
@@ -117,6 +119,7 @@ def sort_out(manifests: Iterable[Manifest]) -> Objects:
     objects = Objects()
     seen: dict[tuple[str, str, str], Manifest] = {}
     placed: list[Manifest] = []
+    sets: list[tuple[Manifest, RoleBindingSet]] = []
     for manifest in manifests:
         group = manifest.api_version.partition("/")[0]
         if group == _GROUP or (group, manifest.kind) in _NATIVE:
@@ -129,28 +132,57 @@ def sort_out(manifests: Iterable[Manifest]) -> Objects:
                 objects.accounts[manifest.namespace or DEFAULT_NAMESPACE, manifest.name] = manifest
             case ("v1", "Namespace"):
                 objects.namespaces[manifest.name] = texts(manifest, "labels")
-            case ("trustbind.dev", role_binding.KIND):
-                _once(manifest, seen)
-                objects.bindings.append(_parsed(manifest, RoleBinding.parse))
-            case ("trustbind.dev", aws_accounts.KIND):
-                _once(manifest, seen)
-                account = _parsed(manifest, AwsAccount.parse)
-                if account.account_id in objects.aws_accounts:
-                    raise manifest.error(f"spec.accountId: {account.account_id} has an AWSAccount already")
-                objects.aws_accounts[account.account_id] = account
-            case ("trustbind.dev", role_grant.KIND):
-                _once(manifest, seen)
-                objects.grants.append(_parsed(manifest, RoleGrant.parse))
-            case ("trustbind.dev", kind):
-                raise manifest.error(f"kind: there is no {kind} in trustbind.dev")
+            case ("trustbind.dev", _):
+                _add_own(objects, manifest, sets, seen)
             case _:
                 if (pod := pod_in(manifest)) is not None:
                     objects.pods.append(pod)
                 else:
                     objects.ignored.append((manifest.describe(), _why_ignored(group, manifest)))
+    for manifest, each in sets:
+        _add_bindings(objects, manifest, each)
     some = any(manifest.namespace not in {"", DEFAULT_NAMESPACE} for manifest in placed)
     objects.unplaced = [m.describe() for m in placed if not m.namespace and (some or m.api_version == API_VERSION)]
     return objects
+
+
+def _add_own(
+    objects: Objects,
+    manifest: Manifest,
+    sets: list[tuple[Manifest, RoleBindingSet]],
+    seen: dict[tuple[str, str, str], Manifest],
+) -> None:
+    """Add an object of a kind of ours; a set waits until all Namespaces are known.
+
+    Raises:
+        ManifestError: it breaks a rule, stands twice, or there is no such kind.
+    """
+    if manifest.kind not in _KINDS:
+        raise manifest.error(f"kind: there is no {manifest.kind} in {_GROUP}")
+    _once(manifest, seen)
+    match manifest.kind:
+        case role_binding.KIND:
+            objects.bindings.append(_parsed(manifest, RoleBinding.parse))
+        case role_binding_set.KIND:
+            sets.append((manifest, _parsed(manifest, RoleBindingSet.parse)))
+        case role_grant.KIND:
+            objects.grants.append(_parsed(manifest, RoleGrant.parse))
+        case _:
+            account = _parsed(manifest, AwsAccount.parse)
+            if account.account_id in objects.aws_accounts:
+                raise manifest.error(f"spec.accountId: {account.account_id} has an AWSAccount already")
+            objects.aws_accounts[account.account_id] = account
+
+
+def _add_bindings(objects: Objects, manifest: Manifest, wanted: RoleBindingSet) -> None:
+    """Add the binding that each Namespace of the files gets of a set, unless the files have one of that name."""
+    selected = sorted(name for name, labels in objects.namespaces.items() if wanted.selects(labels))
+    if not selected:
+        labels = ", ".join(f"{key}={value}" for key, value in wanted.selector.labels)
+        why = f"no Namespace of the files has the labels {labels}; add the Namespaces that the set is for"
+        objects.ignored.append((manifest.describe(), why))
+    known = {binding.ref for binding in objects.bindings}
+    objects.bindings += [wanted.binding_in(name) for name in selected if wanted.ref_in(name) not in known]
 
 
 def _is_template(manifest: Manifest) -> bool:

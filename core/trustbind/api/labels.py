@@ -20,6 +20,7 @@ __all__ = [
     "REQUIRE",
     "REVOCATION_ALLOWED_AT",
     "SESSION_NAME",
+    "SET_LABEL",
     "WAITING_LABEL",
 ]
 
@@ -52,6 +53,12 @@ WAITING_LABEL: Final = "trustbind.dev/waiting"
 
 MANAGED_LABEL: Final = "trustbind.dev/from-annotation"
 """Label of a RoleBinding that the operator created from a ServiceAccount's annotation.
+
+The operator changes no RoleBinding of the same name without the label.
+"""
+
+SET_LABEL: Final = "trustbind.dev/set"
+"""Label of a RoleBinding that the operator created for a RoleBindingSet: the name of the set.
 
 The operator changes no RoleBinding of the same name without the label.
 """

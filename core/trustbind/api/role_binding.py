@@ -35,6 +35,7 @@ __all__ = [
     "DeletionPolicy",
     "Injection",
     "Method",
+    "RawTemplate",
     "RoleBinding",
     "Source",
 ]
@@ -45,6 +46,9 @@ DEFAULT_PROFILE: Final = "default"
 
 _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)  # STS API reference, AssumeRole, ExternalId
 _PROFILE = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
+
+MAX_NAMES: Final = 50
+"""Service accounts that a binding names."""
 
 MAX_CHARACTERS: Final = 4096
 """Of a binding's service account names: a trust policy has room for 2,048 characters, unless the AWS account's quota
@@ -311,10 +315,10 @@ class _Token(Strict, frozen=True):
     expiration_seconds: Annotated[int, Meta(ge=MIN_EXPIRATION_SECONDS, le=MAX_EXPIRATION_SECONDS)] | None = None
 
 
-class _Spec(Strict, frozen=True):
+class RawTemplate(Strict, frozen=True):
+    """What a spec says besides whom it is for; also the template of a RoleBindingSet."""
+
     role_arn: str
-    service_account_names: Annotated[list[str], Meta(min_length=1, max_length=50)] | None = None
-    service_account_selector: RawSelector | None = None
     method: Literal["WebIdentity", "AssumeRole", "PodIdentity"] = "WebIdentity"
     source: _Source | None = None
     external_id: str | None = None
@@ -326,11 +330,16 @@ class _Spec(Strict, frozen=True):
     token: _Token | None = None
     region: str | None = None
     conditions: Annotated[list[RawCondition], Meta(max_length=10)] | None = None
-    federated_subjects: Annotated[list[RawConditionedSubjects], Meta(max_length=10)] | None = None
     profile: str = DEFAULT_PROFILE
     wait_until_ready: bool = False
     deletion_policy: Literal["Revoke", "Retain", "Restore"] = "Revoke"
     adopt: Literal["Equivalent"] | None = None
+
+
+class _Spec(RawTemplate, frozen=True):
+    service_account_names: Annotated[list[str], Meta(min_length=1, max_length=MAX_NAMES)] | None = None
+    service_account_selector: RawSelector | None = None
+    federated_subjects: Annotated[list[RawConditionedSubjects], Meta(max_length=10)] | None = None
 
 
 class _StoredCondition(msgspec.Struct, frozen=True, rename="camel"):

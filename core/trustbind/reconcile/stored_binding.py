@@ -10,6 +10,7 @@ from typing import Any, Final
 from trustbind.api.annotations import kept
 from trustbind.api.labels import BINDING_FINALIZER, RECONCILE_REQUESTED_AT
 from trustbind.api.role_binding import BindingRef, RoleBinding
+from trustbind.api.role_binding_set import owning_set
 from trustbind.errors import InvalidValueError
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer, Subject
@@ -36,6 +37,7 @@ class StoredBinding:
         finalizers: all of them.
         requested_at: value of the annotation that asks for a reconcile now.
         status: as it is stored.
+        set_uid: uid of the RoleBindingSet that it was made for and that owns it; empty for every other one.
     """
 
     ref: BindingRef
@@ -49,6 +51,7 @@ class StoredBinding:
     finalizers: tuple[str, ...]
     requested_at: str
     status: Mapping[str, Any]
+    set_uid: str = ""
 
     @classmethod
     def of(cls, body: Mapping[str, Any]) -> StoredBinding:
@@ -85,6 +88,7 @@ class StoredBinding:
                 RECONCILE_REQUESTED_AT, ""
             ),
             status=_kept_status(body.get("status") or {}),
+            set_uid=owning_set(metadata),
         )
 
     @classmethod

@@ -16,6 +16,7 @@ from typing import Any, Final
 from trustbind.identity.subjects import Issuer
 from trustbind.reasons import TrustReason
 from trustbind.reconcile.adoption import AdoptionState
+from trustbind.reconcile.binding_set import SetOutcome, StoredSet
 from trustbind.reconcile.outcome import BindingOutcome
 from trustbind.reconcile.stored_binding import SHOWN_SUBJECTS
 
@@ -25,6 +26,7 @@ __all__ = [
     "Transition",
     "binding_status",
     "merged",
+    "set_status",
     "stamp",
     "transitions",
 ]
@@ -155,6 +157,18 @@ def _lists(stored: Mapping[str, Any], outcome: BindingOutcome) -> dict[str, Any]
     elif outcome.adoption.statements:
         status["adopted"] = [statement.as_status() for statement in outcome.adoption.statements]
     return status
+
+
+def set_status(stored: StoredSet, outcome: SetOutcome, now: str) -> dict[str, Any]:
+    """Return the status that a RoleBindingSet should have; equal to the stored one when nothing has changed."""
+    ready = Condition(ConditionType.READY, outcome.is_ready, outcome.reason, outcome.message)
+    return {
+        "observedGeneration": stored.generation,
+        "conditions": merged(stored.status.get("conditions") or (), [ready], stored.generation, now),
+        "namespaces": outcome.namespaces,
+        "readyBindings": outcome.ready,
+        "summary": f"{outcome.ready}/{outcome.namespaces}",
+    }
 
 
 def merged(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
@@ -15,6 +15,7 @@ import msgspec
 
 from trustbind.api.labels import ACCOUNT_FINALIZER, BINDING_FINALIZER
 from trustbind.api.strict import API_VERSION
+from trustbind.reconcile.binding_set import StoredSet
 from trustbind.reconcile.stored_aws_account import StoredAwsAccount
 from trustbind.reconcile.stored_binding import StoredBinding
 from trustbind_operator.cluster.conditions import Transition, stamp
@@ -26,6 +27,7 @@ __all__ = ["CONFLICT", "KubernetesWriter", "account_path", "binding_path"]
 CONFLICT: Final = 409
 FORBIDDEN: Final = 403
 
+JSON: Final = "application/json"
 MERGE: Final = "application/merge-patch+json"
 
 _COMPONENT: Final = "trustbind-operator"
@@ -91,6 +93,44 @@ class KubernetesWriter:
         """Store an AWSAccount's status; return the object's resourceVersion then."""
         return await self._patch_status(account_path(stored.name), stored.uid, stored.status, status)
 
+    async def create_binding(self, manifest: Mapping[str, Any]) -> None:
+        """Create a RoleBinding; where one of that name is there, do nothing.
+
+        Raises:
+            ApiError: it was refused.
+        """
+        with _passing(CONFLICT):
+            await self._send("POST", binding_path(manifest["metadata"]["namespace"]), manifest, JSON)
+
+    async def change_binding(self, stored: StoredBinding, spec: Mapping[str, Any]) -> None:
+        """Give a RoleBinding another spec; one that is gone or was replaced is left alone.
+
+        Raises:
+            ApiError: it was refused.
+        """
+        path = _binding_path(stored)
+        with _passing(CONFLICT, NOT_FOUND):
+            body = msgspec.json.decode(await self._api.get(path, accept=JSON))
+            if change := _merge_patch(body["spec"], spec):
+                await self._send("PATCH", path, {"metadata": {"uid": stored.uid}, "spec": change}, MERGE)
+
+    async def delete_binding(self, stored: StoredBinding) -> None:
+        """Delete a RoleBinding; one that is gone or was replaced is left alone.
+
+        Raises:
+            ApiError: it was refused.
+        """
+        with _passing(CONFLICT, NOT_FOUND):
+            await self._send("DELETE", _binding_path(stored), {"preconditions": {"uid": stored.uid}}, JSON)
+
+    async def patch_set_status(self, stored: StoredSet, status: Mapping[str, Any]) -> None:
+        """Store the status of a RoleBindingSet; one that is gone or was replaced is left alone.
+
+        Raises:
+            ApiError: it was refused.
+        """
+        await self._patch_status(f"{_BASE}/rolebindingsets/{quote(stored.name)}", stored.uid, stored.status, status)
+
     async def event(self, kind: str, metadata: Mapping[str, Any], transition: Transition) -> None:
         """Post an Event about an object; one that cannot be posted is only logged."""
         namespace = str(metadata.get("namespace") or "default")  # Events of cluster-scoped objects live in default
@@ -149,7 +189,7 @@ class KubernetesWriter:
                     except ApiError as error:
                         if error.status != CONFLICT:
                             raise
-                body = msgspec.json.decode(await self._api.get(path, accept="application/json"))
+                body = msgspec.json.decode(await self._api.get(path, accept=JSON))
                 metadata = body["metadata"]
                 if metadata["uid"] != uid or (on and metadata.get("deletionTimestamp")):
                     return None
@@ -199,6 +239,29 @@ class _Slots:
             own = self._own[namespace] = asyncio.Semaphore(self._share)
         async with own, self._all:
             yield
+
+
+@contextmanager
+def _passing(*statuses: int) -> Iterator[None]:
+    """Let pass what the API server refuses with one of these statuses: an event says what is the case."""
+    try:
+        yield
+    except ApiError as error:
+        if error.status not in statuses:
+            raise
+
+
+def _merge_patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON merge patch (RFC 7396) that makes one object of another; what is to go is null."""
+    change: dict[str, Any] = {key: None for key in before if key not in after}
+    for key, value in after.items():
+        known = before.get(key)
+        if isinstance(value, Mapping) and isinstance(known, Mapping):
+            if inner := _merge_patch(known, value):
+                change[key] = inner
+        elif value != known:
+            change[key] = value
+    return change
 
 
 def _namespace_of(path: str) -> str:

@@ -12,9 +12,10 @@ import yaml
 from msgspec import inspect
 
 from support.kube import CRDS, ROOT, load_manifests
-from trustbind.api import aws_account, role_binding, role_grant
+from trustbind.api import aws_account, role_binding, role_binding_set, role_grant
 from trustbind.api.aws_account import AwsAccount
 from trustbind.api.role_binding import RoleBinding
+from trustbind.api.role_binding_set import RoleBindingSet
 from trustbind.api.role_grant import RoleGrant
 from trustbind.errors import InvalidValueError
 from trustbind.policy.condition_operators import IF_EXISTS, OPERATORS, SPEC_PATTERN, SetQualifier
@@ -27,12 +28,14 @@ PARSERS: Final[Mapping[str, Callable[[Mapping[str, Any]], object]]] = {
     "RoleBinding": RoleBinding.parse,
     "AWSAccount": AwsAccount.parse,
     "RoleGrant": RoleGrant.parse,
+    "RoleBindingSet": RoleBindingSet.parse,
 }
 # Private, since nobody else has to know in what form a manifest is read; but it is this form that has to agree.
 SPECS: Final[Mapping[str, type]] = {
     "RoleBinding": role_binding._Spec,
     "AWSAccount": aws_account._Spec,
     "RoleGrant": role_grant._Spec,
+    "RoleBindingSet": role_binding_set._Spec,
 }
 MINIMAL: Final[Mapping[str, dict[str, Any]]] = {
     "RoleBinding": {
@@ -41,6 +44,11 @@ MINIMAL: Final[Mapping[str, dict[str, Any]]] = {
     },
     "AWSAccount": {"accountId": "444455556666"},
     "RoleGrant": {"namespaces": {"names": ["team-a"]}, "roleArns": ["arn:aws:iam::444455556666:role/team-a/*"]},
+    "RoleBindingSet": {
+        "namespaceSelector": {"matchLabels": {"profile": "true"}},
+        "serviceAccountNames": ["default-editor"],
+        "template": {"roleArn": "arn:aws:iam::444455556666:role/notebooks"},
+    },
 }
 DEFAULTS_OF_THE_SCHEMA_ONLY: Final = {
     "AWSAccount.oidcProvider",  # an empty object, so that what is in it shows its own default

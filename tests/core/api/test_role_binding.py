@@ -23,6 +23,7 @@ from trustbind.api.role_binding import (
     RoleBinding,
     Source,
 )
+from trustbind.api.role_binding_set import RoleBindingSet
 from trustbind.api.role_grant import RoleGrant
 from trustbind.errors import InvalidValueError
 from trustbind.identity.arns import RoleArn
@@ -33,6 +34,7 @@ PARSERS: dict[str, Callable[[dict[str, Any]], object]] = {
     "rolebinding": RoleBinding.parse,
     "awsaccount": AwsAccount.parse,
     "rolegrant": RoleGrant.parse,
+    "rolebindingset": RoleBindingSet.parse,
 }
 DELETE = "__delete__"
 

@@ -32,6 +32,11 @@ SPECS: dict[str, dict[str, Any]] = {
     "RoleBinding": {"roleArn": ROLE, "serviceAccountNames": ["reader"]},
     "AWSAccount": {"accountId": "444455556666"},
     "RoleGrant": {"namespaces": {"names": ["team-a"]}, "roleArns": ["arn:aws:iam::444455556666:role/team-a/*"]},
+    "RoleBindingSet": {
+        "namespaceSelector": {"matchLabels": {"team": "a"}},
+        "serviceAccountNames": ["reader"],
+        "template": {"roleArn": ROLE},
+    },
 }
 KNOWLEDGE: dict[str, Any] = {
     "issuer": "https://oidc.example.com/id/0123",

@@ -1,4 +1,4 @@
-"""What is said to whoever writes a RoleBinding, an AWSAccount or a RoleGrant: one answer from values alone.
+"""What is said to whoever writes an object of ours: one answer from values alone.
 
 The schema in ``manifests/crd`` refuses what can be seen in one object by itself. Here is the rest: what our own parsers
 know better is refused; what depends on other objects, which may still come, is a warning.
@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
 
-from trustbind.api import aws_account, role_binding, role_grant
+from trustbind.api import aws_account, role_binding, role_binding_set, role_grant
 from trustbind.api.aws_account import AwsAccount
 from trustbind.api.condition_places import check_own_keys
 from trustbind.api.conflicts import NO_SUBJECTS, duplicate_account, manager_role, profile_conflict, unknown_account
 from trustbind.api.federated_subjects import FederatedSubjects, too_wide
 from trustbind.api.label_selector import LabelSelector
 from trustbind.api.role_binding import DEFAULT_PROFILE, Injection, RoleBinding
+from trustbind.api.role_binding_set import RoleBindingSet
 from trustbind.api.role_grant import RoleGrant, authorize
 from trustbind.api.strict import API_VERSION
 from trustbind.errors import InvalidValueError
@@ -35,6 +36,7 @@ KINDS: Final[Mapping[str, str]] = {
     "rolebindings": role_binding.KIND,
     "awsaccounts": aws_account.KIND,
     "rolegrants": role_grant.KIND,
+    "rolebindingsets": role_binding_set.KIND,
 }
 """Resource to kind, of what is validated."""
 
@@ -57,6 +59,9 @@ says the same later."""
 
 _JUDGED_ACCOUNTS: Final = 100
 """Selected service accounts that are compared with grants here."""
+
+_JUDGED_NAMESPACES: Final = 20
+"""Selected namespaces in which a set's binding is compared with grants here."""
 
 _SHOWN_PATTERNS: Final = 3
 """Dangerous patterns of one grant, or findings about one binding, that get a warning each: the API server has room for
@@ -185,6 +190,39 @@ def _binding(request: Request, knowledge: Knowledge) -> Iterator[str]:
         yield NO_SUBJECTS
     if missing := [name for name in binding.service_account_names if name not in known]:
         yield f"spec.serviceAccountNames: not in namespace {binding.ref.namespace} yet: {', '.join(missing)}"
+
+
+def _set(request: Request, knowledge: Knowledge) -> Iterator[str]:
+    wanted = RoleBindingSet.parse(request.object)
+    binding = wanted.binding
+    before, after = (_at(o, "spec", "template", "roleArn") for o in (request.old, request.object))
+    if request.operation == "UPDATE" and before not in {None, after}:
+        raise InvalidValueError("is immutable; create another set for another role", field="spec.template.roleArn")
+    if knowledge.issuer is not None:
+        try:
+            check_own_keys(binding.conditions, knowledge.issuer)
+            if binding.method.target_trusts_tokens:
+                _check_statements(binding, knowledge.issuer)
+        except InvalidValueError as error:
+            raise InvalidValueError(error.problem, field=error.field.replace("spec", "spec.template", 1)) from None
+    yield from (warning.replace("spec.", "spec.template.", 1) for warning in _undescribed(binding, knowledge))
+    if knowledge.namespaces is not None:
+        yield from _in_namespaces(wanted, knowledge.namespaces, knowledge.grants)
+
+
+def _in_namespaces(
+    wanted: RoleBindingSet, namespaces: Mapping[str, Labels], grants: Sequence[RoleGrant] | None
+) -> Iterator[str]:
+    """Say that no namespace is selected now, and in which of them no grant covers the set's binding."""
+    selected = sorted(name for name, labels in namespaces.items() if wanted.selects(labels))
+    if not selected:
+        yield "spec.namespaceSelector: no namespace has these labels now"
+    names = wanted.binding.service_account_names
+    for namespace in selected[:_JUDGED_NAMESPACES] if grants is not None else ():
+        answer = authorize(wanted.binding_in(namespace), names, namespaces[namespace], grants or ())
+        if not answer.is_granted:
+            yield answer.message
+            return  # the set's status says how many there are
 
 
 def _names(binding: RoleBinding, accounts: Mapping[str, Labels]) -> list[str]:
@@ -326,6 +364,7 @@ _JUDGES: Final[Mapping[str, Callable[[Request, Knowledge], Iterator[str]]]] = {
     role_binding.KIND: _binding,
     aws_account.KIND: _aws_account,
     role_grant.KIND: _grant,
+    role_binding_set.KIND: _set,
 }
 
 

@@ -1,0 +1,188 @@
+"""What is done about the bindings of a RoleBindingSet, and what its status says: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, Final
+
+from trustbind.api.role_binding_set import RoleBindingSet, must_be_made_anew
+from trustbind.errors import InvalidValueError
+from trustbind.reasons import TrustReason
+from trustbind.reconcile.stored_binding import StoredBinding, is_ready, ready_condition
+
+__all__ = ["DISABLED", "Member", "SetOutcome", "SetStep", "StoredSet", "next_step", "outcome_of"]
+
+_NAMED: Final = 5
+"""Namespaces that a message names."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSet:
+    """One RoleBindingSet object.
+
+    Attributes:
+        name: of the object.
+        uid: of the object.
+        generation: of its spec.
+        spec: the parsed object; None when it cannot be parsed.
+        problem: why it cannot be parsed; empty when it can.
+        status: as it is stored.
+    """
+
+    name: str
+    uid: str
+    generation: int
+    spec: RoleBindingSet | None
+    problem: str
+    status: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any]) -> StoredSet:
+        """Return the object in ``body``; never raises for metadata of the API server, whatever the spec holds."""
+        metadata: Mapping[str, Any] = body.get("metadata") or {}
+        spec, problem = None, ""
+        try:
+            spec = RoleBindingSet.parse(body)
+        except InvalidValueError as error:
+            problem = str(error)
+        return cls(
+            name=str(metadata.get("name", "")),
+            uid=str(metadata.get("uid", "")),
+            generation=int(metadata.get("generation", 0)),
+            spec=spec,
+            problem=problem,
+            status=body.get("status") or {},
+        )
+
+
+class SetStep(Enum):
+    """What is to be done about the binding of a set in one namespace."""
+
+    NOTHING = auto()
+    CREATE = auto()
+    UPDATE = auto()
+    DELETE = auto()
+
+
+def next_step(wanted: RoleBindingSet, namespace: str, found: StoredBinding | None, *, is_selected: bool) -> SetStep:
+    """Return what to do next in a namespace; after a deletion, ask again.
+
+    Args:
+        wanted: the set, which is not being deleted.
+        namespace: which; it exists.
+        found: the binding there that has the name of the set's; None for none.
+        is_selected: whether the set selects the namespace.
+    """
+    if found is None:
+        return SetStep.CREATE if is_selected else SetStep.NOTHING
+    if found.set_uid != wanted.uid or found.deleting:
+        return SetStep.NOTHING
+    binding = wanted.binding_in(namespace)
+    if not is_selected or found.binding is None or must_be_made_anew(found.binding, binding):
+        return SetStep.DELETE
+    return SetStep.NOTHING if wanted.is_as_wanted(found.binding) else SetStep.UPDATE
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A namespace that a set selects, and what it has.
+
+    Attributes:
+        namespace: its name.
+        found: the binding with the name of the set's; None while there is none.
+        problem: why the last write there failed; empty when none did.
+    """
+
+    namespace: str
+    found: StoredBinding | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SetOutcome:
+    """What the status of a set says.
+
+    Attributes:
+        namespaces: how many the set selects.
+        ready: how many of its bindings are Ready.
+        reason: of the condition Ready.
+        message: of the condition Ready: one sentence.
+    """
+
+    namespaces: int
+    ready: int
+    reason: TrustReason
+    message: str
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every namespace has its binding, and all of them are Ready."""
+        return self.reason is TrustReason.BINDINGS_READY
+
+
+DISABLED: Final = SetOutcome(
+    0,
+    0,
+    TrustReason.SETS_DISABLED,
+    "the operator makes no RoleBindings for sets; set its roleBindingSets.enabled: true, or with the chart "
+    "operator.settings.roleBindingSets.enabled=true",
+)
+"""Where the setting is off."""
+
+
+def outcome_of(stored: StoredSet, members: Iterable[Member]) -> SetOutcome:
+    """Return what the status of a set says about the namespaces that it selects, which are in any order."""
+    wanted = stored.spec
+    if wanted is None:
+        return SetOutcome(0, 0, TrustReason.INVALID_SPEC, stored.problem)
+    taken: list[str] = []
+    failed: list[str] = []
+    waiting: list[str] = []
+    count = ready = 0
+    for member in sorted(members, key=lambda m: m.namespace):
+        count += 1
+        if member.found is not None and member.found.set_uid != wanted.uid:
+            taken.append(member.namespace)
+        elif member.problem:
+            failed.append(f"{member.namespace} ({member.problem})")
+        elif member.found is None or member.found.deleting or not is_ready(member.found):
+            waiting.append(f"{member.namespace} ({_reason_of(member.found)})")
+        else:
+            ready += 1
+    name = wanted.binding.ref.name
+    if not count:
+        labels = ", ".join(f"{key}={value}" for key, value in wanted.selector.labels)
+        message = f"no namespace has the labels {labels}; label one, or correct spec.namespaceSelector"
+        return SetOutcome(0, 0, TrustReason.NO_NAMESPACES, message)
+    if taken:
+        message = (
+            f"a RoleBinding {name} that is not this set's stands in {_listed(taken)}; delete it, or create a set with "
+            "another name"
+        )
+        return SetOutcome(count, ready, TrustReason.NAME_TAKEN, message)
+    if failed:
+        message = f"the RoleBinding {name} cannot be written in {_listed(failed)}; trustbind retries automatically"
+        return SetOutcome(count, ready, TrustReason.BINDINGS_NOT_READY, message)
+    if waiting:
+        message = (
+            f"{len(waiting)} of {count} RoleBindings {name} are not Ready, in {_listed(waiting)}; see their conditions"
+        )
+        return SetOutcome(count, ready, TrustReason.BINDINGS_NOT_READY, message)
+    return SetOutcome(
+        count, ready, TrustReason.BINDINGS_READY, f"the RoleBindings {name} of all {count} namespaces are Ready"
+    )
+
+
+def _reason_of(found: StoredBinding | None) -> str:
+    if found is None:
+        return "not there yet"
+    if found.deleting:
+        return "being deleted"
+    return str((ready_condition(found.status) or {}).get("reason") or "no status yet")
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{', '.join(names[:_NAMED])}{more}"

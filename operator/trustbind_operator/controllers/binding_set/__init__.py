@@ -1,0 +1,1 @@
+"""RoleBindings of RoleBindingSets."""

@@ -1,0 +1,328 @@
+"""The RoleBindings of RoleBindingSets: made, changed and removed, and what the set says of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from support.bodies import ISSUER, OTHER_ROLE, binding_body, set_body
+from support.virtual_time import run_virtually
+from trustbind.api.role_binding import BindingRef
+from trustbind.reconcile.binding_set import StoredSet
+from trustbind.reconcile.stored_binding import StoredBinding
+from trustbind_operator.cluster.cache import ClusterCache
+from trustbind_operator.cluster.conditions import Transition
+from trustbind_operator.controllers.binding_set.controller import BindingSets
+from trustbind_operator.metrics import Telemetry
+from trustbind_runtime.kubernetes.client import ApiError
+from trustbind_runtime.logs import Logger
+
+SELECTED = {"profile": "true"}
+NAME = "set-profiles"
+READY = {"conditions": [{"type": "Ready", "status": "True", "observedGeneration": 1, "reason": "TrustApplied"}]}
+
+
+class Silent:
+    """Takes everything that is logged; a crash fails the test."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        assert name != "crashed"
+        return lambda *_, **__: None
+
+
+class Scene:
+    """An API server with RoleBindings, the cache, and the controller that follows both.
+
+    Attributes:
+        objects: the bindings, by namespace and name.
+        writes: what was written: a verb, and the namespace.
+        status: of the set.
+        events: of the set, as reasons.
+        refusals: by namespace, with what its next writes are refused.
+    """
+
+    def __init__(self, *, enabled: bool = True) -> None:
+        self.objects: dict[BindingRef, dict[str, Any]] = {}
+        self.writes: list[tuple[str, str]] = []
+        self.status: dict[str, Any] = {}
+        self.status_writes = 0
+        self.events: list[str] = []
+        self.refusals: dict[str, list[ApiError]] = {}
+        self.cache = ClusterCache(ISSUER)
+        self.sets = BindingSets(
+            self,
+            self.cache,
+            cast("Telemetry", Silent()),
+            cast("Logger", Silent()),
+            lambda: datetime(2026, 1, 1, tzinfo=UTC),
+            enabled=enabled,
+        )
+
+    # --- what the controller writes ---------------------------------------------------------------------------------
+
+    async def create_binding(self, manifest: Mapping[str, Any]) -> None:
+        """Create a binding, as the API server stores it."""
+        namespace = manifest["metadata"]["namespace"]
+        self._write("create", namespace)
+        metadata = {**manifest["metadata"], "uid": f"uid-{len(self.writes)}", "generation": 1}
+        self.put({**manifest, "metadata": metadata})
+
+    async def change_binding(self, stored: StoredBinding, spec: Mapping[str, Any]) -> None:
+        """Change a binding's spec."""
+        self._write("change", stored.ref.namespace)
+        self.put({**self.objects[stored.ref], "spec": dict(spec)})
+
+    async def delete_binding(self, stored: StoredBinding) -> None:
+        """Delete a binding."""
+        self._write("delete", stored.ref.namespace)
+        self.drop(stored.ref)
+
+    async def patch_set_status(self, stored: StoredSet, status: Mapping[str, Any]) -> None:
+        """Store the set's status."""
+        assert stored.status != status
+        self.status_writes += 1
+        self.status = dict(status)
+
+    async def event(self, kind: str, metadata: Mapping[str, Any], transition: Transition) -> None:
+        """Record an Event."""
+        assert (kind, metadata["name"]) == ("RoleBindingSet", "profiles")
+        self.events.append(transition.reason)
+
+    def _write(self, verb: str, namespace: str) -> None:
+        if refused := self.refusals.get(namespace):
+            raise refused.pop(0)
+        self.writes.append((verb, namespace))
+
+    # --- what happens in the cluster --------------------------------------------------------------------------------
+
+    def put(self, body: dict[str, Any]) -> None:
+        """Let a binding come or change."""
+        stored = StoredBinding.of(body)
+        self.objects[stored.ref] = body
+        self.cache.put_binding(stored)
+        self.sets.binding_seen(stored.ref)
+
+    def drop(self, ref: BindingRef) -> None:
+        """Let a binding go."""
+        del self.objects[ref]
+        self.cache.drop_binding(ref)
+        self.sets.binding_seen(ref)
+
+    def namespace(self, name: str, labels: Mapping[str, str] | None) -> None:
+        """Let a namespace come, change its labels, or with None, go."""
+        self.cache.put_namespace(name, labels)
+        self.sets.namespace_seen(name, labels)
+
+    def set(self, **template: Any) -> None:
+        """Let the set come, or change its template."""
+        body = set_body(**template) | {"status": self.status}
+        self.sets.put(("", "profiles"), self.sets.read(("", "profiles"), json.dumps(body).encode()))
+
+    def state(self, namespace: str, status: Mapping[str, Any]) -> None:
+        """Let the operator say of a binding how it is."""
+        self.put({**self.objects[BindingRef(namespace, NAME)], "status": status})
+
+    @property
+    def ready(self) -> tuple[str, str]:
+        """Status and reason of the set's condition."""
+        (condition,) = self.status["conditions"]
+        return condition["status"], condition["reason"]
+
+
+def play(*steps: Callable[[Scene], None], enabled: bool = True) -> Scene:
+    """Return a scene after these steps, each followed by a while in which the controller works."""
+    scene = Scene(enabled=enabled)
+
+    async def run() -> None:
+        work = asyncio.create_task(scene.sets.run())
+        for step in steps:
+            step(scene)
+            await asyncio.sleep(30)
+        work.cancel()
+
+    run_virtually(run())
+    return scene
+
+
+def two_namespaces(scene: Scene) -> None:
+    """Let two namespaces come that the set selects, and one that it does not."""
+    scene.namespace("a", SELECTED)
+    scene.namespace("b", SELECTED | {"more": "labels"})
+    scene.namespace("c", {"profile": "false"})
+
+
+def test_each_selected_namespace_gets_one() -> None:
+    """Once, whichever comes first, the set or the namespace; nothing further changes it."""
+    for steps in ((two_namespaces, Scene.set), (Scene.set, two_namespaces)):
+        scene = play(*steps, Scene.set, two_namespaces)
+
+        assert sorted(scene.writes) == [("create", "a"), ("create", "b")]
+        assert scene.ready == ("False", "BindingsNotReady")
+        assert (scene.status["namespaces"], scene.status["readyBindings"]) == (2, 0)
+
+
+def test_ready() -> None:
+    """The set is Ready when all of its bindings are; it says so once."""
+    scene = play(two_namespaces, Scene.set, lambda s: s.state("a", READY), lambda s: s.state("b", READY), Scene.set)
+
+    assert scene.ready == ("True", "BindingsReady")
+    assert scene.status["summary"] == "2/2"
+    assert scene.events == ["BindingsNotReady", "BindingsReady"]
+    writes = scene.status_writes
+    assert writes == 3  # 0/2, 1/2, 2/2
+    scene.sets.binding_seen(BindingRef("a", NAME))
+
+
+def test_labels_change() -> None:
+    """A namespace that gets the labels gets a binding, and one that loses them loses it."""
+    scene = play(
+        two_namespaces,
+        Scene.set,
+        lambda s: s.namespace("c", SELECTED),
+        lambda s: s.namespace("a", {}),
+        lambda s: s.namespace("b", None),
+    )
+
+    assert scene.writes[2:] == [("create", "c"), ("delete", "a")]
+    assert scene.status["namespaces"] == 1
+
+
+def test_template_changes() -> None:
+    """All bindings follow."""
+    scene = play(two_namespaces, Scene.set, lambda s: s.set(audience="vault"))
+
+    assert scene.writes[2:] == [("change", "a"), ("change", "b")]
+    assert {body["spec"]["audience"] for body in scene.objects.values()} == {"vault"}
+
+
+def test_binding_that_a_team_changes_or_deletes() -> None:
+    """It is put right; for another role it is made anew."""
+
+    def change(**spec: Any) -> Callable[[Scene], None]:
+        def step(scene: Scene) -> None:
+            body = scene.objects[BindingRef("a", NAME)]
+            scene.put({**body, "spec": {**body["spec"], **spec}})
+
+        return step
+
+    changed = play(two_namespaces, Scene.set, change(region="eu-central-1"))
+    rebound = play(two_namespaces, Scene.set, change(roleArn=str(OTHER_ROLE)))
+    deleted = play(two_namespaces, Scene.set, lambda s: s.drop(BindingRef("a", NAME)))
+
+    assert changed.writes[2:] == [("change", "a")]
+    assert rebound.writes[2:] == [("delete", "a"), ("create", "a")]
+    assert deleted.writes[2:] == [("create", "a")]
+
+
+def test_binding_of_a_team_with_that_name() -> None:
+    """It is left alone, the set says where, and when it goes the set takes its place."""
+    scene = play(lambda s: s.put(binding_body(NAME, "a")), two_namespaces, Scene.set)
+
+    assert scene.writes == [("create", "b")]
+    assert scene.ready == ("False", "NameTaken")
+
+    gone = play(
+        lambda s: s.put(binding_body(NAME, "a")),
+        two_namespaces,
+        Scene.set,
+        lambda s: s.drop(BindingRef("a", NAME)),
+    )
+    assert gone.writes == [("create", "b"), ("create", "a")]
+
+
+def test_binding_that_is_being_deleted() -> None:
+    """The next one is made when it is gone."""
+
+    def going(scene: Scene) -> None:
+        body = scene.objects[BindingRef("a", NAME)]
+        scene.put({**body, "metadata": {**body["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}})
+
+    scene = play(two_namespaces, Scene.set, going, lambda s: s.drop(BindingRef("a", NAME)))
+
+    assert scene.writes[2:] == [("create", "a")]
+
+
+def test_set_that_goes() -> None:
+    """Its bindings are left to Kubernetes, also where a list of sets comes back empty."""
+    for step in (
+        lambda s: s.sets.drop(("", "profiles")),
+        lambda s: s.sets.replace({}),
+        lambda s: s.set(metadata={"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["foregroundDeletion"]}),
+    ):
+        scene = play(two_namespaces, Scene.set, step, lambda s: s.namespace("a", {}))
+
+        assert [verb for verb, _ in scene.writes] == ["create", "create"]
+
+
+def test_list_of_namespaces_that_comes_back_empty() -> None:
+    """No binding is deleted for it: the bindings of a namespace that is gone go with it."""
+
+    def emptied(scene: Scene) -> None:
+        for name in ("a", "b", "c"):
+            scene.namespace(name, None)
+
+    scene = play(two_namespaces, Scene.set, emptied)
+
+    assert [verb for verb, _ in scene.writes] == ["create", "create"]
+    assert scene.ready == ("False", "NoNamespaces")
+
+
+def test_write_that_fails() -> None:
+    """It is tried again, the set says so meanwhile, and the other namespaces do not wait."""
+    scene = Scene()
+    said: list[str] = []
+
+    async def run() -> None:
+        work = asyncio.create_task(scene.sets.run())
+        scene.refusals["a"] = [ApiError(500, "broken"), ApiError(500, "broken")]
+        two_namespaces(scene)
+        scene.set()
+        await asyncio.sleep(2)
+        said.append(scene.status["conditions"][0]["message"])
+        assert scene.writes == [("create", "b")]
+        await asyncio.sleep(30)
+        work.cancel()
+
+    run_virtually(run())
+    assert said == [
+        "the RoleBinding set-profiles cannot be written in a (broken (HTTP 500)); trustbind retries automatically"
+    ]
+    assert scene.writes == [("create", "b"), ("create", "a")]
+    assert "cannot be written" not in scene.status["conditions"][0]["message"]
+
+
+def test_namespace_that_is_being_deleted() -> None:
+    """Nothing can be created there, which is no failure, and it does not count."""
+    refusal = ApiError(403, "unable to create new content in namespace a because it is being terminated")
+
+    scene = play(
+        lambda s: s.refusals.update(a=[refusal] * 10), two_namespaces, Scene.set, lambda s: s.state("b", READY)
+    )
+
+    assert scene.writes == [("create", "b")]
+    assert scene.ready == ("True", "BindingsReady")
+
+
+def test_switched_off() -> None:
+    """Nothing is made or removed, and the set says why."""
+    scene = play(two_namespaces, Scene.set, lambda s: s.namespace("a", {}), enabled=False)
+
+    assert scene.writes == []
+    assert scene.ready == ("False", "SetsDisabled")
+
+
+def test_many_namespaces() -> None:
+    """All events of a moment share one look, and the set's status is written once for it."""
+
+    def many(scene: Scene) -> None:
+        for number in range(1000):
+            scene.namespace(f"n-{number}", SELECTED)
+
+    scene = play(many, Scene.set)
+
+    assert len(scene.writes) == 1000
+    assert scene.status_writes <= 2
+    assert scene.status["namespaces"] == 1000
