@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -238,6 +238,7 @@ def case_of(bundle: Mapping[str, Any], error: str = "") -> Case:
     facts = msgspec.convert(bundle, Bundle)
     settings = InjectionSettings()
     now = datetime.fromisoformat(facts.time)
+    now = now if now.tzinfo is not None else now.replace(tzinfo=UTC)
     found = classify(error) if error else None
     return Case(facts, wanted_of(facts, settings), found, now, skipped_containers(facts, settings))
 

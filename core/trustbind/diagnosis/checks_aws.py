@@ -383,8 +383,9 @@ def _policies(case: Case, fact: Fact[list[DeniedPolicy]], what: str) -> Outcome:
 
 
 def _statements(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    found = document.get("Statement") or ()
-    yield from ([found] if isinstance(found, Mapping) else found)
+    found = document.get("Statement")
+    listed = found if isinstance(found, list) else [found]
+    yield from (each for each in listed if isinstance(each, Mapping))
 
 
 def _covers(statement: Mapping[str, Any], action: str) -> bool:

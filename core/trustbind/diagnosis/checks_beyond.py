@@ -104,12 +104,14 @@ def _chain(case: Case) -> Outcome:
 
 
 def _allows_target(policy: Mapping[str, Any], target: RoleArn) -> bool:
-    statements = policy.get("Statement") or ()
+    found = policy.get("Statement")
+    statements = found if isinstance(found, list) else [found]
     return any(
         statement.get("Effect") == "Allow"
         and any(glob_matches(t.lower(), _ASSUME.lower()) for t in as_texts(statement.get("Action")) or ())
         and any(glob_matches(t, str(target)) for t in as_texts(statement.get("Resource")) or ())
-        for statement in ([statements] if isinstance(statements, Mapping) else statements)
+        for statement in statements
+        if isinstance(statement, Mapping)
     )
 
 

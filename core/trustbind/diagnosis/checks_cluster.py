@@ -10,8 +10,8 @@ from trustbind.api.annotations import is_opted_out
 from trustbind.api.label_selector import LabelSelector, SelectorRequirement
 from trustbind.api.labels import GATE, INJECT
 from trustbind.api.webhook_scope import Scope, WebhookScope
-from trustbind.diagnosis.facts import MutatingWebhook
-from trustbind.diagnosis.model import Case, Check, Outcome, broken, fine, not_applicable, unknown, unseen
+from trustbind.diagnosis.facts import MutatingWebhook, Selector
+from trustbind.diagnosis.model import Case, Check, Outcome, broken, fine, not_applicable, part, unknown, unseen
 from trustbind.identity.subjects import DEFAULT_SERVICE_ACCOUNT
 from trustbind.reasons import TrustReason
 
@@ -98,9 +98,8 @@ def _service_account_meant(case: Case) -> Outcome:
 
 
 def _accounts_of(binding: Mapping[str, Any]) -> Iterator[str]:
-    spec = binding.get("spec")
-    names = spec.get("serviceAccountNames") if isinstance(spec, Mapping) else None
-    yield from (str(name) for name in names or ())
+    names = part(binding, "spec").get("serviceAccountNames")
+    yield from (str(name) for name in names) if isinstance(names, list) else ()
 
 
 def _service_account(case: Case) -> Outcome:
@@ -112,8 +111,8 @@ def _service_account(case: Case) -> Outcome:
     account = fact.value
     if account is None:
         return unseen(f"service account {case.account}", fact)
-    inner = (case.bundle.claims.value or {}).get("kubernetes.io")
-    uid = inner.get("serviceaccount", {}).get("uid", "") if isinstance(inner, Mapping) else ""
+    inner = part((case.bundle.claims.value or {}).get("kubernetes.io"), "serviceaccount")
+    uid = inner.get("uid", "")
     if uid and account.uid and uid != account.uid:
         return broken(
             f"the token is for another service account {case.account}, which was deleted and made again",
@@ -148,12 +147,9 @@ def _not_ready(case: Case) -> Outcome | None:
     )
 
 
-def _selector(raw: Mapping[str, Any]) -> LabelSelector:
-    expressions = raw.get("matchExpressions") or ()
-    return LabelSelector(
-        tuple((raw.get("matchLabels") or {}).items()),
-        tuple(SelectorRequirement(e["key"], e["operator"], tuple(e.get("values") or ())) for e in expressions),
-    )
+def _selector(raw: Selector) -> LabelSelector:
+    terms = (SelectorRequirement(e.key, e.operator, tuple(e.values or ())) for e in raw.match_expressions or ())
+    return LabelSelector(tuple((raw.match_labels or {}).items()), tuple(terms))
 
 
 def _own(case: Case) -> list[MutatingWebhook]:

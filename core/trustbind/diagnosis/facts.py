@@ -33,6 +33,8 @@ __all__ = [
     "ProviderFacts",
     "PublicIssuerFacts",
     "RoleFacts",
+    "Selector",
+    "SelectorTerm",
     "ServiceAccountFacts",
     "Target",
     "absent",
@@ -261,6 +263,21 @@ class ServiceAccountFacts(_Part, frozen=True):
     annotated: str = ""
 
 
+class SelectorTerm(_Part, frozen=True):
+    """One expression of a label selector."""
+
+    key: str
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
+    values: list[str] | None = None
+
+
+class Selector(_Part, frozen=True):
+    """A label selector; an empty one selects everything."""
+
+    match_labels: dict[str, str] | None = None
+    match_expressions: list[SelectorTerm] | None = None
+
+
 class MutatingWebhook(_Part, frozen=True):
     """One entry of a MutatingWebhookConfiguration that is called for new pods.
 
@@ -268,16 +285,16 @@ class MutatingWebhook(_Part, frozen=True):
         configuration: name of the object.
         name: of the entry.
         service: namespace and name of its Service; empty for a URL.
-        namespace_selector: as it stands.
-        object_selector: as it stands.
+        namespace_selector: by the labels of Namespaces.
+        object_selector: by the labels of pods.
         authorities: SHA-256 of each certificate in caBundle, in hexadecimal.
     """
 
     configuration: str
     name: str
     service: str = ""
-    namespace_selector: dict[str, Any] = {}
-    object_selector: dict[str, Any] = {}
+    namespace_selector: Selector = Selector()
+    object_selector: Selector = Selector()
     authorities: list[str] = []
 
 

@@ -14,7 +14,20 @@ from trustbind.diagnosis.error_text import ErrorClass
 from trustbind.diagnosis.facts import Bundle, Container, Fact, PodFacts, TokenVolume
 from trustbind.identity.arns import RoleArn
 
-__all__ = ["Case", "Check", "Outcome", "State", "Wanted", "broken", "fine", "not_applicable", "unknown", "unseen"]
+__all__ = [
+    "WEB_IDENTITY",
+    "Case",
+    "Check",
+    "Outcome",
+    "State",
+    "Wanted",
+    "broken",
+    "fine",
+    "not_applicable",
+    "part",
+    "unknown",
+    "unseen",
+]
 
 WEB_IDENTITY: Final = "sts:AssumeRoleWithWebIdentity"
 
@@ -62,6 +75,12 @@ def unknown(what: str, todo: str = "") -> Outcome:
 def unseen(what: str, fact: Fact[Any]) -> Outcome:
     """Return that a fact could not be seen."""
     return unknown(f"{what} cannot be seen: {fact.why or 'it was not looked for'}")
+
+
+def part(value: object, key: str) -> Mapping[str, Any]:
+    """Return an object within an object; an empty one where there is none, since anybody may edit a bundle."""
+    found = value.get(key) if isinstance(value, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
 
 
 def not_applicable(why: str) -> Outcome:
@@ -168,9 +187,10 @@ class Case:
         """The condition Ready of the binding that decided; empty where there is none."""
         ref = self.wanted.binding.ref.name if self.wanted.binding is not None else ""
         for body in self.bundle.bindings.value or ():
-            if ref and body.get("metadata", {}).get("name") == ref:
-                conditions = (body.get("status") or {}).get("conditions") or ()
-                return next((c for c in conditions if c.get("type") == "Ready"), {})
+            if ref and part(body, "metadata").get("name") == ref:
+                conditions = part(body, "status").get("conditions")
+                listed = conditions if isinstance(conditions, list) else ()
+                return next((c for c in listed if isinstance(c, Mapping) and c.get("type") == "Ready"), {})
         return {}
 
     @property

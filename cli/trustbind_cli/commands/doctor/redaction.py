@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
+import msgspec
+
 from trustbind.diagnosis.facts import (
     SET,
     Container,
@@ -19,6 +21,7 @@ from trustbind.diagnosis.facts import (
     Mount,
     MutatingWebhook,
     PodFacts,
+    Selector,
     ServiceAccountFacts,
     TokenVolume,
 )
@@ -145,8 +148,8 @@ def _webhook(configuration: str, entry: Json) -> MutatingWebhook:
         configuration=configuration,
         name=entry.get("name", ""),
         service=f"{service.get('namespace')}/{service.get('name')}" if service else "",
-        namespace_selector=entry.get("namespaceSelector") or {},
-        object_selector=entry.get("objectSelector") or {},
+        namespace_selector=msgspec.convert(entry.get("namespaceSelector") or {}, Selector),
+        object_selector=msgspec.convert(entry.get("objectSelector") or {}, Selector),
         authorities=fingerprints(bundle),
     )
 

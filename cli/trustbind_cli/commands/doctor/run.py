@@ -113,6 +113,7 @@ def _case(bundle: Bundle, error: ErrorClass | None) -> Case:
         now = datetime.fromisoformat(bundle.time)
     except ValueError:
         raise InvalidValueError(f"time {bundle.time!r} is no time; collect it again", field="--from") from None
+    now = now if now.tzinfo is not None else now.replace(tzinfo=UTC)
     return Case(bundle, wanted_of(bundle, settings), error, now, skipped_containers(bundle, settings))
 
 

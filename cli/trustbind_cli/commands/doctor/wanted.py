@@ -9,7 +9,7 @@ from trustbind.api.annotations import skip_containers
 from trustbind.api.labels import CONFIG_ANNOTATION, INJECT
 from trustbind.api.role_binding import RoleBinding
 from trustbind.diagnosis.facts import Bundle
-from trustbind.diagnosis.model import Wanted
+from trustbind.diagnosis.model import Wanted, part
 from trustbind.errors import InvalidValueError
 from trustbind_webhook.injection.credential_source import FULL_URI
 from trustbind_webhook.injection.decision import Account, Inject, InjectionSettings, Skip, decide
@@ -99,7 +99,7 @@ def _bindings(bodies: Iterable[Mapping[str, Any]]) -> tuple[list[RoleBinding], l
         try:
             found.append(RoleBinding.parse(body))
         except InvalidValueError as error:
-            metadata = body.get("metadata") or {}
+            metadata = part(body, "metadata")
             problems.append(f"RoleBinding {metadata.get('namespace')}/{metadata.get('name')} cannot be read: {error}")
     return found, problems
 
