@@ -511,9 +511,10 @@ def pages() -> dict[str, str]:
     }
 
 
-BY_HAND = frozenset({"drift.md", "evaluate.md", "permissions.md"})
-"""Pages that stand beside the made ones; tests/cluster/test_rbac.py holds permissions.md to the truth,
-tests/cluster/test_operator_drift.py the page on drift, and tests/core/evaluation/test_page.py the one on evaluate."""
+BY_HAND = frozenset({"alerts.md", "drift.md", "evaluate.md", "permissions.md"})
+"""Pages that stand beside the made ones. They are held to the truth by tests: permissions.md by
+tests/cluster/test_rbac.py, alerts.md by tests/chart/test_alerts.py, drift.md by tests/cluster/test_operator_drift.py,
+and evaluate.md by tests/core/evaluation/test_page.py."""
 
 
 def main(arguments: Iterable[str]) -> int:

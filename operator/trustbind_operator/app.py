@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
@@ -43,7 +44,7 @@ from trustbind_operator.leader_election import (
     while_leading,
     without_lease,
 )
-from trustbind_operator.metrics import Metrics, Telemetry
+from trustbind_operator.metrics import Metrics, State, Telemetry
 from trustbind_operator.settings import Settings
 from trustbind_runtime.http.listener import PortError, bound
 from trustbind_runtime.http.metrics_server import ScrapeServer
@@ -194,7 +195,7 @@ class _Process:
     ) -> None:
         """Show what is counted on the event loop; a scrape runs in a thread and must not read what changes."""
         while True:
-            self._metrics.show(cache.readiness, manager.backlog, len(keeper), missed.count if missed is not None else 0)
+            self._metrics.show(_state(cache, manager, len(keeper), missed.count if missed is not None else 0))
             await asyncio.sleep(_HEARTBEAT_SECONDS)
 
     async def _issuer(self, api: ApiServer) -> Issuer:
@@ -354,6 +355,20 @@ def _after_bindings(
         sets.binding_seen(stored.ref)
 
     return gone, seen
+
+
+def _state(cache: ClusterCache, manager: Manager, waiting_pods: int, missed_pods: int) -> State:
+    """Return what metrics show of the cluster and of AWS."""
+    state = manager.aws_state
+    return State(
+        cache.readiness.counts,
+        cache.readiness.unready,
+        {role: share for role, share in state.fill().items() if cache.has_role(role)},
+        Counter(role.account_id for role in state.drifted_roles()),
+        manager.backlog,
+        waiting_pods,
+        missed_pods,
+    )
 
 
 def _reporter(

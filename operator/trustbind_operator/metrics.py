@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import heapq
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Info
@@ -11,10 +15,40 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from trustbind import __version__
+from trustbind.api.role_binding import BindingRef
 from trustbind.identity.arns import RoleArn
 from trustbind_runtime.logs import Logger
 
-__all__ = ["Metrics", "Telemetry"]
+__all__ = ["Metrics", "State", "Telemetry"]
+
+_UNREADY: Final = 100
+_UNREADY_OF_A_NAMESPACE: Final = 10
+"""So many bindings have a series of their own, so that one team's cannot fill Prometheus, nor hide another team's."""
+_FULLEST: Final = 50
+"""So many trust policies have a series of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the event loop counted.
+
+    Attributes:
+        readiness: number of bindings by status and reason of their Ready condition.
+        unready: the reason of each binding that is not Ready.
+        fill: by role, the share of the limit that its trust policy takes, 0 to 1.
+        drifted: by AWS account, how many roles a survey found not as they are wanted, and no run has mended since.
+        backlog: roles and AWSAccounts that are due or under way.
+        waiting_pods: pods at the gate.
+        missed_pods: as of the last look.
+    """
+
+    readiness: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    unready: Mapping[BindingRef, str] = field(default_factory=dict)
+    fill: Mapping[RoleArn, float] = field(default_factory=dict)
+    drifted: Mapping[str, int] = field(default_factory=dict)
+    backlog: int = 0
+    waiting_pods: int = 0
+    missed_pods: int = 0
 
 
 class Metrics:
@@ -72,6 +106,12 @@ class Metrics:
             ("account",),
             registry=self.registry,
         )
+        self.surveyed_at: Final = Gauge(
+            "trustbind_operator_surveyed_timestamp_seconds",
+            "When the last survey of an AWS account ended, its repairs included, in seconds since 1970.",
+            ("account",),
+            registry=self.registry,
+        )
         self.stale_reads: Final = Counter(
             "trustbind_operator_stale_reads",
             "Writes that were not sent because the document was read too long before.",
@@ -84,8 +124,8 @@ class Metrics:
             ("account",),
             registry=self.registry,
         )
-        self._bindings = _Bindings()
-        self.registry.register(self._bindings)
+        self._state = _State()
+        self.registry.register(self._state)
         Info("trustbind_operator_build", "The running version.", registry=self.registry).info({"version": __version__})
 
     def show_annotated(self, counts: Mapping[str, int]) -> None:
@@ -93,36 +133,73 @@ class Metrics:
         for state, count in counts.items():
             self.annotated.labels(state).set(count)
 
-    def show(self, readiness: Mapping[tuple[str, str], int], backlog: int, waiting_pods: int, missed_pods: int) -> None:
-        """Show what the event loop counted; a scrape runs in a thread of its own and reads these values alone.
-
-        Args:
-            readiness: number of bindings by status and reason of their Ready condition.
-            backlog: roles and AWSAccounts that are due or under way.
-            waiting_pods: pods at the gate.
-            missed_pods: as of the last look.
-        """
-        self._bindings.readiness = tuple(sorted(readiness.items()))
-        self.backlog.set(backlog)
-        self.waiting_pods.set(waiting_pods)
-        self.missed_pods.set(missed_pods)
+    def show(self, state: State) -> None:
+        """Show what the event loop counted; a scrape runs in a thread of its own and reads these values alone."""
+        self._state.show(state)
+        self.backlog.set(state.backlog)
+        self.waiting_pods.set(state.waiting_pods)
+        self.missed_pods.set(state.missed_pods)
 
 
-class _Bindings(Collector):
-    """Bindings by the reason of their Ready condition."""
+_Series = tuple[tuple[tuple[str, ...], float], ...]
+"""Values of labels, and the value, of each series of a metric."""
+
+
+class _State(Collector):
+    """What changes with the bindings, so that its series come and go."""
 
     def __init__(self) -> None:
-        self.readiness: tuple[tuple[tuple[str, str], int], ...] = ()
-        """Replaced as a whole, never changed: another thread reads it."""
+        self.show(State())
+
+    def show(self, state: State) -> None:
+        """Take the series over; they are replaced as a whole, never changed: another thread reads them."""
+        fullest = heapq.nlargest(_FULLEST, state.fill.items(), key=itemgetter(1))
+        self._series: tuple[_Series, _Series, _Series, _Series] = (
+            tuple(sorted(state.readiness.items())),
+            _unready(state.unready),
+            tuple(sorted(((str(role),), share) for role, share in fullest)),
+            tuple(sorted(((account,), count) for account, count in state.drifted.items())),
+        )
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        """Yield the gauge."""
-        family = GaugeMetricFamily(
-            "trustbind_operator_bindings", "RoleBindings, by readiness and reason.", labels=["ready", "reason"]
-        )
-        for labels, count in self.readiness:
-            family.add_metric(list(labels), count)
-        yield family
+        """Yield the gauges."""
+        for (name, documentation, labels), series in zip(_GAUGES, self._series, strict=True):
+            family = GaugeMetricFamily(f"trustbind_operator_{name}", documentation, labels=labels)
+            for values, value in series:
+                family.add_metric(list(values), value)
+            yield family
+
+
+_GAUGES: Final = (
+    ("bindings", "RoleBindings, by readiness and reason.", ("ready", "reason")),
+    (
+        "unready_bindings",
+        f"1 for a RoleBinding that is not ready; at most {_UNREADY}, and {_UNREADY_OF_A_NAMESPACE} of a namespace.",
+        ("namespace", "name", "reason"),
+    ),
+    (
+        "trust_policy_fill_ratio",
+        f"Share of the limit that a role's trust policy takes, as planned last, 0 to 1; of the {_FULLEST} fullest.",
+        ("role",),
+    ),
+    (
+        "drifted_roles",
+        "Roles that a survey found not as their bindings want them, and that no run has mended since.",
+        ("account",),
+    ),
+)
+"""Name, meaning and labels."""
+
+
+def _unready(reasons: Mapping[BindingRef, str]) -> _Series:
+    """Return a series for each binding, as far as they may have one."""
+    of_namespace: dict[str, int] = {}
+    series: list[tuple[tuple[str, ...], float]] = []
+    for ref, reason in sorted(reasons.items(), key=lambda each: (each[0].namespace, each[0].name)):
+        of_namespace[ref.namespace] = of_namespace.get(ref.namespace, 0) + 1
+        if of_namespace[ref.namespace] <= _UNREADY_OF_A_NAMESPACE and len(series) < _UNREADY:
+            series.append(((ref.namespace, ref.name, reason), 1.0))
+    return tuple(series)
 
 
 class Telemetry:
@@ -160,8 +237,15 @@ class Telemetry:
     def surveyed(self, account_id: str, pages: int, reconciled: int) -> None:
         """One survey of an AWS account ended, and the roles that differed were reconciled."""
         self._metrics.surveys.labels(account_id).inc()
+        self._metrics.surveyed_at.labels(account_id).set_to_current_time()
         log = self._log.info if reconciled else self._log.debug
         log("AWS account surveyed", aws_account=account_id, pages=pages, reconciled=reconciled)
+
+    def account_gone(self, account_id: str) -> None:
+        """No AWSAccount names an AWS account any more: nothing is to be said of it."""
+        for gauge in (self._metrics.surveyed_at, self._metrics.paused_revocations):
+            with contextlib.suppress(KeyError):
+                gauge.remove(account_id)
 
     def revocation_paused(self, account_id: str, held: int, *, is_new: bool) -> None:
         """Revocation is paused in an AWS account, and so many subjects stay; 0: it goes on."""

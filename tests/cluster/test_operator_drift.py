@@ -42,6 +42,13 @@ def survey_now(world: World, operator: Operator, account: Account) -> None:
     eventually(lambda: surveys(operator, account) > before, "a survey has ended", seconds=SECONDS)
 
 
+def stale_reads(operator: Operator, account: Account) -> int:
+    """Return how many writes in an AWS account were not sent, since their read was too old."""
+    series = f'trustbind_operator_stale_reads_total{{account="{account.id}"}} '
+    found = [line.removeprefix(series) for line in operator.get("/metrics")[1].splitlines() if line.startswith(series)]
+    return int(float(found[0])) if found else 0
+
+
 def test_roles_that_terraform_overwrites(world: World, operator: Operator, start: Start) -> None:
     """All are repaired by the end of the next survey, for one list and the repairs; a restart surveys first."""
     operator.stop()
@@ -59,6 +66,7 @@ def test_roles_that_terraform_overwrites(world: World, operator: Operator, start
     for n in range(20):
         account.write(f"app-{n}", TERRAFORM)
     world.aws.reset_calls()
+    stale = stale_reads(first, account)
     survey_now(world, first, account)
     for n, binding in enumerate(bindings):
         assert account.subjects(f"app-{n}") == [f"{team.namespace}:reader"]
@@ -66,7 +74,8 @@ def test_roles_that_terraform_overwrites(world: World, operator: Operator, start
         assert binding.get()["status"]["conditions"][0]["status"] == "True"
     assert account.calls("ListRoles") == 1
     assert account.calls("UpdateAssumeRolePolicy") == 20
-    assert account.calls("GetRole") == 20 * 2  # the read that is planned on, and the read-back
+    # The read that is planned on, and the read-back; on a busy machine, a read may be too old to be written on.
+    assert account.calls("GetRole") == 20 * 2 + stale_reads(first, account) - stale
 
     assert first.stop() == 0
     account.write("app-25", TERRAFORM)

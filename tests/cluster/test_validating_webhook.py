@@ -9,7 +9,7 @@ import json
 import re
 import secrets
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -262,24 +262,34 @@ def test_objects_of_the_cluster_are_judged(api_server: ApiServer, webhook: Webho
     assert webhook.process.running
 
 
+def update(
+    api_server: ApiServer, manifest: dict[str, Any], change: Callable[[dict[str, Any]], dict[str, Any]]
+) -> Answer:
+    """Write an object as ``change`` makes it of the stored one, again where the operator writes it meanwhile."""
+    while (answer := write(api_server, change(api_server.get(manifest)), method="PUT", dry=False)).status == 409:
+        pass
+    return answer
+
+
 @pytest.mark.usefixtures("webhook")
 def test_an_old_object_can_be_labelled_and_deleted(api_server: ApiServer, early: dict[str, Any]) -> None:
     """What was stored before the rule was there is left alone until its spec is changed, and can always go."""
-    stored = api_server.get(early)
-    labelled = stored | {"metadata": stored["metadata"] | {"labels": {"a": "b"}, "finalizers": ["example.com/wait"]}}
-    answer = write(api_server, labelled, method="PUT", dry=False)
+    changes = {"labels": {"a": "b"}, "finalizers": ["example.com/wait"]}
+    answer = update(api_server, early, lambda stored: stored | {"metadata": stored["metadata"] | changes})
     assert (answer.status, answer.warnings) == (200, [])
     status = {"conditions": [], "observedGeneration": 1}
     path = api_server.path(early, subresource="status")
     api_server.request("PATCH", path, {"status": status}, content_type="application/merge-patch+json")
-    stored = api_server.get(early)
-    changed = stored | {"spec": stored["spec"] | {"region": "eu-central-1"}}
-    assert write(api_server, changed, method="PUT").status == 422
+    changed = update(api_server, early, lambda stored: stored | {"spec": stored["spec"] | {"region": "eu-central-1"}})
+    assert changed.status == 422
     api_server.delete(early)
-    stored = api_server.get(early)
-    assert stored["metadata"]["deletionTimestamp"]
-    released = stored | {"metadata": {k: v for k, v in stored["metadata"].items() if k != "finalizers"}}
-    assert write(api_server, released, method="PUT", dry=False).status == 200
+    assert api_server.get(early)["metadata"]["deletionTimestamp"]
+    released = update(api_server, early, lambda stored: stored | {"metadata": _without_finalizers(stored["metadata"])})
+    assert released.status == 200
+
+
+def _without_finalizers(metadata: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in metadata.items() if key != "finalizers"}
 
 
 @pytest.mark.usefixtures("webhook")

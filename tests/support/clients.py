@@ -18,6 +18,9 @@ __all__ = ["Colleague", "used_all_the_time"]
 
 AUDIENCE = "sts.amazonaws.com"
 
+_BREATH = 0.01
+"""Seconds between two calls, so that these threads leave some CPU to what they test."""
+
 
 @contextmanager
 def used_all_the_time(world: World, team: Team, uses: dict[str, str]) -> Iterator[list[str]]:
@@ -41,6 +44,7 @@ def used_all_the_time(world: World, team: Team, uses: dict[str, str]) -> Iterato
                     sts.assume_role_with_web_identity(RoleArn=role, RoleSessionName=name, WebIdentityToken=tokens[name])
                 except botocore.exceptions.ClientError as error:
                     refused.append(f"{name}: {error}")
+                is_over.wait(_BREATH)
             rounds.append(len(uses))
 
     thread = threading.Thread(target=use)
@@ -82,6 +86,7 @@ class Colleague:
             self.edits += 1
             while not self._holds(role):
                 self._edit(role)
+            self._over.wait(_BREATH)
 
     def statement(self, role: str) -> dict[str, Any]:
         """Return their statement as they want it."""

@@ -185,6 +185,11 @@ class Plan:
         return self.size > self.limit * NEAR_LIMIT_SHARE
 
     @property
+    def fill(self) -> float:
+        """The share of the limit that the document takes, 0 to 1; more where somebody else filled it beyond that."""
+        return self.size / self.limit
+
+    @property
     def blocked(self) -> Refusal | None:
         """What stops the whole write; None when nothing does."""
         return next((r for r in self.refusals if r.binding is None), None)

@@ -123,6 +123,31 @@ class StatusObjects(Objects[K, S]):
 
 
 @dataclass(slots=True)
+class Readiness:
+    """How many RoleBindings are Ready, and why the others are not.
+
+    Attributes:
+        counts: number of bindings by status and reason of their Ready condition.
+        unready: the reason of each binding that is not Ready; empty for one that has no condition yet.
+    """
+
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    unready: dict[BindingRef, str] = field(default_factory=dict)
+
+    def tally(self, stored: StoredBinding, by: int) -> None:
+        """Count a binding (``by`` is 1), or count it no more, as it was then (-1)."""
+        ready = ready_condition(stored.status) or {}
+        key = str(ready.get("status", "Unknown")), str(ready.get("reason", ""))
+        self.counts[key] += by
+        if not self.counts[key]:
+            del self.counts[key]
+        if by > 0 and key[0] != "True":
+            self.unready[stored.ref] = key[1]
+        else:
+            self.unready.pop(stored.ref, None)
+
+
+@dataclass(slots=True)
 class ClusterCache:
     """See the module.
 
@@ -141,8 +166,7 @@ class ClusterCache:
     """Namespace to name to labels."""
     namespaces: dict[str, Labels] = field(default_factory=dict)
     revision: int = 0
-    readiness: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """Number of bindings by status and reason of their Ready condition."""
+    readiness: Readiness = field(default_factory=Readiness)
     _surroundings: Surroundings | None = None
     _own_role: RoleName | None = None
     _by_role: dict[RoleArn, set[BindingRef]] = field(default_factory=dict)
@@ -185,8 +209,8 @@ class ClusterCache:
         known = self.bindings.get(stored.ref)
         if known is not None and self.bindings.patched(stored.ref, stored.uid, status, version):
             self._versions[stored.ref.namespace] += 1
-            self._tally(known, -1)
-            self._tally(self.bindings[stored.ref], 1)
+            self.readiness.tally(known, -1)
+            self.readiness.tally(self.bindings[stored.ref], 1)
 
     def drop_binding(self, ref: BindingRef) -> frozenset[RoleArn]:
         """Forget a binding; return the roles that may be concerned."""
@@ -407,7 +431,7 @@ class ClusterCache:
         self._by_namespace.setdefault(stored.ref.namespace, set()).add(stored.ref)
         if stored.binding is not None and stored.binding.source is not None:
             self._sources[stored.binding.source.role] += 1
-        self._tally(stored, 1)
+        self.readiness.tally(stored, 1)
 
     def _unlink(self, stored: StoredBinding) -> None:
         for role in stored.roles:
@@ -420,14 +444,7 @@ class ClusterCache:
             if not self._sources[source]:
                 del self._sources[source]
                 self._source_conflicts.pop(source, None)
-        self._tally(stored, -1)
-
-    def _tally(self, stored: StoredBinding, by: int) -> None:
-        ready = ready_condition(stored.status) or {}
-        key = str(ready.get("status", "Unknown")), str(ready.get("reason", ""))
-        self.readiness[key] += by
-        if not self.readiness[key]:
-            del self.readiness[key]
+        self.readiness.tally(stored, -1)
 
 
 _NO_LABELS: Final[Labels] = {}

@@ -48,6 +48,9 @@ class Manager:
         pace: see `Pace`.
         limit: see `RevocationLimit`.
         jitter: gives 0 to 1.
+
+    Attributes:
+        aws_state: what is known of roles in AWS.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Manager:
             self._writer, self._pod_identity_decisions, context.pool, context.issuer, context.telemetry, self.suspect
         )
         self._roles = RoleController(context, self._writer, self._pod_identity, self)
+        self.aws_state = self._roles.aws_state
         self._decisions = DecisionQueue(self._cache.bound_namespaces, self._cache.refs_in, self._reconsider)
         self._begun = False
 
@@ -86,7 +90,7 @@ class Manager:
         before = self._cache.bindings.get(stored.ref)
         stored = self._cache.bindings.with_own_status(stored.ref, stored)
         roles = self._cache.put_binding(stored)
-        if before is not None and self._roles.aws_state.may_have_left(before):
+        if before is not None and self.aws_state.may_have_left(before):
             for former in before.roles - stored.roles:
                 self._roles.progress.left(former)
         if self._begun:
@@ -110,7 +114,7 @@ class Manager:
         was_released = self._writer.was_released(uid)
         if stored is None or stored.uid != uid:
             return
-        may_have_left = not was_released and self._roles.aws_state.may_have_left(stored)
+        may_have_left = not was_released and self.aws_state.may_have_left(stored)
         self._roles.forget(stored)
         self._writer.forget(uid)
         roles = self._cache.drop_binding(ref)
@@ -218,11 +222,11 @@ class Manager:
 
     def is_missing(self, role: RoleArn) -> bool:
         """Return whether the last run of a role found that there is none."""
-        return self._roles.aws_state.is_missing(role)
+        return self.aws_state.is_missing(role)
 
     def lacks_provider(self, role: RoleArn) -> bool:
         """Return whether the last run of a role found that an OIDC provider is missing or incomplete."""
-        return self._roles.aws_state.lacks_provider(role)
+        return self.aws_state.lacks_provider(role)
 
     def is_surveyed(self, role: RoleArn) -> bool:
         """Return whether surveys list a role, once it exists."""
@@ -236,7 +240,8 @@ class Manager:
         """Take note of what a survey found, before the roles that differ run."""
         for role in findings.ours | findings.strays:
             self._roles.progress.found_statements(role)
-        self._roles.aws_state.drifted(findings.drifted)
+        self.aws_state.drifted(findings.drifted)
+        self.aws_state.filled(findings.fill)
 
     async def survey_associations(self, account_id: str) -> frozenset[RoleArn]:
         """Return the roles whose EKS Pod Identity associations may differ from what is wanted.
@@ -266,7 +271,7 @@ class Manager:
         After a restart most roles are as their bindings' statuses say; the first survey compares them with AWS.
         """
         self._begun = True
-        self._roles.aws_state.begin(self._cache.bindings.values())
+        self.aws_state.begin(self._cache.bindings.values())
         self._roles.progress.begin(self._cache.bindings.values())
         due = 0
         for role in self._cache.roles():
@@ -313,7 +318,7 @@ class Manager:
 
     def _room_made(self, namespace: str) -> None:
         """Decide again about bindings of a namespace that had too many."""
-        if self._cache.readiness["False", TrustReason.TOO_MANY]:
+        if self._cache.readiness.counts["False", TrustReason.TOO_MANY]:
             self.reconsider([namespace])
 
     def _recount(self, stored: StoredBinding) -> None:

@@ -119,6 +119,8 @@ class AwsAccountCoordinator:
     def gone(self, name: str, account_id: str) -> None:
         """Take note that an AWSAccount is gone, from the cache as well; nothing waits for a pause there any more."""
         self._queue.forget(AccountKey(name))
+        if self._cache.aws_account(account_id) is None:
+            self._context.telemetry.account_gone(account_id)
         self._enqueue_roles(account_id)
         for other in self._cache.aws_accounts:  # one that was a duplicate may count now
             self._queue.add(AccountKey(other), 0.0)

@@ -78,6 +78,7 @@ class Findings:
         strays: roles with statements of ours that no binding names, and that have to go.
         revoked: by role, whom its run will not trust any more; while revocation is paused, of no role.
         retained: by role, whom deleted bindings left there; sorted.
+        fill: by role whose trust policy was planned on, the share of the limit that it takes.
         pages: calls of ListRoles.
         condition: what the AWSAccount has to show; None: nothing.
     """
@@ -88,6 +89,7 @@ class Findings:
     strays: set[RoleArn] = field(default_factory=set)
     revoked: dict[RoleArn, frozenset[str]] = field(default_factory=dict)
     retained: dict[RoleArn, tuple[str, ...]] = field(default_factory=dict)
+    fill: dict[RoleArn, float] = field(default_factory=dict)
     pages: int = 0
     condition: Condition | None = None
 
@@ -221,6 +223,7 @@ class Survey:
         work = RoleWork(role, self._issuer, account, by_trust, associations, paused=paused, retention=kept, kept=named)
         tags = _consenting(by_trust, self._retained.get(role, ()))
         planned = plan_role(work, Facts(entered.facts), RoleObservation(document, tags=tags))
+        findings.fill[role] = planned.trust.fill
         if paused and planned.trust.is_empty:
             return True  # until the pause ends, which lets every role run
         if names := revoked_names(planned.trust):

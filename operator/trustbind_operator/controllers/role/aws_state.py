@@ -6,7 +6,7 @@ only; after a restart, statuses and surveys say what is left.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from trustbind.identity.arns import RoleArn
 from trustbind.reconcile.decision import BindingDecision
@@ -37,6 +37,8 @@ class AwsState:
         """Roles for which an OIDC provider is missing or incomplete."""
         self._drifted: set[RoleArn] = set()
         """Roles of which a survey knows that they are not as they are wanted."""
+        self._fill: dict[RoleArn, float] = {}
+        """Share of the limit that a role's trust policy takes, as it was planned last."""
 
     def is_missing(self, role: RoleArn) -> bool:
         """Return whether the last run of a role found that there is none."""
@@ -73,6 +75,14 @@ class AwsState:
             or any(d.reason is None and d.rollout.at(work.role).refusal is not None for d in work.decisions)
         )
 
+    def fill(self) -> dict[RoleArn, float]:
+        """Return by role the share of the limit that its trust policy takes, 0 to 1; of roles that were planned."""
+        return dict(self._fill)
+
+    def drifted_roles(self) -> frozenset[RoleArn]:
+        """Return the roles that a survey found not as they are wanted, and that no run has mended since."""
+        return frozenset(self._drifted)
+
     # --- what is noted ----------------------------------------------------------------------------------------------
 
     def begin(self, bindings: Iterable[StoredBinding]) -> None:
@@ -99,6 +109,10 @@ class AwsState:
         """Take note that roles are not as they are wanted, so that a failed run of theirs is not Ready."""
         self._drifted.update(roles)
 
+    def filled(self, shares: Mapping[RoleArn, float]) -> None:
+        """Take note of which share of the limit trust policies take."""
+        self._fill.update(shares)
+
     def mended(self, role: RoleArn) -> None:
         """Take note that a run brought a role to what is wanted, as far as that is possible."""
         self._drifted.discard(role)
@@ -111,15 +125,19 @@ class AwsState:
         """Take note that a role concerns AWS no more."""
         self._missing.discard(role)
         self._lacking.discard(role)
+        self._drifted.discard(role)
+        self._fill.pop(role, None)
 
     def missing(self, role: RoleArn) -> None:
         """Take note that there is no such role."""
         self._missing.add(role)
         self._inherited.discard(role)
+        self._fill.pop(role, None)
 
     def planned(self, role: RoleArn, planned: RolePlan) -> None:
         """Take note of a plan that was made of a role: it exists, and lacks an OIDC provider or does not."""
         self._missing.discard(role)
+        self.filled({role: planned.trust.fill})
         if planned.lacking is not None or planned.hindrances:
             self._lacking.add(role)
         else:

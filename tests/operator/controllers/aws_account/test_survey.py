@@ -92,6 +92,26 @@ def test_the_first_survey_does_not_wait_for_ever(scene: ManagerScenario) -> None
     assert scene.aws.operations.count("ListRoles") == 1
 
 
+def test_what_metrics_show_of_drift_and_room(scene: ManagerScenario) -> None:
+    """A role counts as drifted until a run mends it, and how full its trust policy is is known after a restart, too."""
+    roles = has_roles(scene, 2)
+    begin(scene)
+    before = scene.manager.aws_state.fill()
+    assert before.keys() == set(roles)
+    assert all(0 < share < 1 for share in before.values())
+    scene.stop()
+    scene.start(2.5 * MINUTE)
+    assert scene.manager.aws_state.fill() == before
+
+    scene.aws.always["GetRole"] = THROTTLED
+    scene.aws.roles[roles[0]] = TrustDocument((OPS,))
+    scene.wait(1.5 * MINUTE)
+    assert scene.manager.aws_state.drifted_roles() == {roles[0]}
+    del scene.aws.always["GetRole"]
+    scene.wait(10 * MINUTE)
+    assert scene.manager.aws_state.drifted_roles() == frozenset()
+
+
 def test_drifted_roles_alone_are_reconciled(scene: ManagerScenario) -> None:
     """Of many that are as wanted none is read; ListRoles is called once for each page."""
     scene.aws.page_size = 25
