@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, Final
 
 import yaml
 
 from cli.apply.shell import Shell, account
+from support.schemas import checked
 from trustbind.policy.session_revocation import POLICY_NAME, revoked_before
 from trustbind_cli.demo.fixtures import ACCOUNT_A, TARGET_ROLE
 
@@ -43,7 +43,7 @@ def test_revoked(shell: Shell) -> None:
     assert "sessions of 1 of 1 role revoked; create pods anew" in done.err
 
     first = revoked_before(shell.inline_policies(OWN)[POLICY_NAME])
-    again = json.loads(revoke(shell, OWN, "--yes", "-o", "json").out)
+    again = checked("revoke-sessions", revoke(shell, OWN, "--yes", "-o", "json").out)
     second = revoked_before(shell.inline_policies(OWN)[POLICY_NAME])
     assert first is not None
     assert second is not None

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from cli.apply.shell import Shell, account, binding, document, is_ours
+from support.schemas import checked
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer, Subject
 from trustbind.policy.owned_statement import WebIdentityKey, build, placeholder_sid, retained
@@ -199,6 +200,8 @@ def test_association(swept: Shell) -> None:
     file.write_text(yaml.safe_dump_all([eks, wanted]), encoding="utf-8")
     command = ("sweep", "-f", str(file), "--issuer", ISSUER)
 
+    data = checked("sweep", swept.trustbind(*command, "-o", "json").out)
+    assert [each["serviceAccount"] for each in data["associations"]] == ["writer"]
     shown = swept.trustbind(*command)
     assert "delete the EKS Pod Identity association of team-a/writer (Unbound)" in shown.out
     assert swept.associated("blue") == ["reader", "theirs", "writer"]
@@ -209,7 +212,7 @@ def test_association(swept: Shell) -> None:
 
 def test_as_data(swept: Shell) -> None:
     """JSON and YAML have all of it, and nothing else is on standard output."""
-    found = json.loads(sweep(swept, "-o", "json").out)
+    found = checked("sweep", sweep(swept, "-o", "json").out)
 
     (role,) = found["roles"]
     assert role["statements"] == [{"sid": left()["Sid"], "reason": "Unbound", "names": [str(READER)], "whole": True}]

@@ -20,8 +20,9 @@ def who_can(
     roles: Annotated[list[str] | None, typer.Argument(metavar="[ROLE]...", help="ARN of a role.")] = None,
     subject: Annotated[
         str | None,
-        typer.Option("--subject", metavar="NAMESPACE/NAME", help="A service account: which roles can it assume?"),
+        typer.Option("--subject", metavar="[NAMESPACE/]NAME", help="A service account: which roles can it assume?"),
     ] = None,
+    namespace: options.Namespace = None,
     issuer: Annotated[
         str | None, typer.Option("--issuer", metavar="URL", help="The cluster's issuer. Absent: the live cluster's.")
     ] = None,
@@ -58,6 +59,9 @@ def who_can(
 
     if bool(roles) == (subject is not None):
         raise InvalidValueError("name roles, or a service account with --subject")
+    cluster = ClusterAccess(kubeconfig, context, namespace)
+    if subject is not None and "/" not in subject:
+        subject = f"{cluster.chosen_namespace()}/{subject}"
     asked = Asked(
         tuple(dict.fromkeys(values.role(text, "ROLE") for text in roles or ())),
         values.subject(subject, "--subject") if subject is not None else None,
@@ -65,7 +69,7 @@ def who_can(
         values.objects(filename, kustomize, recursive=recursive) if filename or kustomize else None,
         tuple(account_details or ()),
         tuple(trust or ()),
-        ClusterAccess(kubeconfig, context),
+        cluster,
         AwsAccess(profile, region),
     )
     raise typer.Exit(run(asked, output))
