@@ -90,6 +90,28 @@ def test_selector_without_service_accounts(swept: Shell) -> None:
     assert swept.subjects() == [str(READER)]
 
 
+def test_set(swept: Shell) -> None:
+    """A RoleBindingSet binds in the Namespaces of the files; where they have none that it selects, nothing is swept."""
+    shared = {
+        "apiVersion": "trustbind.dev/v1alpha1",
+        "kind": "RoleBindingSet",
+        "metadata": {"name": "readers"},
+        "spec": {
+            "namespaceSelector": {"matchLabels": {"team": "a"}},
+            "serviceAccountNames": ["reader"],
+            "template": {"roleArn": TARGET_ROLE},
+        },
+    }
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team-a", "labels": {"team": "a"}}}
+
+    refused = sweep(swept, "--yes", objects=(shared,))
+    assert refused.code == WRONG
+    assert "RoleBindingSet readers is in the files, and what it binds is not known" in refused.err
+    done = sweep(swept, "--yes", objects=(shared, namespace))
+    assert done.code == DONE, done.err
+    assert swept.subjects() == [str(READER)]
+
+
 def test_retained(swept: Shell) -> None:
     """What deleted bindings left is named, and goes only with --retained."""
     swept.edit(TARGET_ROLE, {**left(OTHER), "Sid": "Theirs"}, retained(OWN, ROLE, WEB, [READER]))
