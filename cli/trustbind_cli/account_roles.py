@@ -14,7 +14,7 @@ from trustbind_cli import output
 from trustbind_cli.aws_access import AwsAccess
 from trustbind_cli.aws_errors import own_account, sentence
 from trustbind_cli.commands.import_.exports import ExportedRole
-from trustbind_cli.commands.import_.run import Progress
+from trustbind_cli.progress import Progress
 
 __all__ = ["list_roles"]
 

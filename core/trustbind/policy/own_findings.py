@@ -40,7 +40,7 @@ def check_claims(binding: RoleBinding, issuer: Issuer) -> None:
 def own_warnings(
     binding: RoleBinding, issuer: Issuer, severities: Iterable[Severity] = (Severity.DEAD, Severity.RISKY)
 ) -> list[str]:
-    """Return a sentence about each statement of the binding that never applies, or that has a risk.
+    """Return a sentence about each statement of the binding that never applies, or that has a risk, with its code.
 
     Args:
         binding: the binding; its conditions may stand in its statements.
@@ -57,7 +57,7 @@ def own_warnings(
         for finding in findings(TrustDocument((statement,)), binding.role, rules=_DEAD_OR_RISKY):
             if finding.severity in wanted:
                 verb = " never applies: it " if finding.severity is Severity.DEAD else " "
-                told[f"the statement for {_named(claim)}{verb}{finding.message}"] = None
+                told[f"the statement for {_named(claim)}{verb}{finding.message} ({finding.rule.code})"] = None
     return list(told)
 
 

@@ -25,6 +25,7 @@ from trustbind_cli.exit_codes import DONE
 from trustbind_cli.files.sources import STANDARD_INPUT
 from trustbind_cli.options import OutputFormat
 from trustbind_cli.output import leave_calls, to_data
+from trustbind_cli.progress import Progress
 from trustbind_cli.terminal import note
 from trustbind_webhook.injection.decision import InjectionSettings
 
@@ -147,8 +148,10 @@ async def _collected(asked: Asked, target: Target, action: str) -> Bundle:
     from trustbind_runtime.kubernetes.client import NoClusterError  # noqa: PLC0415
 
     time = datetime.now(UTC).isoformat(timespec="seconds")
+    progress = Progress()
     api = None
     try:
+        progress.say("reading the cluster")
         try:
             api = await asked.cluster.connect()
         except NoClusterError as problem:
@@ -157,14 +160,17 @@ async def _collected(asked: Asked, target: Target, action: str) -> Bundle:
             found = await read_cluster(api, target, time)
         bundle = msgspec.structs.replace(found.bundle, error=asked.error)
         wanted = wanted_of(bundle, _settings(bundle))
+        progress.say("asking AWS")
         bundle = await read_aws(bundle, wanted, asked.aws, found.aws_accounts, action)
         if asked.live:
             from trustbind_cli.commands.doctor.live import ask_live  # noqa: PLC0415 - only then
 
+            progress.say("exchanging a token")
             return await ask_live(bundle, wanted, api, asked.aws.region or "")
         hidden: Any = not_visible("it takes a token; add --live")
         return msgspec.structs.replace(bundle, claims=hidden, header=hidden, public=hidden, exchange=hidden)
     finally:
+        progress.end()
         if api is not None:
             await api.close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +24,7 @@ from trustbind_cli.commands.import_.report import as_json, files_of, sentences, 
 from trustbind_cli.exit_codes import DONE, FAILED
 from trustbind_cli.files.manifests import DEFAULT_NAMESPACE, Objects, texts
 from trustbind_cli.files.new_files import write_new
+from trustbind_cli.progress import Progress
 from trustbind_cli.terminal import note
 
 __all__ = ["Progress", "Sources", "exported", "run"]
@@ -112,22 +112,6 @@ def run(
         note(text)
     note(f"trustbind: {summary(outcome)}")
     return FAILED if outcome.lost else DONE
-
-
-class Progress:
-    """A line on standard error that is written over, where that is a terminal."""
-
-    def __init__(self) -> None:
-        self._is_shown = sys.stderr.isatty()
-
-    def say(self, text: str) -> None:
-        """Write a text over the line."""
-        if self._is_shown:
-            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
-
-    def end(self) -> None:
-        """Leave the line empty."""
-        self.say("")
 
 
 def exported(objects: Objects, sources: Sources, progress: Progress | None = None) -> Iterator[ExportedRole]:

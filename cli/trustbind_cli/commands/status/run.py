@@ -11,6 +11,7 @@ from trustbind_cli.commands.status.collect import Collected, collect, read_capac
 from trustbind_cli.commands.status.report import as_data, exit_code, show
 from trustbind_cli.options import TableOutput
 from trustbind_cli.output import leave_calls, to_data
+from trustbind_cli.progress import Progress
 
 __all__ = ["run"]
 
@@ -45,10 +46,16 @@ def run(
 
 
 async def _collected(cluster: ClusterAccess, aws: AwsAccess, namespace: str | None, selector: str | None) -> Collected:
-    api = await cluster.connect()
+    progress = Progress()
     try:
-        seen = await collect(api, namespace, selector)
+        progress.say("reading the cluster")
+        api = await cluster.connect()
+        try:
+            seen = await collect(api, namespace, selector)
+        finally:
+            await api.close()
+        progress.say("reading trust policies in AWS")
+        await read_capacity(seen, aws)
     finally:
-        await api.close()
-    await read_capacity(seen, aws)
+        progress.end()
     return seen
