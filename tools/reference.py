@@ -79,6 +79,10 @@ _SHOWN: Final[Mapping[TrustReason, str]] = {
         ),
         "condition Ready of the RoleBindingSet; Event",
     ),
+    **dict.fromkeys(
+        (TrustReason.STRAY_NAMESPACE, TrustReason.PATTERN_UNGUARDED),
+        f"{_READY}; condition Ready of the RoleBindingSet; {_TOLD}",
+    ),
     TrustReason.MISSED: f"{_POD}; metric trustbind_operator_missed_pods",
 }
 _CONDITIONS: Final = """\

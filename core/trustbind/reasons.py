@@ -220,6 +220,19 @@ class TrustReason(StrEnum):
     """A RoleBindingSet: no namespace has the labels of its selector. Remedy: label the namespaces, or correct
     spec.namespaceSelector."""
 
+    STRAY_NAMESPACE = "StrayNamespace"
+    """The pattern of a RoleBindingSet matches a namespace that the set does not select, so nothing new is granted by
+    it; what stands stays, unless the set has onStray: Revoke. Remedy: label or delete the namespace that the message
+    names, or change the pattern."""
+    OUTSIDE_PATTERN = "OutsidePattern"
+    """A RoleBinding of a RoleBindingSet with subjects: Pattern: the set selects its namespace, whose name does not
+    match the pattern, so nothing new is granted there. Remedy: take the label off the namespace, or use another
+    pattern."""
+    PATTERN_UNGUARDED = "PatternUnguarded"
+    """No ValidatingAdmissionPolicy keeps namespaces from matching the pattern of a RoleBindingSet without its labels,
+    so nothing new is granted by it; what stands stays, unless the set has onStray: Revoke. Remedy: set the chart's
+    admissionPolicies.namespacePatterns: true, or use subjects: Exact."""
+
     # The end
     REVOKED = "TrustRevoked"
     """The binding's statement is gone from the trust policy, or its associations from EKS. Remedy: none needed."""

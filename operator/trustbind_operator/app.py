@@ -62,6 +62,9 @@ EXIT_FAILED: Final = 1
 T = TypeVar("T")
 
 _HEARTBEAT_SECONDS: Final = 1.0
+_POLICY_SECONDS: Final = 5.0
+"""Between two looks for the policy that patterns of RoleBindingSets need."""
+
 _STALLED_SECONDS: Final = 30.0
 """When the event loop has not come round for so long, the process is not alive: something blocks it."""
 
@@ -158,13 +161,14 @@ class _Process:
         )
         manager = Manager(context, pace=settings.manager_pace(), limit=settings.revocation_limit())
         annotator = self._annotator(api, cache)
-        sets = BindingSets(writer, cache, telemetry, self._log, context.now, enabled=settings.role_binding_sets.enabled)
+        sets = _binding_sets(settings, writer, context, manager, self._log)
         router = EventRouter(cache, manager, self._unreadable, *_after_bindings(annotator, sets))
         lister = Lister(api, router, self._log, settings.kubernetes.page_size)
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(pool.close)
             service_accounts = await self._follow_metadata(api, router, annotator, sets, stack)
             await lister.read_all()
+            await sets.begin()
             due = manager.begin()
             if annotator is not None:
                 await stack.enter_async_context(_in_background(annotator.run()))
@@ -180,8 +184,8 @@ class _Process:
                 lister.run(),
                 keeper.run(),
                 self._watcher(api, WAITING_PODS, keeper).run(),
-                self._watcher(api, BINDING_SETS, sets).run(),
                 sets.run(),
+                sets.watch_policy(_POLICY_SECONDS),
                 self._show_counts(cache, manager, keeper, missed),
             ]
             if missed is not None:
@@ -254,8 +258,9 @@ class _Process:
         if self._settings.pods.find_missed:
             keys |= {self._keys.role_arn, INJECT}
         service_accounts = Feed(account_changed, tuple(sorted(keys)), router.list_emptied)
-        watchers = [
+        watchers: list[Watcher[Any]] = [
             self._watcher(api, SERVICE_ACCOUNTS, service_accounts),
+            self._watcher(api, BINDING_SETS, sets),
             self._watcher(
                 api,
                 NAMESPACES,
@@ -337,6 +342,23 @@ class _Process:
 
     def _ready(self) -> tuple[bool, str]:
         return self._state in {"working", "standby"}, self._state
+
+
+def _binding_sets(
+    settings: Settings, writer: KubernetesWriter, context: Context, manager: Manager, log: Logger
+) -> BindingSets:
+    """Return what keeps the bindings of RoleBindingSets."""
+    own = settings.role_binding_sets
+    return BindingSets(
+        writer,
+        context.cache,
+        context.telemetry,
+        log,
+        context.now,
+        manager.reconsider,
+        policy_name=own.namespace_policy,
+        enabled=own.enabled,
+    )
 
 
 def _after_bindings(

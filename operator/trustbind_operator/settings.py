@@ -228,6 +228,11 @@ class RoleBindingSets(Section):
     """Whether the namespaces that a RoleBindingSet selects get its RoleBindings, subject to grants. It needs the right
     to create and delete RoleBindings, which the chart gives with it. Default false: sets only say that they have no
     effect, and RoleBindings that were made stay as they are."""
+    namespace_policy: Annotated[
+        str, checked(lambda text: bool(text and _NAME.fullmatch(text)), "is not a ValidatingAdmissionPolicy's name")
+    ] = "trustbind-namespace-patterns"
+    """Name of the ValidatingAdmissionPolicy, and of its binding, that sets with subjects: Pattern need; the chart
+    creates both with admissionPolicies.namespacePatterns. Default trustbind-namespace-patterns."""
 
 
 class Pods(Section):

@@ -9,6 +9,7 @@ import pytest
 
 from support.charts import CHART, DATA, NAMESPACE, Helm
 from trustbind.api.labels import ACCOUNT_FINALIZER, BINDING_FINALIZER, GATE, MANAGED_LABEL, REQUIRE, WAITING_LABEL
+from trustbind.api.namespace_policy import policy_problem
 from trustbind_webhook.injection.credential_source import VOLUME_NAME, ContainerCredentials
 
 Object = dict[str, Any]
@@ -116,6 +117,38 @@ def test_policies_can_be_switched_off(helm: Helm) -> None:
         "trustbind-require"
     }
     assert "trustbind-require" not in policies(helm.template())
+
+
+def test_the_policy_of_patterns_is_the_one_that_the_operator_knows(helm: Helm) -> None:
+    """It is off by default; its expressions and rules are those that the operator compares with."""
+    name = "trustbind-namespace-patterns"
+    assert name not in policies(helm.template())
+    objects = helm.template("--set", "admissionPolicies.namespacePatterns=true")
+    (policy,) = (o for o in objects if o["kind"] == "ValidatingAdmissionPolicy" and o["metadata"]["name"] == name)
+    (binding,) = (
+        o for o in objects if o["kind"] == "ValidatingAdmissionPolicyBinding" and o["metadata"]["name"] == name
+    )
+    assert policy_problem(name, with_defaults(policy), binding) == ""
+    other = helm.template(
+        "--set",
+        "admissionPolicies.namespacePatterns=true",
+        "--set",
+        "operator.settings.roleBindingSets.namespacePolicy=mine",
+    )
+    rules = [
+        rule["resourceNames"]
+        for o in other
+        if o["kind"] == "ClusterRole" and o["metadata"]["name"].endswith("-namespace-patterns")
+        for rule in o["rules"]
+    ]
+    assert rules == [["mine"]]
+    assert "mine" in policies(other)
+
+
+def with_defaults(policy: Object) -> Object:
+    """Return a policy with the defaults of the API server that its comparison looks at."""
+    constraints = {"namespaceSelector": {}, "objectSelector": {}} | policy["spec"]["matchConstraints"]
+    return policy | {"spec": policy["spec"] | {"matchConstraints": constraints}}
 
 
 def test_a_half_that_is_off_has_no_policy(helm: Helm) -> None:

@@ -14,6 +14,7 @@ Object = dict[str, Any]
 PAGE = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
 
 EVERYTHING = {
+    "admissionPolicies.namespacePatterns": "true",
     "operator.settings.bindAnnotated.mode": "Bind",
     "operator.settings.lease.enabled": "true",
     "operator.settings.pods.evictMissed": "true",
@@ -85,6 +86,7 @@ def policies_in(objects: list[Object]) -> dict[tuple[str, str, str], str]:
         ]
         for policy in objects
         if policy["kind"] == "ValidatingAdmissionPolicy"
+        if "app.kubernetes.io/component" in policy["metadata"]["labels"]  # those that limit a half
         for rule in policy["spec"]["matchConstraints"]["resourceRules"]
         for resource in resources_of(rule)
         for operation in rule["operations"]

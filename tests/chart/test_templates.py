@@ -195,7 +195,8 @@ def _by_name(objects: list[Object], kind: str) -> dict[str, Object]:
 def test_rbac_is_that_of_the_manifests(helm: Helm) -> None:
     """Roles are those of manifests/rbac, with which the other tests run the halves; and those of certificates."""
     options = ("bindAnnotated.mode=Bind", "pods.evictMissed=true", "roleBindingSets.enabled=true")
-    objects = helm.template(*(f"--set=operator.settings.{option}" for option in options))
+    settings = (f"--set=operator.settings.{option}" for option in options)
+    objects = helm.template(*settings, "--set=admissionPolicies.namespacePatterns=true")
     wanted = load_manifests(ROOT / "manifests" / "rbac")
     for kind in ("ClusterRole", "Role"):
         ours, theirs = _by_name(objects, kind), _by_name(wanted, kind)

@@ -175,7 +175,11 @@ def test_defaults_of_a_set(api_server: ApiServer, namespace: str) -> None:
     binding = try_to_create(api_server, an_object("RoleBinding", namespace))["spec"]
     defaults = {key: value for key, value in binding.items() if key not in MINIMAL["RoleBinding"]}
     minimal = MINIMAL["RoleBindingSet"]
-    assert stored["spec"] == minimal | {"subjects": "Exact", "template": minimal["template"] | defaults}
+    assert stored["spec"] == minimal | {
+        "subjects": "Exact",
+        "onStray": "Keep",
+        "template": minimal["template"] | defaults,
+    }
 
 
 def test_defaults_of_a_grant(api_server: ApiServer, namespace: str) -> None:
@@ -187,6 +191,7 @@ def test_defaults_of_a_grant(api_server: ApiServer, namespace: str) -> None:
         "audiences": ["sts.amazonaws.com"],
         "allowRetain": False,
         "allowAdopt": False,
+        "allowPatterns": False,
         "maxBindings": 500,
         "maxSubjects": 2000,
     }

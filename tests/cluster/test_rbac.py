@@ -16,12 +16,11 @@ from support.agents import EksAccount
 from support.halves import Operator, Webhook
 from support.kubeclient import ROOT, ApiError, load_manifests
 from support.processes import eventually
-from support.world import API_VERSION, OPERATOR_ACCOUNT, SECONDS, Account, Team, World
+from support.world import API_VERSION, OPERATOR_ACCOUNT, OPERATOR_RIGHTS, SECONDS, Account, Team, World
 from trustbind.api.role_grant import CONSENT_TAG
 from trustbind.policy.pod_identity import BINDING_TAG
 
 RBAC = ROOT / "manifests" / "rbac"
-OPERATOR = ("operator", "operator-annotated-report", "operator-bind-annotated", "operator-binding-sets")
 PERMISSIONS = (ROOT / "docs" / "reference" / "permissions.md").read_text()
 
 
@@ -120,6 +119,8 @@ def work(world: World) -> Account:
     team.binding(role, "vault", audience="vault.example.com", profile="vault").ready()
     wanted = world.set(role, {"kubernetes.io/metadata.name": team.namespace}, profile="set")
     world.condition(wanted.manifest, "True", "BindingsReady")
+    wanted.patch(subjects="Pattern", namespacePattern=f"{team.namespace}*")
+    world.condition(wanted.manifest, "False", "PatternUnguarded")
     world.api.delete(wanted.manifest)
     account.patch(oidcProvider={"identityContext": {"subjectSourceKey": "sub"}})
     eventually(lambda: account.calls("UpdateOpenIDConnectProvider"), "the provider is updated", seconds=SECONDS)
@@ -255,7 +256,7 @@ def _leases(world: World) -> list[dict[str, Any]]:
 
 def test_the_operators_rules_are_what_it_needs(world: World, seen: Seen) -> None:
     """Every right in manifests/rbac is used, and none that it asks for is refused."""
-    granted = Right.granted_by(*OPERATOR)
+    granted = Right.granted_by(*OPERATOR_RIGHTS)
     used, refused = audited(world, "trustbind-operator", seen.since, granted)
     assert refused == set(), "missing in manifests/rbac"
     assert seen.problem is None
@@ -309,6 +310,6 @@ def test_the_permissions_are_written_down() -> None:
     actions = set().union(*(allowed(name) for name in names))
     for action in actions:
         assert f"`{action}`" in PERMISSIONS, action
-    for right in Right.granted_by(*OPERATOR, "webhook"):
+    for right in Right.granted_by(*OPERATOR_RIGHTS, "webhook"):
         (line,) = [row for row in PERMISSIONS.splitlines() if row.startswith(f"| `{right.resource}` |")] or [""]
         assert right.verb in line, f"{right.verb} {right.resource}"

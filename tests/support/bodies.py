@@ -5,10 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from trustbind.api.namespace_policy import OPERATIONS, RESOURCES, VALIDATION, VARIABLES
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer
 
-__all__ = ["ACCOUNT", "ISSUER", "OPS", "OTHER_ROLE", "ROLE", "account_body", "binding_body", "grant_body", "set_body"]
+__all__ = [
+    "ACCOUNT",
+    "ISSUER",
+    "OPS",
+    "OTHER_ROLE",
+    "ROLE",
+    "account_body",
+    "binding_body",
+    "grant_body",
+    "policy_objects",
+    "set_body",
+]
 
 ACCOUNT: Final = "444455556666"
 ROLE: Final = RoleArn.parse(f"arn:aws:iam::{ACCOUNT}:role/app")
@@ -87,9 +99,25 @@ def grant_body(name: str = "all", version: str = "1", **spec: Any) -> dict[str, 
 
 
 def set_body(
-    name: str = "profiles", *, uid: str = "", metadata: Mapping[str, Any] | None = None, **template: Any
+    name: str = "profiles",
+    *,
+    uid: str = "",
+    metadata: Mapping[str, Any] | None = None,
+    pattern: str = "",
+    on_stray: str = "Keep",
+    **template: Any,
 ) -> dict[str, Any]:
-    """Return a RoleBindingSet as the API server has it, over namespaces with ``profile: "true"``."""
+    """Return a RoleBindingSet as the API server has it, over namespaces with ``profile: "true"``.
+
+    Args:
+        name: of the set.
+        uid: of the set.
+        metadata: further fields of it.
+        pattern: over namespaces, with subjects Pattern; empty: subjects Exact.
+        on_stray: with a pattern.
+        template: further fields of it.
+    """
+    by_pattern = {"subjects": "Pattern", "namespacePattern": pattern, "onStray": on_stray} if pattern else {}
     return {
         "apiVersion": _API_VERSION,
         "kind": "RoleBindingSet",
@@ -105,5 +133,35 @@ def set_body(
             "namespaceSelector": {"matchLabels": {"profile": "true"}},
             "serviceAccountNames": ["default-editor"],
             "template": {"roleArn": str(ROLE), **template},
+            **by_pattern,
         },
     }
+
+
+def policy_objects(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the ValidatingAdmissionPolicy that patterns need, and its binding, as the API server has them."""
+    rule = {
+        "apiGroups": [""],
+        "apiVersions": ["v1"],
+        "operations": list(OPERATIONS),
+        "resources": list(RESOURCES),
+        "scope": "Cluster",
+    }
+    policy = {
+        "failurePolicy": "Fail",
+        "paramKind": {"apiVersion": _API_VERSION, "kind": "RoleBindingSet"},
+        "matchConstraints": {
+            "resourceRules": [rule],
+            "matchPolicy": "Equivalent",
+            "namespaceSelector": {},
+            "objectSelector": {},
+        },
+        "variables": [{"name": name, "expression": expression} for name, expression in VARIABLES.items()],
+        "validations": [{"expression": VALIDATION, "reason": "Forbidden"}],
+    }
+    binding = {
+        "policyName": name,
+        "validationActions": ["Deny"],
+        "paramRef": {"selector": {}, "parameterNotFoundAction": "Allow"},
+    }
+    return {"metadata": {"name": name}, "spec": policy}, {"metadata": {"name": name}, "spec": binding}

@@ -34,6 +34,7 @@ __all__ = [
     "EXTERNAL_ID",
     "FOREIGN",
     "OPERATOR_ACCOUNT",
+    "OPERATOR_RIGHTS",
     "SECONDS",
     "SYSTEM",
     "Account",
@@ -51,6 +52,15 @@ EXTERNAL_ID: Final = "cluster/4711"
 
 SECONDS: Final = 90.0
 """Deadline of a wait for the operator; what is waited for takes a second or two on a quiet machine."""
+
+OPERATOR_RIGHTS: Final = (
+    "operator",
+    "operator-annotated-report",
+    "operator-bind-annotated",
+    "operator-binding-sets",
+    "operator-namespace-patterns",
+)
+"""Files of manifests/rbac with what the operator may do."""
 
 FOREIGN: Final = {
     "Sid": "Ops",
@@ -244,13 +254,7 @@ class World:
         self.issuer = self.issuer or self.api.issuer
         self.sid_prefix = owner_prefix(Issuer.parse(self.issuer))
         self.api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}})
-        for name in (
-            "operator",
-            "operator-annotated-report",
-            "operator-bind-annotated",
-            "operator-binding-sets",
-            "webhook",
-        ):
+        for name in (*OPERATOR_RIGHTS, "webhook"):
             self.api.apply(load_manifests(ROOT / "manifests" / "rbac" / f"{name}.yaml"))
         # What limits those rights further; the names are the same.
         installed = load_manifests(ROOT / "manifests" / "install.yaml")

@@ -21,7 +21,9 @@ from trustbind.errors import InvalidValueError, ManifestError
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Subject
 from trustbind.policy.document_rules import is_permissions_policy
+from trustbind.policy.plan import Refusal
 from trustbind.policy.trust_document import TrustDocument
+from trustbind.reasons import TrustReason
 from trustbind_cli.files.pod_templates import WORKLOADS, PodManifest, pod_in
 from trustbind_cli.files.sources import template_problem, text_of
 
@@ -58,6 +60,7 @@ class Objects:
         ignored: what the files hold besides, described, each with the reason.
         unplaced: objects without the namespace that a cluster would need to know, described, where it matters: bindings
             always, since a trust policy names it; others beside objects that have another.
+        unresolved: roles of RoleBindingSets of which the files do not tell whom they bind, each with the reason.
     """
 
     pods: list[PodManifest] = field(default_factory=list)
@@ -68,6 +71,7 @@ class Objects:
     namespaces: dict[str, dict[str, str]] = field(default_factory=dict)
     ignored: list[tuple[str, str]] = field(default_factory=list)
     unplaced: list[str] = field(default_factory=list)
+    unresolved: dict[RoleArn, list[Refusal]] = field(default_factory=dict)
 
     def labels_in(self, namespace: str) -> dict[str, dict[str, str]]:
         """Return name to labels of the namespace's accounts."""
@@ -177,12 +181,22 @@ def _add_own(
 def _add_bindings(objects: Objects, manifest: Manifest, wanted: RoleBindingSet) -> None:
     """Add the binding that each Namespace of the files gets of a set, unless the files have one of that name."""
     selected = sorted(name for name, labels in objects.namespaces.items() if wanted.selects(labels))
-    if not selected:
+    if wanted.pattern is not None:
+        reason = TrustReason.PATTERN_UNGUARDED
+        why = "subjects: Pattern needs the operator, which sees whether the pattern is safe; give it to the cluster"
+    elif not selected:
         labels = ", ".join(f"{key}={value}" for key, value in wanted.selector.labels)
+        reason = TrustReason.NO_NAMESPACES
         why = f"no Namespace of the files has the labels {labels}; add the Namespaces that the set is for"
-        objects.ignored.append((manifest.describe(), why))
-    known = {binding.ref for binding in objects.bindings}
-    objects.bindings += [wanted.binding_in(name) for name in selected if wanted.ref_in(name) not in known]
+    else:
+        known = {binding.ref for binding in objects.bindings}
+        objects.bindings += [wanted.binding_in(name) for name in selected if wanted.ref_in(name) not in known]
+        return
+    objects.ignored.append((manifest.describe(), why))
+    refusal = Refusal(None, reason, f"{manifest.describe()} may stand in it: {why}")
+    source = wanted.binding.source
+    for role in (wanted.binding.role, *((source.role,) if source is not None else ())):
+        objects.unresolved.setdefault(role, []).append(refusal)
 
 
 def _is_template(manifest: Manifest) -> bool:

@@ -24,7 +24,7 @@ __all__ = ["missing_objects", "pod_identity_problem"]
 
 def missing_objects(objects: Objects) -> dict[RoleArn, tuple[Refusal, ...]]:
     """Return what the files do not hold and a binding needs, by each role that the binding names."""
-    found: dict[RoleArn, tuple[Refusal, ...]] = {}
+    found: dict[RoleArn, tuple[Refusal, ...]] = {role: tuple(of) for role, of in objects.unresolved.items()}
     for binding in objects.bindings:
         if not binding.method.writes_trust_policy:
             continue

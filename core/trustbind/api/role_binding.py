@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
@@ -35,6 +35,7 @@ __all__ = [
     "DeletionPolicy",
     "Injection",
     "Method",
+    "NamespacePattern",
     "RawTemplate",
     "RoleBinding",
     "Source",
@@ -155,6 +156,33 @@ class Source:
     via_root: bool = False
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class NamespacePattern:
+    """Namespaces by a pattern over their names, as a RoleBindingSet with ``subjects: Pattern`` has it.
+
+    Attributes:
+        text: the pattern; it has one ``*``.
+        labels: what each namespace that matches has to have: a ValidatingAdmissionPolicy sees to it.
+        issuer: the cluster's; None where nobody has said it yet.
+    """
+
+    text: str
+    labels: tuple[tuple[str, str], ...]
+    issuer: Issuer | None = None
+
+    def matches(self, namespace: str) -> bool:
+        """Return whether a namespace of this name is trusted by the pattern."""
+        head, _, tail = self.text.partition("*")
+        return len(namespace) >= len(head) + len(tail) and namespace.startswith(head) and namespace.endswith(tail)
+
+    def subjects(self, accounts: Iterable[str]) -> tuple[str, ...]:
+        """Return the patterns over subjects for service accounts of these names, sorted.
+
+        Neither a namespace nor a service account has a colon in its name, so ``*`` never leaves its field.
+        """
+        return tuple(sorted(f"system:serviceaccount:{self.text}:{name}" for name in accounts))
+
+
 @dataclass(frozen=True, slots=True)
 class RoleBinding:
     """What one `RoleBinding` object asks for.
@@ -178,6 +206,8 @@ class RoleBinding:
         is_deleting: whether its deletion was asked for.
         is_ready: whether the stored status says that this generation of the spec is Ready; False for a file.
         is_marked: whether it has the label of bindings that the operator makes of annotations; users can set it, too.
+        pattern: the namespaces whose service accounts its statement trusts instead of those of its own namespace alone;
+            no manifest can say it: it is of the RoleBindingSet that owns the binding. None: its own namespace.
     """
 
     ref: BindingRef
@@ -205,6 +235,7 @@ class RoleBinding:
     is_deleting: bool = False
     is_ready: bool = False
     is_marked: bool = False
+    pattern: NamespacePattern | None = None
 
     @property
     def association_role(self) -> RoleArn:

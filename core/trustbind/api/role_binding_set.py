@@ -6,6 +6,7 @@ so Kubernetes deletes them with it, and their finalizers revoke their trust.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,15 @@ from msgspec import Meta
 from trustbind.api.label_selector import LabelSelector, RawSelector, selector_of
 from trustbind.api.labels import SET_LABEL
 from trustbind.api.role_binding import KIND as BINDING_KIND
-from trustbind.api.role_binding import MAX_NAMES, BindingRef, Method, RawTemplate, RoleBinding
+from trustbind.api.role_binding import (
+    MAX_NAMES,
+    BindingRef,
+    DeletionPolicy,
+    Method,
+    NamespacePattern,
+    RawTemplate,
+    RoleBinding,
+)
 from trustbind.api.strict import API_VERSION, Metadata, Strict, converted
 from trustbind.errors import InvalidValueError
 
@@ -29,6 +38,7 @@ MAX_NAME: Final = 63
 """Characters of a set's name: it is the value of a label."""
 
 _ANY_NAMESPACE: Final = "any"
+_PATTERN = re.compile(r"[a-z0-9-]*\*[a-z0-9-]*", re.ASCII)
 
 
 def binding_name(name: str) -> str:
@@ -45,6 +55,8 @@ class RoleBindingSet:
         uid: of the object; empty for a file.
         selector: the namespaces, by their labels.
         binding: what each namespace gets, in a namespace that does not count; see `binding_in`.
+        pattern: the namespaces that the trust policy names by a pattern (``subjects: Pattern``); None: each by name.
+        revokes_strays: whether trust by the pattern is revoked while a namespace matches that the set does not select.
         template: the fields of its spec but for the service accounts, as they are written, with or without
             defaults.
         is_deleting: whether its deletion was asked for.
@@ -55,6 +67,8 @@ class RoleBindingSet:
     selector: LabelSelector
     binding: RoleBinding
     template: Mapping[str, Any] = field(compare=False)
+    pattern: NamespacePattern | None = None
+    revokes_strays: bool = False
     is_deleting: bool = False
 
     @classmethod
@@ -82,12 +96,15 @@ class RoleBindingSet:
             binding = RoleBinding.parse(body)
         except InvalidValueError as error:
             raise _placed(error) from None
+        selector = selector or LabelSelector()
         return cls(
             name=name,
             uid=_uid(manifest),
-            selector=selector or LabelSelector(),
+            selector=selector,
             binding=binding,
             template=template,
+            pattern=_pattern(spec, binding, selector),
+            revokes_strays=spec.on_stray == "Revoke",
             is_deleting=raw.metadata.deletion_timestamp is not None,
         )
 
@@ -119,6 +136,7 @@ class RoleBindingSet:
             is_deleting=found.is_deleting,
             is_ready=found.is_ready,
             is_marked=found.is_marked,
+            pattern=found.pattern,
         )
         return found == wanted
 
@@ -151,7 +169,9 @@ class _Spec(Strict, frozen=True):
     namespace_selector: _NamespaceSelector
     service_account_names: Annotated[list[str], Meta(min_length=1, max_length=MAX_NAMES)]
     template: RawTemplate
-    subjects: Literal["Exact"] = "Exact"
+    subjects: Literal["Exact", "Pattern"] = "Exact"
+    namespace_pattern: str | None = None
+    on_stray: Literal["Keep", "Revoke"] = "Keep"
 
 
 class _Manifest(msgspec.Struct, frozen=True, rename="camel"):
@@ -159,6 +179,35 @@ class _Manifest(msgspec.Struct, frozen=True, rename="camel"):
     kind: Literal["RoleBindingSet"]
     metadata: Metadata
     spec: _Spec
+
+
+def _pattern(spec: _Spec, binding: RoleBinding, selector: LabelSelector) -> NamespacePattern | None:
+    """Return the pattern of ``subjects: Pattern``.
+
+    Raises:
+        InvalidValueError: a field that it needs is missing, or one does not go with it.
+    """
+    text = spec.namespace_pattern
+    if spec.subjects == "Exact":
+        if text is not None:
+            raise InvalidValueError("goes only with subjects: Pattern", field="spec.namespacePattern")
+        return None
+    if text is None:
+        raise InvalidValueError("required with subjects: Pattern", field="spec.namespacePattern")
+    if not _PATTERN.fullmatch(text) or len(text) > MAX_NAME or text == "*":
+        raise InvalidValueError(
+            f"{text!r} is not a pattern over namespaces: it has one *, and beside it lower-case letters, digits or '-' "
+            f"(at most {MAX_NAME} characters); * alone would match every namespace",
+            field="spec.namespacePattern",
+        )
+    for is_wrong, place, must in (
+        (binding.method is not Method.WEB_IDENTITY, "method", "must be WebIdentity"),
+        (binding.adopts, "adopt", "is not supported"),
+        (binding.deletion_policy is not DeletionPolicy.REVOKE, "deletionPolicy", "must be Revoke"),
+    ):
+        if is_wrong:
+            raise InvalidValueError(f"{must} with subjects: Pattern", field=f"spec.template.{place}")
+    return NamespacePattern(text, selector.labels)
 
 
 def _manifest(name: str, namespace: str, accounts: Any, template: Mapping[str, Any]) -> dict[str, Any]:

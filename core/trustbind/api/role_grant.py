@@ -65,6 +65,7 @@ class RoleGrant:
         audiences: allowed audiences of the cluster's tokens.
         allow_retain: whether a binding may leave its trust when it is deleted.
         allow_adopt: whether a binding may replace hand-written statements by its own.
+        allow_patterns: whether the bindings of a RoleBindingSet may name namespaces by a pattern.
         max_bindings: RoleBindings of one namespace.
         max_subjects: service accounts that the RoleBindings of one namespace name or select.
     """
@@ -80,6 +81,7 @@ class RoleGrant:
     audiences: tuple[str, ...] = (DEFAULT_AUDIENCE,)
     allow_retain: bool = False
     allow_adopt: bool = False
+    allow_patterns: bool = False
     max_bindings: int = DEFAULT_MAX_BINDINGS
     max_subjects: int = DEFAULT_MAX_SUBJECTS
 
@@ -126,6 +128,7 @@ class RoleGrant:
             audiences=tuple(audience_of(a, field=f"spec.audiences[{n}]") for n, a in enumerate(spec.audiences)),
             allow_retain=spec.allow_retain,
             allow_adopt=spec.allow_adopt,
+            allow_patterns=spec.allow_patterns,
             max_bindings=spec.max_bindings,
             max_subjects=spec.max_subjects,
         )
@@ -151,7 +154,7 @@ class RoleGrant:
         for account in sorted(accounts):
             if not any(glob_matches(pattern, account) for pattern in self.service_account_names):
                 return f"the service account {account}"
-        if lacking := uncovered(binding.federated, self.federated):
+        if lacking := uncovered(binding.federated, self.federated) or self._uncovered_pattern(binding):
             return lacking
         seconds = binding.session_duration_seconds or DEFAULT_SESSION_SECONDS
         if self.max_session_seconds is not None and seconds > self.max_session_seconds:
@@ -161,6 +164,23 @@ class RoleGrant:
     def covers_namespace(self, namespace: str, labels: Mapping[str, str]) -> bool:
         """Return whether the grant is for bindings of this namespace."""
         return namespace in self.namespaces or (self.selector is not None and self.selector.matches(labels))
+
+    def _uncovered_pattern(self, binding: RoleBinding) -> str:
+        """Return what a binding with a pattern over namespaces lacks.
+
+        Namespaces that match may be created later, so the grant has to cover every namespace with the set's labels:
+        names do not, nor does a selector that asks for more.
+        """
+        if binding.pattern is None:
+            return ""
+        what = f"the pattern {binding.pattern.text}"
+        if not self.allow_patterns:
+            return f"{what} (its spec would need allowPatterns: true)"
+        selector = self.selector
+        if selector is None or selector.requirements or not set(selector.labels) <= set(binding.pattern.labels):
+            labels = ", ".join(f"{key}: {value!r}" for key, value in binding.pattern.labels)
+            return f"{what} (its namespaces.selector would need no more than matchLabels: {{{labels}}})"
+        return ""
 
     def _uncovered_audience(self, binding: RoleBinding) -> str:
         """Return what a binding with another audience lacks; a new audience takes a place of the OIDC provider."""
@@ -275,6 +295,7 @@ class _Spec(Strict, frozen=True):
     )
     allow_retain: bool = False
     allow_adopt: bool = False
+    allow_patterns: bool = False
     max_bindings: Annotated[int, Meta(ge=1, le=MAX_COUNT)] = DEFAULT_MAX_BINDINGS
     max_subjects: Annotated[int, Meta(ge=1, le=MAX_COUNT)] = DEFAULT_MAX_SUBJECTS
 

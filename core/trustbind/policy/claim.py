@@ -14,6 +14,7 @@ from trustbind.policy.owned_statement import (
     ChainKey,
     FederatedKey,
     Named,
+    PatternKey,
     StatementKey,
     WebIdentityKey,
 )
@@ -72,8 +73,13 @@ def claims_on(
     if role == (source or binding.role) and named:
         # Further conditions guard the way into the target role, which in a chain is the second step.
         conditions = () if source else binding.conditions  # on keys of the cluster's issuer, too
-        key = WebIdentityKey(binding.audience, conditions)
-        claims.append(Claim(binding.ref, key, named, binding.age_key))
+        if (pattern := binding.pattern) is not None and pattern.issuer is not None:
+            patterns = pattern.subjects(subject.name for subject in named)
+            key_of_patterns = PatternKey(pattern.issuer, binding.audience, conditions)
+            claims.append(Claim(binding.ref, key_of_patterns, patterns, binding.age_key))
+        else:
+            key = WebIdentityKey(binding.audience, conditions)
+            claims.append(Claim(binding.ref, key, named, binding.age_key))
     if role == binding.role:
         common = tuple(c for c in binding.conditions if not issuer_prefix(c.key))
         for entry in binding.federated:

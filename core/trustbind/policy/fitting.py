@@ -21,6 +21,7 @@ from trustbind.policy.owned_statement import (
     StatementKey,
     build,
     external_ids_of,
+    other_issuer,
     sid_of,
     subjects_of,
 )
@@ -300,7 +301,8 @@ def _described(key: StatementKey, subjects: Sequence[Named], total: int) -> str:
     if isinstance(key, AssociationKey):
         return f"{len(subjects)} of its {total} associations with {key.source}"
     plural = "" if total == 1 else "s"
-    kind = f"subject{plural} of {key.issuer}" if isinstance(key, FederatedKey) else f"service account{plural}"
+    other = other_issuer(key)
+    kind = f"subject{plural} of {other}" if other is not None else f"service account{plural}"
     names = [s.name if isinstance(s, Subject) else s for s in subjects]
     listed = ", ".join(names[:_MAX_NAMED])
     if len(names) > _MAX_NAMED:

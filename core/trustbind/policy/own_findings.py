@@ -11,7 +11,7 @@ from trustbind.identity.subjects import Issuer, Subject
 from trustbind.policy.claim import Claim, claims_on
 from trustbind.policy.document_rules import RULES, STORED, Severity, findings
 from trustbind.policy.document_rules.risky import wide_subject
-from trustbind.policy.owned_statement import ChainKey, FederatedKey, build
+from trustbind.policy.owned_statement import ChainKey, FederatedKey, build, other_issuer
 from trustbind.policy.trust_document import TrustDocument
 
 __all__ = ["check_claims", "own_warnings"]
@@ -68,8 +68,8 @@ def _claims(binding: RoleBinding) -> tuple[Claim, ...]:
 
 def _named(claim: Claim) -> str:
     match claim.key:
-        case FederatedKey():
-            return str(claim.key.issuer)
+        case FederatedKey() if (other := other_issuer(claim.key)) is not None:
+            return str(other)
         case ChainKey():
             return str(claim.key.source)
         case _:

@@ -32,6 +32,7 @@ __all__ = [
     "ChainKey",
     "FederatedKey",
     "Named",
+    "PatternKey",
     "StatementKey",
     "WebIdentityKey",
     "build",
@@ -44,6 +45,7 @@ __all__ = [
     "is_owned",
     "is_retained",
     "key_of",
+    "other_issuer",
     "owner_prefix",
     "placeholder",
     "placeholder_sid",
@@ -105,6 +107,15 @@ class FederatedKey:
     issuer: Issuer
     audience: str
     conditions: tuple[ExtraCondition, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PatternKey(FederatedKey):
+    """The same for patterns over the cluster's own service accounts, of RoleBindingSets with ``subjects: Pattern``.
+
+    Its issuer is the cluster's own, which a `FederatedKey` of a binding can never have. In a trust policy both have one
+    form: a pattern over the subject.
+    """
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -202,8 +213,8 @@ def build(issuer: Issuer, role: RoleArn, key: StatementKey, subjects: Iterable[N
     """
     check_conditions(issuer, key)
     names = sorted({str(s) for s in subjects})
-    if isinstance(key, FederatedKey):
-        check_issuer(issuer, key.issuer)
+    if (other := other_issuer(key)) is not None:
+        check_issuer(issuer, other)
     if isinstance(key, AssociationKey) and not names:
         raise InvalidValueError(f"a statement without an external id would trust every association of {key.source}")
     if not isinstance(key, ChainKey) and not names:
@@ -218,6 +229,11 @@ def build(issuer: Issuer, role: RoleArn, key: StatementKey, subjects: Iterable[N
     if condition := _with_conditions(_base(issuer, key, names), key.conditions):
         statement["Condition"] = condition
     return statement
+
+
+def other_issuer(key: StatementKey) -> Issuer | None:
+    """Return the other issuer whose tokens the statement with this key is for; None when it is for none."""
+    return key.issuer if isinstance(key, FederatedKey) and not isinstance(key, PatternKey) else None
 
 
 def principal_of(issuer: Issuer, role: RoleArn, key: StatementKey) -> dict[str, str]:
@@ -403,12 +419,16 @@ def _keys_of(statement: Statement, own: Issuer) -> Iterator[StatementKey]:
         issuer = Issuer(f"https://{host_path}")
         audience = conditions.get(("StringEquals", issuer.audience_key), ())
         for_audience = ("StringEquals", issuer.audience_key)
-        if len(audience) == 1 and issuer == own:
-            stated = {for_audience, ("StringEquals", issuer.subject_key)}
-            yield WebIdentityKey(audience[0], _without(conditions, stated))
-        elif len(audience) == 1:
-            stated = {for_audience, ("StringLike", issuer.subject_key)}
-            yield FederatedKey(issuer, audience[0], _without(conditions, stated))
+        exact, pattern = ("StringEquals", issuer.subject_key), ("StringLike", issuer.subject_key)
+        if len(audience) != 1:
+            continue
+        if issuer != own:
+            yield FederatedKey(issuer, audience[0], _without(conditions, {for_audience, pattern}))
+            continue
+        if pattern in conditions:
+            yield PatternKey(issuer, audience[0], _without(conditions, {for_audience, pattern}))
+        if exact in conditions or pattern not in conditions:
+            yield WebIdentityKey(audience[0], _without(conditions, {for_audience, exact}))
     name = _only(principal.get("AWS"))
     by_arn = ("StringEquals", "aws:PrincipalArn")
     via_root = _ROOT.fullmatch(name) is not None

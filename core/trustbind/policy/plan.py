@@ -28,6 +28,7 @@ from trustbind.policy.owned_statement import (
     check_condition_issuers,
     has_owner_sid,
     is_owned,
+    other_issuer,
     owner_prefix,
     placeholder,
     placeholder_sid,
@@ -377,8 +378,9 @@ def _check_own(alone: TrustDocument, key: StatementKey, role: RoleArn) -> None:
     Raises:
         InvalidValueError: IAM refuses the statement, or it never applies.
     """
-    if isinstance(key, FederatedKey) and (found := findings(alone, role, rules=STORED)):
-        raise InvalidValueError(f"IAM refuses the statement for {key.issuer}, which {found[0].message}")
+    other = other_issuer(key)
+    if other is not None and (found := findings(alone, role, rules=STORED)):
+        raise InvalidValueError(f"IAM refuses the statement for {other}, which {found[0].message}")
     if key.conditions and (found := findings(alone, role, rules=[variable_as_text])):
         raise InvalidValueError(f"its statement in the trust policy of {role} would never apply: it {found[0].message}")
 

@@ -7,12 +7,28 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final
 
+from trustbind.api.role_binding import NamespacePattern, RoleBinding
 from trustbind.api.role_binding_set import RoleBindingSet, must_be_made_anew
 from trustbind.errors import InvalidValueError
 from trustbind.reasons import TrustReason
 from trustbind.reconcile.stored_binding import StoredBinding, is_ready, ready_condition
 
-__all__ = ["DISABLED", "Member", "SetOutcome", "SetStep", "StoredSet", "next_step", "outcome_of"]
+__all__ = [
+    "DISABLED",
+    "SETTLE_SECONDS",
+    "Member",
+    "SetOutcome",
+    "SetPattern",
+    "SetStep",
+    "StoredSet",
+    "next_step",
+    "outcome_of",
+    "pattern_problem",
+]
+
+SETTLE_SECONDS: Final = 10.0
+"""From the first look at a set, or a change of it, until its pattern is granted: the API server follows the sets that
+its policy has as parameters by a watch, which takes less than a second."""
 
 _NAMED: Final = 5
 """Namespaces that a message names."""
@@ -55,6 +71,76 @@ class StoredSet:
             problem=problem,
             status=body.get("status") or {},
         )
+
+
+@dataclass(frozen=True, slots=True)
+class SetPattern:
+    """The pattern of a set, and whether trust by it is safe.
+
+    Attributes:
+        wanted: the set; it has a pattern.
+        problem: why nothing is granted by the pattern now; None when it may be.
+    """
+
+    wanted: RoleBindingSet
+    problem: tuple[TrustReason, str] | None = None
+
+    @property
+    def text(self) -> NamespacePattern:
+        """The pattern."""
+        if self.wanted.pattern is None:
+            raise ValueError(f"RoleBindingSet {self.wanted.name} has no pattern")
+        return self.wanted.pattern
+
+    def problem_of(self, binding: RoleBinding) -> tuple[TrustReason, str] | None:
+        """Return why a binding of the set is granted nothing by the pattern now; None when it may be.
+
+        A binding that is not as the set wants it is about to be changed by the operator, or was by a user of its
+        namespace, who is not to decide what all namespaces get.
+        """
+        namespace = binding.ref.namespace
+        if not self.text.matches(namespace):
+            name = self.wanted.name
+            return TrustReason.OUTSIDE_PATTERN, (
+                f"the pattern {self.text.text} of RoleBindingSet {name} does not match the namespace {namespace}"
+            )
+        if self.problem is not None:
+            return self.problem
+        if self.wanted.is_as_wanted(binding):
+            return None
+        name = self.wanted.name
+        return TrustReason.PENDING, f"it differs from what RoleBindingSet {name} says, and is about to be changed"
+
+
+def pattern_problem(
+    wanted: RoleBindingSet, namespaces: Mapping[str, Mapping[str, str]], unguarded: str, *, is_settled: bool
+) -> tuple[TrustReason, str] | None:
+    """Return why nothing is granted by the pattern of a set now; None when it may be.
+
+    Args:
+        wanted: the set; it has a pattern.
+        namespaces: name to labels of all namespaces.
+        unguarded: why nothing keeps namespaces from matching without the labels; empty when the policy does.
+        is_settled: whether the API server has known the set for long enough to hold namespaces to it.
+    """
+    pattern = wanted.pattern
+    if pattern is None:
+        return None
+    if unguarded:
+        return TrustReason.PATTERN_UNGUARDED, f"the pattern {pattern.text} is not safe: {unguarded}"
+    strays = sorted(name for name, labels in namespaces.items() if pattern.matches(name) and not wanted.selects(labels))
+    if strays:
+        labels = ", ".join(f"{key}={value}" for key, value in wanted.selector.labels)
+        return TrustReason.STRAY_NAMESPACE, (
+            f"the pattern {pattern.text} matches {_listed(strays)} without the labels {labels}, and trusts service "
+            "accounts there; label or delete the namespace, or change the pattern"
+        )
+    if not is_settled:
+        return (
+            TrustReason.PENDING,
+            f"the pattern {pattern.text} counts in {SETTLE_SECONDS:g} s, once the policy knows it",
+        )
+    return None
 
 
 class SetStep(Enum):
@@ -132,8 +218,16 @@ DISABLED: Final = SetOutcome(
 """Where the setting is off."""
 
 
-def outcome_of(stored: StoredSet, members: Iterable[Member]) -> SetOutcome:
-    """Return what the status of a set says about the namespaces that it selects, which are in any order."""
+def outcome_of(
+    stored: StoredSet, members: Iterable[Member], unsafe: tuple[TrustReason, str] | None = None
+) -> SetOutcome:
+    """Return what the status of a set says about the namespaces that it selects.
+
+    Args:
+        stored: the set.
+        members: those namespaces, in any order.
+        unsafe: see `pattern_problem`.
+    """
     wanted = stored.spec
     if wanted is None:
         return SetOutcome(0, 0, TrustReason.INVALID_SPEC, stored.problem)
@@ -156,6 +250,8 @@ def outcome_of(stored: StoredSet, members: Iterable[Member]) -> SetOutcome:
         labels = ", ".join(f"{key}={value}" for key, value in wanted.selector.labels)
         message = f"no namespace has the labels {labels}; label one, or correct spec.namespaceSelector"
         return SetOutcome(0, 0, TrustReason.NO_NAMESPACES, message)
+    if unsafe is not None:
+        return SetOutcome(count, ready, *unsafe)
     if taken:
         message = (
             f"a RoleBinding {name} that is not this set's stands in {_listed(taken)}; delete it, or create a set with "

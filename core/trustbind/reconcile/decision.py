@@ -54,6 +54,7 @@ class BindingDecision:
             back.
         cluster: where it gets EKS Pod Identity associations; None when it gets none, or another owner keeps them.
         rollout: how far a chain has come; see `Rollout`.
+        keeps_standing: whether it gets nothing new, and what of its claims stands in the role stays.
     """
 
     stored: StoredBinding
@@ -66,6 +67,7 @@ class BindingDecision:
     restorable: tuple[Claim, ...] = ()
     cluster: EksCluster | None = None
     rollout: Rollout = NOT_STARTED
+    keeps_standing: bool = False
 
     @property
     def needs_finalizer(self) -> bool:
@@ -99,6 +101,7 @@ class BindingDecision:
             self.adopts,
             self.stored.deleting,
             self.cluster,
+            self.keeps_standing,
         )
 
 
@@ -155,6 +158,18 @@ def decide_binding(snapshot: BindingSnapshot, around: Surroundings, role: RoleAr
     if refused is not None:
         reason, message = refused
         return BindingDecision(stored, authorized=True, reason=reason, message=message, subjects=subjects)
+    if snapshot.unsafe is not None:
+        reason, message = snapshot.unsafe
+        kept = not snapshot.revokes_unsafe
+        return BindingDecision(
+            stored,
+            authorized=True,
+            reason=reason,
+            message=message,
+            subjects=subjects,
+            claims=_standing_claims(role, binding, subjects) if kept else (),
+            keeps_standing=kept,
+        )
     if stored.is_pod_identity:
         account = around.aws_accounts.get(binding.association_role.account_id)
         cluster = account.eks if account is not None else None
@@ -193,7 +208,17 @@ def consent_refusal(
     namespace = stored.ref.namespace
     if PROTECTED_TAG in tags:
         return TrustReason.PROTECTED_ROLE, f"the role carries the tag {PROTECTED_TAG}, so no binding may name it"
-    if not account.require_role_consent or consents(tags, namespace):
+    if not account.require_role_consent:
+        return None
+    if stored.binding is not None and (pattern := stored.binding.pattern) is not None:
+        return (
+            TrustReason.NO_CONSENT,
+            (
+                f"AWSAccount {account.name} asks for the role's consent, and the tag {CONSENT_TAG} cannot name the "
+                f"pattern {pattern.text}; use subjects: Exact in the RoleBindingSet"
+            ),
+        )
+    if consents(tags, namespace):
         return None
     return (
         TrustReason.NO_CONSENT,
@@ -250,6 +275,10 @@ def stands_in(document: TrustDocument, issuer: Issuer, role: RoleArn, decision: 
         sids = {sid_of(issuer, claim.key) for claim in claims_on(role, binding, ())}
         return any(s.get("Sid") in sids for s in owned)
     wanted = {str(subject) for subject in decision.subjects}
+    if binding is not None and binding.pattern is not None:
+        patterns = binding.pattern.subjects(subject.name for subject in decision.subjects)
+        if any(subjects_of(s, issuer, of_cluster=False).intersection(patterns) for s in owned):
+            return True
     if any(wanted.intersection(subjects_of(statement, issuer)) for statement in owned):
         return True
     federated = binding.federated if binding is not None else ()
@@ -258,6 +287,11 @@ def stands_in(document: TrustDocument, issuer: Issuer, role: RoleArn, decision: 
         for entry in federated
         for statement in owned
     )
+
+
+def _standing_claims(role: RoleArn, binding: RoleBinding, subjects: tuple[Subject, ...]) -> tuple[Claim, ...]:
+    """Return what may stand of a binding with a pattern: the pattern, or what it had before its set got one."""
+    return (*claims_on(role, binding, subjects), *claims_on(role, replace(binding, pattern=None), subjects))
 
 
 def _refused(

@@ -9,7 +9,7 @@ from trustbind.api.role_binding import DeletionPolicy, RoleBinding
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer, Subject
 from trustbind.policy.claim import claims_on
-from trustbind.policy.owned_statement import FederatedKey, external_ids_of, is_retained, sid_of
+from trustbind.policy.owned_statement import external_ids_of, is_retained, other_issuer, sid_of
 from trustbind.policy.plan import Plan, Refusal
 from trustbind.policy.pod_identity_association import Association
 from trustbind.policy.trust_document import Statement
@@ -108,7 +108,8 @@ def outcome_of(
         if lingers and stopped is not None:
             text = f"{sentence}; its trust could not be revoked: {stopped.message}"
             return BindingOutcome(authorized, sentence, stopped.reason, text, decision.subjects, may_linger=True)
-        return BindingOutcome(authorized, sentence, decision.reason, sentence, decision.subjects)
+        kept = decision.keeps_standing and stands
+        return BindingOutcome(authorized, sentence, decision.reason, sentence, decision.subjects, may_linger=kept)
     statement_id = planned.applied.get(stored.ref, "")
     why = own or problem
     if why is None and (not statement_id or _may_hold_more(stored, planned)):
@@ -140,10 +141,12 @@ def failed_outcome(decision: BindingDecision, reason: TrustReason, message: str,
         return BindingOutcome(None, "", reason, text, decision.subjects, may_linger=lingers)
     if decision.reason is None:
         return BindingOutcome(decision.authorized, sentence, reason, message, decision.subjects, may_linger=lingers)
-    if lingers:
+    if lingers and not decision.keeps_standing:
         text = f"{sentence}; its trust could not be revoked: {message}"
         return BindingOutcome(decision.authorized, sentence, reason, text, decision.subjects, may_linger=True)
-    return BindingOutcome(decision.authorized, sentence, decision.reason, sentence, decision.subjects)
+    return BindingOutcome(
+        decision.authorized, sentence, decision.reason, sentence, decision.subjects, may_linger=lingers
+    )
 
 
 def hindered(outcome: BindingOutcome, hindrance: Refusal) -> BindingOutcome:
@@ -337,7 +340,7 @@ def _may_hold_more(stored: StoredBinding, planned: Plan) -> bool:
 
 def _counted(decision: BindingDecision) -> str:
     count = len(decision.subjects)
-    others = sum(len(c.subjects) for c in decision.claims if isinstance(c.key, FederatedKey))
+    others = sum(len(c.subjects) for c in decision.claims if other_issuer(c.key) is not None)
     parts = [f"{count} service account{'' if count == 1 else 's'}"] if count or not others else []
     parts += [f"{others} subject{'' if others == 1 else 's'} of other issuers"] if others else []
     return " and ".join(parts)

@@ -125,7 +125,8 @@ def wanted(decision: BindingDecision) -> frozenset[Pair]:
     that is done in AWS, role by role, and of a chain only one role's decision may know it.
     """
     stored = decision.stored
-    if decision.reason not in {None, TrustReason.NO_CONSENT, TrustReason.PROTECTED_ROLE}:
+    is_refused = decision.reason not in {None, TrustReason.NO_CONSENT, TrustReason.PROTECTED_ROLE}
+    if is_refused and not decision.keeps_standing:
         return frozenset()
     if not stored.deleting or decision.retains:
         return _pairs(stored, decision.subjects)

@@ -25,6 +25,7 @@ from trustbind.policy.owned_statement import (
     WebIdentityKey,
     build,
     is_owned,
+    other_issuer,
     sid_of,
 )
 from trustbind.policy.plan import (
@@ -216,7 +217,8 @@ def plan_role(work: RoleWork, facts: Facts, seen: RoleObservation) -> RolePlan:
     going_on, full, refusals = _without_permission(role, going_on, facts.no_room if is_source else ())
     waiting = _waiting(role, going_on)
     adopted, restored = _by_hand(work, facts, document, (d for d in going_on if d.stored.ref not in waiting))
-    due = [d for d in going_on if d.stored.ref not in waiting and d.stored.ref not in adopted.to_record]
+    not_due = {*waiting, *adopted.to_record, *(d.stored.ref for d in going_on if d.keeps_standing)}
+    due = [d for d in going_on if d.stored.ref not in not_due]
     paused = [*held, *full, *(d for d in going_on if d not in due)]
     intact, edited = _without_edited(document, issuer, role, (c for d in paused for c in _claims(role, d)))
     kept = standing_claims(document, issuer, (c for c in intact if not isinstance(c.key, AssociationKey)))
@@ -314,7 +316,7 @@ def _other_issuers(
     absent: set[Issuer] = set()
     for decision in decisions:
         for key in _keys([decision]):
-            if not isinstance(key, FederatedKey):
+            if not isinstance(key, FederatedKey) or other_issuer(key) is None:
                 continue
             provider = key.issuer.provider_for(work.role)
             error = facts.failures.get(provider)
@@ -577,7 +579,7 @@ def _fitted(restored: Restoration, trust: Plan) -> Restoration:
 def _needed(work: RoleWork, decisions: Iterable[BindingDecision], trust: Plan) -> frozenset[str]:
     """Return the audiences of the cluster's tokens that statements of the planned document ask for."""
     sids = {statement.get("Sid") for statement in trust.document.statements}
-    keys = (key for key in _keys(decisions) if isinstance(key, WebIdentityKey))
+    keys = (key for key in _keys(decisions) if other_issuer(key) is None)
     return frozenset(key.audience for key in keys if sid_of(work.issuer, key) in sids)
 
 
@@ -616,7 +618,7 @@ def _keys(decisions: Iterable[BindingDecision]) -> list[WebIdentityKey | Federat
 
 
 def _audiences(decisions: Iterable[BindingDecision]) -> set[str]:
-    return {key.audience for key in _keys(decisions) if isinstance(key, WebIdentityKey)}
+    return {key.audience for key in _keys(decisions) if other_issuer(key) is None}
 
 
 def _admits(decision: BindingDecision) -> bool:

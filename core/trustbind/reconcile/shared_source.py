@@ -47,7 +47,8 @@ def source_conflicts(
             continue
         is_chain = binding.source is not None and binding.source.role == source
         target = (binding.role, binding.method) if is_chain else None
-        if problem := sharing.add(stored.ref, snapshot.namespace_labels, target):
+        pattern = binding.pattern.text if binding.pattern is not None else ""
+        if problem := sharing.add(stored.ref, snapshot.namespace_labels, target, pattern):
             refused[stored.ref] = problem
     return refused
 
@@ -60,10 +61,22 @@ class _Sharing:
         self._grants = tuple(grants)
         self._namespaces: dict[str, Labels] = {}
         self._targets: dict[_Target, BindingRef] = {}
+        self._by_pattern: tuple[BindingRef, str] | None = None
 
-    def add(self, ref: BindingRef, labels: Labels, target: _Target | None) -> str:
-        """Add a binding; return why it cannot be added, and then it is not."""
+    def add(self, ref: BindingRef, labels: Labels, target: _Target | None, pattern: str = "") -> str:
+        """Add a binding; return why it cannot be added, and then it is not.
+
+        Args:
+            ref: which.
+            labels: of its namespace.
+            target: that it has by the source role as a chain.
+            pattern: over namespaces, by which the source role trusts it.
+        """
         namespace = ref.namespace
+        if problem := self._pattern_problem(target, pattern):
+            return problem
+        if pattern and self._by_pattern is None:
+            self._by_pattern = ref, pattern
         new_target = target is not None and target not in self._targets
         new = [(namespace, labels, t) for t in self._targets] if namespace not in self._namespaces else []
         if new_target and target is not None:
@@ -74,6 +87,22 @@ class _Sharing:
         self._namespaces[namespace] = labels
         if new_target and target is not None:
             self._targets[target] = ref
+        return ""
+
+    def _pattern_problem(self, target: _Target | None, pattern: str) -> str:
+        """Return why a pattern and a chain cannot share the role: namespaces to come have a grant for no target."""
+        if pattern and self._targets:
+            role = next(iter(self._targets))[0]
+            return (
+                f"{self._source} cannot be bound by the pattern {pattern}: it is the source role of a chain to {role}, "
+                "which every namespace that matches would get; use another role, or subjects: Exact"
+            )
+        if target is not None and self._by_pattern is not None:
+            ref, text = self._by_pattern
+            return (
+                f"{self._source} cannot be the source role of a chain: RoleBinding {ref} has it by the pattern {text}, "
+                f"so every namespace that matches would get {target[0]}; use another source role"
+            )
         return ""
 
     def _is_granted(self, namespace: str, labels: Labels, target: _Target) -> bool:

@@ -15,6 +15,7 @@ from trustbind.api.role_binding import DeletionPolicy
 from trustbind.api.role_grant import RoleGrant
 from trustbind.identity.arns import RoleArn, RoleName
 from trustbind.identity.subjects import Issuer, Subject
+from trustbind.reasons import TrustReason
 from trustbind.reconcile.rollout import NOT_STARTED, Rollout
 from trustbind.reconcile.stored_binding import StoredBinding
 
@@ -47,6 +48,8 @@ class BindingSnapshot:
         namespace_labels: of its namespace.
         rollout: how far a chain has come; see `Rollout`.
         rank: what older live bindings of its namespace there are; see `Rank`.
+        unsafe: why trust by its pattern is not safe now; None: it is, or it has no pattern.
+        revokes_unsafe: whether such trust is revoked then; else what stands stays, and nothing new is granted.
         source_conflict: why it may not share a source role; see `shared_source`. Empty: it may.
     """
 
@@ -57,6 +60,8 @@ class BindingSnapshot:
     rollout: Rollout = NOT_STARTED
     rank: Rank = Rank()
     source_conflict: str = ""
+    unsafe: tuple[TrustReason, str] | None = None
+    revokes_unsafe: bool = False
 
 
 @dataclass(frozen=True, slots=True)

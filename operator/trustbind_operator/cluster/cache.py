@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
 from trustbind.api.aws_account import AwsAccount
@@ -18,12 +18,14 @@ from trustbind.api.role_grant import RoleGrant
 from trustbind.errors import InvalidValueError
 from trustbind.identity.arns import RoleArn, RoleName
 from trustbind.identity.subjects import Issuer, Subject
+from trustbind.reconcile.binding_set import SetPattern
 from trustbind.reconcile.ranks import Ranks
 from trustbind.reconcile.rollout import Rollout
 from trustbind.reconcile.shared_source import source_conflicts
 from trustbind.reconcile.snapshot import BindingSnapshot, RoleSnapshot, Surroundings
 from trustbind.reconcile.stored_aws_account import StoredAwsAccount
 from trustbind.reconcile.stored_binding import StoredBinding, is_older, ready_condition
+from trustbind_operator.cluster.set_patterns import SetPatterns
 
 __all__ = ["ClusterCache", "Labels", "Objects", "StoredGrant"]
 
@@ -182,9 +184,11 @@ class ClusterCache:
     """By source role, the revision that they were found at, and what `source_conflicts` returned."""
     ranks: Ranks = field(init=False, compare=False)
     """How many older bindings a binding has in its namespace."""
+    patterns: SetPatterns = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         """Begin with nothing."""
+        self.patterns = SetPatterns(self.issuer)
         self.ranks = Ranks(lambda ref: len(self.subjects(self.bindings[ref])))
 
     # --- bindings -------------------------------------------------------------------------------------------------
@@ -359,19 +363,22 @@ class ClusterCache:
 
     def binding_snapshot(self, stored: StoredBinding, rollouts: Mapping[str, Rollout]) -> BindingSnapshot:
         """Return one binding and what decides about it."""
-        binding = stored.binding
         rollout = rollouts.get(stored.uid) or Rollout.of(stored)
-        if binding is None:
+        if stored.binding is None:
             return BindingSnapshot(stored, rollout=rollout)
-        return BindingSnapshot(
-            stored,
-            self.subjects(stored),
-            self._index(stored.ref.namespace).rival(stored.ref),
-            self.namespaces.get(stored.ref.namespace, _NO_LABELS),
-            rollout,
-            self.ranks.of(stored, self.around.most_bindings),
-            next(filter(None, (self._shared(r).get(stored.ref, "") for r in stored.roles if r in self._sources)), ""),
+        shared = (self._shared(r).get(stored.ref, "") for r in stored.roles if r in self._sources)
+        return replace(
+            self._member(stored),
+            rollout=rollout,
+            rank=self.ranks.of(stored, self.around.most_bindings),
+            source_conflict=next(filter(None, shared), ""),
         )
+
+    def put_pattern(self, uid: str, pattern: SetPattern | None) -> bool:
+        """Keep what is known of the pattern of a RoleBindingSet, or with None, forget it; return whether it changed."""
+        is_changed = self.patterns.put(uid, pattern)
+        self.revision += is_changed
+        return is_changed
 
     def sharing(self, stored: StoredBinding) -> frozenset[str]:
         """Return the other namespaces whose bindings name a source role that this binding names, or named."""
@@ -383,22 +390,20 @@ class ClusterCache:
 
     def _shared(self, role: RoleArn) -> Mapping[BindingRef, str]:
         """Return the bindings that may not share a source role, each with the reason."""
-        if len({ref.namespace for ref in self._by_role[role]}) == 1:
+        there = self._by_role[role]
+        by_pattern = any(self.patterns.get(self.bindings[ref].set_uid) for ref in there)
+        if len({ref.namespace for ref in there}) == 1 and not by_pattern:
             return {}
         known = self._source_conflicts.get(role)
         if known is None or known[0] != self.revision:
-            members = [
-                BindingSnapshot(
-                    stored,
-                    self.subjects(stored),
-                    self._index(stored.ref.namespace).rival(stored.ref),
-                    self.namespaces.get(stored.ref.namespace, _NO_LABELS),
-                )
-                for stored in self.of_role(role)
-                if stored.binding is not None
-            ]
+            members = [self._member(stored) for stored in self.of_role(role) if stored.binding is not None]
             known = self._source_conflicts[role] = self.revision, source_conflicts(role, members, self.around)
         return known[1]
+
+    def _member(self, stored: StoredBinding) -> BindingSnapshot:
+        index, labels = self._index(stored.ref.namespace), self.namespaces.get(stored.ref.namespace, _NO_LABELS)
+        snapshot = BindingSnapshot(stored, self.subjects(stored), index.rival(stored.ref), labels)
+        return self.patterns.applied(snapshot) if stored.set_uid else snapshot
 
     def subjects(self, stored: StoredBinding) -> tuple[Subject, ...]:
         """Return the service accounts that a binding names or selects now; they are computed once for each change."""

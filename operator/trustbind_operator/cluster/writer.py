@@ -123,6 +123,19 @@ class KubernetesWriter:
         with _passing(CONFLICT, NOT_FOUND):
             await self._send("DELETE", _binding_path(stored), {"preconditions": {"uid": stored.uid}}, JSON)
 
+    async def namespace_policy(self, name: str) -> tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]:
+        """Return the ValidatingAdmissionPolicy of this name and its binding; None for what is not there.
+
+        Raises:
+            ApiError: the API server refused, or gave no answer.
+        """
+        found: list[Mapping[str, Any] | None] = [None, None]
+        for index, plural in enumerate(("validatingadmissionpolicies", "validatingadmissionpolicybindings")):
+            with _passing(NOT_FOUND):
+                path = f"/apis/admissionregistration.k8s.io/v1/{plural}/{quote(name)}"
+                found[index] = msgspec.json.decode(await self._api.get(path, accept=JSON))
+        return found[0], found[1]
+
     async def patch_set_status(self, stored: StoredSet, status: Mapping[str, Any]) -> None:
         """Store the status of a RoleBindingSet; one that is gone or was replaced is left alone.
 

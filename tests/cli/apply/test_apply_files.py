@@ -9,6 +9,7 @@ from typing import Any, Final
 import pytest
 
 from cli.apply.shell import Shell, account, binding, grant
+from support.bodies import set_body
 from trustbind_cli.demo.fixtures import ACCOUNT_A, ACCOUNT_B, TARGET_ROLE
 
 OWN_ROLE: Final = f"arn:aws:iam::{ACCOUNT_A}:role/own"
@@ -225,5 +226,21 @@ def test_what_the_operator_adopts_is_left_alone(shell: Shell) -> None:
             assert done.code == FAILED
             assert "nothing is written" in done.out
             assert "AdoptionNeedsOperator" in done.out
+    assert shell.writes() == []
+    assert shell.statements() == before
+
+
+def test_set_of_which_the_files_do_not_tell_whom_it_binds(shell: Shell) -> None:
+    """A role with such a set is not written: what stands of the set may not be in the files."""
+    assert shell.apply("--yes", objects=(binding("app"), account())).code == DONE
+    before = shell.statements()
+
+    for pattern, reason in (("profile-*", "PatternUnguarded"), ("", "NoNamespaces")):
+        wanted = set_body(pattern=pattern, roleArn=TARGET_ROLE)
+        done = shell.apply("--yes", objects=(binding("other", serviceAccountNames=["other"]), account(), wanted))
+
+        assert done.code == UNKNOWN
+        assert reason in done.out
+        assert "RoleBindingSet profiles may stand in it" in done.out
     assert shell.writes() == []
     assert shell.statements() == before

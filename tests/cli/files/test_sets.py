@@ -59,6 +59,16 @@ def test_without_namespaces(cli: Cli) -> None:
     assert f"RoleBindingSet profiles is ignored: {HINT}" in done.err
 
 
+def test_pattern(cli: Cli) -> None:
+    """Whether a pattern is safe can only be seen in the cluster, so no file gets trust by it."""
+    written("b.yaml", set_body(pattern="profile-*", roleArn=ROLE), namespace("profile-a"))
+
+    done = cli(*ARGUMENTS)
+
+    assert done.code == 2
+    assert "is ignored: subjects: Pattern needs the operator, which sees whether the pattern is safe" in done.err
+
+
 def test_mistake(cli: Cli) -> None:
     """It is refused with file, object and field."""
     written("b.yaml", a_set(profile="a b"))

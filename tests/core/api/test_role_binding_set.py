@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from support.bodies import OTHER_ROLE, ROLE, set_body
 from trustbind.api.role_binding import BindingRef, RoleBinding
 from trustbind.api.role_binding_set import RoleBindingSet, binding_name, must_be_made_anew, owning_set
 from trustbind.errors import InvalidValueError
+from trustbind.evaluation.wildcards import glob_matches
 
 
 def test_binding_of_a_namespace() -> None:
@@ -107,3 +110,43 @@ def test_place_of_an_error(template: dict[str, Any], says: str) -> None:
     with pytest.raises(InvalidValueError) as caught:
         RoleBindingSet.parse(set_body(**template))
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "namespace", "does_match"),
+    [
+        ("profile-*", "profile-a", True),
+        ("profile-*", "profile-", True),
+        ("profile-*", "profile", False),
+        ("profile-*", "my-profile-a", False),
+        ("*-dev", "a-dev", True),
+        ("*-dev", "a-dev-b", False),
+        ("pr-*-dev", "pr-1-dev", True),
+        ("pr-*-dev", "pr-dev", False),
+        ("a*a", "a", False),
+        ("a*a", "aa", True),
+    ],
+)
+def test_pattern(text: str, namespace: str, does_match: bool) -> None:
+    """One asterisk stands for any characters, as IAM and the policy of the chart see it."""
+    pattern = RoleBindingSet.parse(set_body(pattern=text)).pattern
+
+    assert pattern is not None
+    assert pattern.matches(namespace) is does_match
+    (subject,) = pattern.subjects(["default-editor"])
+    assert glob_matches(subject, f"system:serviceaccount:{namespace}:default-editor") is does_match
+
+
+@given(
+    namespace=st.from_regex(r"[a-z0-9]([a-z0-9-]{0,10}[a-z0-9])?", fullmatch=True),
+    name=st.from_regex(r"[a-z0-9]([a-z0-9.-]{0,10}[a-z0-9])?", fullmatch=True),
+    text=st.from_regex(r"[a-c-]{0,3}\*[a-c-]{0,3}", fullmatch=True).filter(lambda t: t != "*"),
+)
+def test_asterisk_never_leaves_its_field(namespace: str, name: str, text: str) -> None:
+    """Whatever IAM's pattern matches is a namespace that matches, with exactly that service account."""
+    pattern = RoleBindingSet.parse(set_body(pattern=text)).pattern
+    assert pattern is not None
+    (subject,) = pattern.subjects(["default-editor"])
+
+    trusted = glob_matches(subject, f"system:serviceaccount:{namespace}:{name}")
+    assert trusted is (pattern.matches(namespace) and name == "default-editor")

@@ -7,7 +7,7 @@ know better is refused; what depends on other objects, which may still come, is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Final
 
@@ -219,7 +219,8 @@ def _in_namespaces(
         yield "spec.namespaceSelector: no namespace has these labels now"
     names = wanted.binding.service_account_names
     for namespace in selected[:_JUDGED_NAMESPACES] if grants is not None else ():
-        answer = authorize(wanted.binding_in(namespace), names, namespaces[namespace], grants or ())
+        binding = replace(wanted.binding_in(namespace), pattern=wanted.pattern)
+        answer = authorize(binding, names, namespaces[namespace], grants or ())
         if not answer.is_granted:
             yield answer.message
             return  # the set's status says how many there are

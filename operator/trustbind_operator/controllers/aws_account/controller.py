@@ -10,7 +10,7 @@ from trustbind.api.aws_account import AwsAccount, DriftPolicy
 from trustbind.api.conflicts import duplicate_account
 from trustbind.errors import AwsError
 from trustbind.identity.arns import RoleArn
-from trustbind.policy.owned_statement import WebIdentityKey
+from trustbind.policy.owned_statement import PatternKey, WebIdentityKey
 from trustbind.reasons import TrustReason
 from trustbind.reconcile.decision import decide
 from trustbind.reconcile.failure_reasons import BELIEVED_FAILURES, account_failure
@@ -215,7 +215,7 @@ class AwsAccountController:
                 if role.account_id == account_id
                 for decision in decide(cache.snapshot_of(stored, role, {}))
                 for claim in decision.claims
-                if isinstance(claim.key, WebIdentityKey)
+                if isinstance(claim.key, WebIdentityKey | PatternKey)
             }
         return frozenset(audiences)
 

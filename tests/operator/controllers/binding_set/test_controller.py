@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from support.bodies import ISSUER, OTHER_ROLE, binding_body, set_body
+import pytest
+
+from support.bodies import ISSUER, OTHER_ROLE, binding_body, policy_objects, set_body
 from support.virtual_time import run_virtually
 from trustbind.api.role_binding import BindingRef
 from trustbind.reconcile.binding_set import StoredSet
@@ -21,6 +23,7 @@ from trustbind_runtime.kubernetes.client import ApiError
 from trustbind_runtime.logs import Logger
 
 SELECTED = {"profile": "true"}
+POLICY = policy_objects("policy")
 NAME = "set-profiles"
 READY = {"conditions": [{"type": "Ready", "status": "True", "observedGeneration": 1, "reason": "TrustApplied"}]}
 
@@ -42,6 +45,8 @@ class Scene:
         status: of the set.
         events: of the set, as reasons.
         refusals: by namespace, with what its next writes are refused.
+        reconsidered: namespaces whose bindings were decided again.
+        policy: the ValidatingAdmissionPolicy and its binding.
     """
 
     def __init__(self, *, enabled: bool = True) -> None:
@@ -51,6 +56,8 @@ class Scene:
         self.status_writes = 0
         self.events: list[str] = []
         self.refusals: dict[str, list[ApiError]] = {}
+        self.reconsidered: set[str] = set()
+        self.policy: tuple[dict[str, Any] | None, dict[str, Any] | None] = POLICY
         self.cache = ClusterCache(ISSUER)
         self.sets = BindingSets(
             self,
@@ -58,6 +65,8 @@ class Scene:
             cast("Telemetry", Silent()),
             cast("Logger", Silent()),
             lambda: datetime(2026, 1, 1, tzinfo=UTC),
+            self.reconsidered.update,
+            policy_name="policy",
             enabled=enabled,
         )
 
@@ -85,6 +94,11 @@ class Scene:
         assert stored.status != status
         self.status_writes += 1
         self.status = dict(status)
+
+    async def namespace_policy(self, name: str) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+        """Return the policy."""
+        assert name == "policy"
+        return self.policy
 
     async def event(self, kind: str, metadata: Mapping[str, Any], transition: Transition) -> None:
         """Record an Event."""
@@ -137,11 +151,11 @@ def play(*steps: Callable[[Scene], None], enabled: bool = True) -> Scene:
     scene = Scene(enabled=enabled)
 
     async def run() -> None:
-        work = asyncio.create_task(scene.sets.run())
+        works = asyncio.gather(scene.sets.run(), scene.sets.watch_policy(15.0))
         for step in steps:
             step(scene)
             await asyncio.sleep(30)
-        work.cancel()
+        works.cancel()
 
     run_virtually(run())
     return scene
@@ -326,3 +340,162 @@ def test_many_namespaces() -> None:
     assert len(scene.writes) == 1000
     assert scene.status_writes <= 2
     assert scene.status["namespaces"] == 1000
+
+
+# --- patterns ---------------------------------------------------------------------------------------------------------
+
+
+def safe(scene: Scene) -> str:
+    """Return why nothing is granted by the set's pattern now; empty when it may be."""
+    pattern = scene.cache.patterns.get("uid-profiles")
+    assert pattern is not None
+    return "" if pattern.problem is None else str(pattern.problem[0])
+
+
+def by_pattern(scene: Scene, **changes: Any) -> None:
+    """Let the set come with a pattern."""
+    scene.set(**({"pattern": "profile-*"} | changes))
+
+
+def profiles(scene: Scene) -> None:
+    """Let two namespaces come that the set selects."""
+    scene.namespace("profile-a", SELECTED)
+    scene.namespace("profile-b", SELECTED)
+
+
+def test_pattern_makes_the_same_bindings() -> None:
+    """Injection, grants and statuses are those of RoleBindings; the pattern counts once the API server knows it."""
+    scene = play(profiles, by_pattern)
+
+    assert sorted(scene.writes) == [("create", "profile-a"), ("create", "profile-b")]
+    assert safe(scene) == ""
+    assert scene.reconsidered == {"profile-a", "profile-b"}
+
+
+def test_pattern_settles() -> None:
+    """A new pattern, and a changed one, wait until the API server's policy knows it; after a restart it does."""
+    scene = Scene()
+    said: list[str] = []
+
+    async def run() -> None:
+        works = asyncio.gather(scene.sets.run(), scene.sets.watch_policy(15.0))
+        profiles(scene)
+        by_pattern(scene)
+        await asyncio.sleep(5)
+        said.append(safe(scene))
+        assert scene.ready == ("False", "Pending")
+        await asyncio.sleep(20)
+        said.append(safe(scene))
+        by_pattern(scene, pattern="prof*", metadata={"generation": 2})
+        await asyncio.sleep(5)
+        said.append(safe(scene))
+        await asyncio.sleep(20)
+        said.append(safe(scene))
+        works.cancel()
+
+    run_virtually(run())
+    assert said == ["Pending", "", "Pending", ""]
+
+    again = Scene()
+    again.status = scene.status | {"observedGeneration": 1}
+
+    async def restart() -> None:
+        profiles(again)
+        by_pattern(again)
+        await again.sets.begin()
+
+    run_virtually(restart())
+    assert safe(again) == ""
+
+
+@pytest.mark.parametrize("labels", [{}, {"profile": "false"}, {"other": "true"}])
+def test_stray_namespace(labels: dict[str, str]) -> None:
+    """One that matches without the labels ends new grants at once, and the set names it; so does one that was there."""
+    scene = Scene()
+
+    async def run() -> None:
+        works = asyncio.gather(scene.sets.run(), scene.sets.watch_policy(15.0))
+        profiles(scene)
+        by_pattern(scene)
+        await asyncio.sleep(30)
+        assert safe(scene) == ""
+        scene.namespace("profile-x", labels)
+        assert safe(scene) == "StrayNamespace"
+        await asyncio.sleep(2)
+        assert scene.ready == ("False", "StrayNamespace")
+        assert "matches profile-x without the labels profile=true" in scene.status["conditions"][0]["message"]
+        scene.namespace("profile-x", None)
+        await asyncio.sleep(2)
+        assert safe(scene) == ""
+        works.cancel()
+
+    run_virtually(run())
+    assert sorted(scene.writes) == [("create", "profile-a"), ("create", "profile-b")]
+    assert safe(play(lambda s: s.namespace("profile-x", labels), profiles, by_pattern)) == "StrayNamespace"
+
+
+def test_namespaces_that_are_no_strays() -> None:
+    """Other names may have any labels; one that is selected and does not match gets its binding."""
+    scene = play(
+        profiles, by_pattern, lambda s: s.namespace("team-a", {}), lambda s: s.namespace("my-profile-a", SELECTED)
+    )
+
+    assert safe(scene) == ""
+    assert ("create", "my-profile-a") in scene.writes
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        (None, POLICY[1]),
+        (POLICY[0], None),
+        ({"spec": POLICY[0]["spec"] | {"failurePolicy": "Ignore"}}, POLICY[1]),
+        (POLICY[0], {"spec": POLICY[1]["spec"] | {"validationActions": ["Audit"]}}),
+    ],
+)
+def test_policy_that_is_missing_or_another(change: tuple[dict[str, Any] | None, dict[str, Any] | None]) -> None:
+    """Without it nothing is granted by the pattern, also when it goes later; when it comes, it needs its moment."""
+
+    def goes(scene: Scene) -> None:
+        scene.policy = change
+
+    without = play(goes, profiles, by_pattern)
+    assert safe(without) == "PatternUnguarded"
+    assert without.ready == ("False", "PatternUnguarded")
+    assert safe(play(profiles, by_pattern, goes)) == "PatternUnguarded"
+    assert safe(play(goes, profiles, by_pattern, lambda s: setattr(s, "policy", POLICY))) == ""
+
+
+def test_policy_that_cannot_be_read() -> None:
+    """What cannot be seen counts as missing."""
+
+    class Blind(Scene):
+        async def namespace_policy(self, name: str) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+            raise ApiError(403, f"cannot get {name}")
+
+    scene = Blind()
+
+    async def run() -> None:
+        works = asyncio.gather(scene.sets.run(), scene.sets.watch_policy(15.0))
+        profiles(scene)
+        by_pattern(scene)
+        await asyncio.sleep(30)
+        works.cancel()
+
+    run_virtually(run())
+    assert safe(scene) == "PatternUnguarded"
+    assert "cannot be read: cannot get policy (HTTP 403)" in scene.status["conditions"][0]["message"]
+
+
+def test_pattern_of_a_set_that_goes() -> None:
+    """It is known until its bindings are gone, and grants nothing new."""
+    scene = play(profiles, by_pattern, lambda s: s.sets.drop(("", "profiles")))
+
+    assert safe(scene) == "Pending"
+
+
+def test_from_pattern_to_exact() -> None:
+    """The bindings have their own subjects again."""
+    scene = play(profiles, by_pattern, lambda s: s.set(metadata={"generation": 2}))
+
+    assert scene.cache.patterns.get("uid-profiles") is None
