@@ -285,6 +285,9 @@ class _QuietTelemetry(Telemetry):
         if reconciled:
             self._operator.world.schedule.add(self._operator.name, f"survey of {account_id}: {reconciled} roles")
 
+    def account_gone(self, account_id: str) -> None:
+        """No AWSAccount describes an AWS account any more."""
+
     def revocation_paused(self, account_id: str, held: int, *, is_new: bool) -> None:
         """Revocation is paused in an AWS account."""
         operator = self._operator
