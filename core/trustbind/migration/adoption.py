@@ -30,7 +30,7 @@ from trustbind.policy.owned_statement import (
     FederatedKey,
     WebIdentityKey,
     build,
-    has_owner_sid,
+    has_any_owner_sid,
 )
 from trustbind.policy.trust_document import VERSION, SourceStatement, Statement, TrustDocument
 
@@ -120,8 +120,8 @@ def takeover(
     replacements: list[Replacement] = []
     differences: dict[BindingRef, str] = {}
     for index, statement in enumerate(document.statements):
-        if has_owner_sid(statement, issuer):
-            continue
+        if has_any_owner_sid(statement):
+            continue  # also another cluster's: its operator would write back what is taken from its statement
         for key, names in wanted.items():
             whose = key.issuer if isinstance(key, FederatedKey) else issuer
             if not _is_about(statement, str(whose.provider_for(role))):

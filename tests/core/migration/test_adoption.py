@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.trust import FOREIGN, GITHUB, ISSUER, OTHER, ROLE, claim, document, federated, statement
+from support.trust import FOREIGN, GITHUB, ISSUER, MAIN, OTHER, ROLE, claim, document, federated, statement
 from trustbind.api.extra_conditions import ExtraCondition
 from trustbind.api.role_binding import BindingRef
 from trustbind.evaluation.model import Caller, PrincipalKind, Request
@@ -19,7 +19,7 @@ from trustbind.evaluation.policy import evaluate
 from trustbind.identity.subjects import Issuer
 from trustbind.migration.adoption import Takeover, restored_part, takeover
 from trustbind.policy.claim import Claim
-from trustbind.policy.owned_statement import FederatedKey, WebIdentityKey
+from trustbind.policy.owned_statement import FederatedKey, WebIdentityKey, build
 from trustbind.policy.trust_document import TrustDocument
 
 STS = "sts.amazonaws.com"
@@ -194,6 +194,14 @@ def test_subjects_of_other_issuers() -> None:
     assert "same answers" in taken_over(literal, claims=[mine]).differences[BINDING]
     assert "pattern" in taken_over(more, claims=[mine]).differences[BINDING]
     assert "sts:TagSession" in taken_over(tags, claims=[mine]).differences[BINDING]
+
+
+def test_what_another_cluster_wrote_stays() -> None:
+    """Its operator would write it back: the two would undo each other's work for ever."""
+    mine = federated("app", GITHUB, MAIN)
+    theirs = build(OTHER, ROLE, mine.key, [MAIN, "repo:o/other:ref:refs/heads/main"])
+    assert taken_over(theirs, claims=[mine]) == Takeover()
+    assert taken_over(theirs | {"Sid": "Hand"}, claims=[mine]).replacements
 
 
 @pytest.mark.parametrize(
