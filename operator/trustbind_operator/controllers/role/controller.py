@@ -191,7 +191,9 @@ class RoleController:
                 decisions = self._decisions(role)
                 return [d for d in decisions if not _lacks_finalizer(d)]
             if not unguarded and cache.aws_account(role.account_id) == account:
-                return self._decisions(role)
+                decisions = self._decisions(role)  # more may have been granted while the AWSAccount got its finalizer
+                if not any(map(_lacks_finalizer, decisions)):
+                    return decisions
         return None
 
     async def _add_finalizers(self, unguarded: list[StoredBinding]) -> bool:

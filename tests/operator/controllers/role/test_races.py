@@ -7,6 +7,7 @@ from typing import Any, Final
 import pytest
 
 from support.bodies import ISSUER, OPS, ROLE, account_body, binding_body, grant_body
+from support.scenario_manager import ManagerScenario
 from support.scenario_role import RoleScenario
 from support.scenario_workflow import ENTRY, GITHUB, MAIN, workflow_grant, workflow_scenario
 from trustbind.errors import AccessDeniedError, ThrottledError
@@ -254,3 +255,20 @@ def test_told_while_revoking_fails(scene: RoleScenario) -> None:
     assert scene.ready()[:2] == ("False", "AccessDenied")
     assert "its trust could not be revoked" in scene.ready()[2]
     assert scene.aws.roles[ROLE] != TrustDocument((OPS,))
+
+
+def test_a_binding_that_comes_while_the_aws_account_gets_its_finalizer() -> None:
+    """It gets its own finalizer before its trust is written, else nothing would remove that."""
+    scene = ManagerScenario()
+    scene.cluster.latency = lambda: 1.0
+    scene.has_account()
+    scene.has_binding(binding_body("first", metadata={"finalizers": ["trustbind.dev/trust"]}))
+    before_the_write: list[list[tuple[str, str]]] = []
+    scene.aws.before["UpdateAssumeRolePolicy"] = [lambda: before_the_write.append(list(scene.cluster.writes))]
+    scene.start(0.5)
+    scene.create(binding_body("second", serviceAccountNames=["second"]), 60.0)
+    scene.close()
+
+    assert scene.admitted() == ["app", "second"]
+    assert ("add_finalizer", "prod") in before_the_write[0]
+    assert ("add_finalizer", "team-a/second") in before_the_write[0]
