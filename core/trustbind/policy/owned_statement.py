@@ -448,7 +448,9 @@ def _keys_of(statement: Statement, own: Issuer) -> Iterator[StatementKey]:
 
 def _conditions_of(statement: Statement) -> dict[tuple[str, str], tuple[str, ...]] | None:
     """Return operator and key to values; None for a ``Condition`` that we would not write."""
-    condition = statement.get("Condition", {})
+    condition = statement.get("Condition")
+    if condition is None:  # null says the same as nothing
+        return {}
     if not isinstance(condition, Mapping):
         return None
     result: dict[tuple[str, str], tuple[str, ...]] = {}

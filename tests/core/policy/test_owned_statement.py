@@ -373,3 +373,10 @@ def test_every_sid_is_one_of_ours(audience: str, key: str, values: list[str]) ->
 
     assert re.fullmatch(r"Trustbind[0-9a-f]{32}", sid)
     assert sid.startswith(owner_prefix(ISSUER))
+
+
+@pytest.mark.parametrize("nothing", [None, {}])
+def test_a_condition_of_nothing_is_none(nothing: Any) -> None:
+    """The plan takes such a statement for the one that we write, so it has to be ours here, too."""
+    statement = build(ISSUER, ROLE, ChainKey(SOURCE), ())
+    assert is_owned(statement | {"Condition": nothing}, ISSUER)
