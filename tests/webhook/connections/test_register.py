@@ -96,6 +96,15 @@ def test_a_newcomer_of_the_largest_address_displaces_one_of_its_own() -> None:
     assert scene.register.count == 3
 
 
+def test_of_those_that_came_at_once_the_first_one_goes() -> None:
+    """The loop's clock may not tell them apart."""
+    scene = Scene(connections_per_address=50)
+    peers = [scene.peer() for _ in range(50)]
+    for _ in range(5):
+        scene.peer()
+    assert [peer.done for peer in peers] == [["end"]] * 5 + [[]] * 45
+
+
 def test_a_whole_request_is_never_refused_for_its_bytes() -> None:
     """Those that are not whole go first, however small; where there is none, there is nobody to refuse."""
     scene = Scene(body_bytes=100)

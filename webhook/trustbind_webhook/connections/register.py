@@ -83,7 +83,9 @@ class Register(Generic[P]):
         self._log = log
         self._clock = clock
         self._trim = trim
-        self._peers: dict[str, set[P]] = {}
+        self._peers: dict[str, dict[P, None]] = {}
+        """By address, in the order in which they were accepted: of two that are idle as long, the first one goes. The
+        loop's clock may have milliseconds only."""
         self._count = 0
         self._held: dict[str, int] = {}
         self._bytes = 0
@@ -106,8 +108,8 @@ class Register(Generic[P]):
 
     def admit(self, peer: P) -> bool:
         """Return whether there is room for a new connection; another one may have been closed to make it."""
-        own = self._peers.get(peer.address, set())
-        crowd: set[P] | None = None
+        own = self._peers.get(peer.address, {})
+        crowd: dict[P, None] | None = None
         if len(own) >= self._limits.connections_per_address:
             crowd = own
         elif self._count >= self._limits.connections:
@@ -122,7 +124,7 @@ class Register(Generic[P]):
             self.ended("displaced", address=victim.address, connections=self._count)
             victim.end("")
             self.drop(victim)
-        self._peers.setdefault(peer.address, set()).add(peer)
+        self._peers.setdefault(peer.address, {})[peer] = None
         self._count += 1
         self._most_connections = max(self._most_connections, self._count)
         return True
@@ -133,7 +135,7 @@ class Register(Generic[P]):
         peers = self._peers.get(peer.address)
         if peers is None or peer not in peers:
             return
-        peers.remove(peer)
+        del peers[peer]
         self._count -= 1
         if not peers:
             del self._peers[peer.address]
