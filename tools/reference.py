@@ -460,7 +460,7 @@ _TRUST_POLICIES: Final = (
     "`ForeignStatementRefused`.\n"
     "- The local AWS refuses what IAM refuses.\n\n"
     "| effect | meaning |\n| --- | --- |\n"
-    "| refused | IAM refuses every write of a document that has it, whoever wrote the statement. |\n"
+    "| refused | IAM refuses every write of a document that has it, also of one that trustbind did not write. |\n"
     "| dead | IAM takes it. The statement never applies: an Allow admits no caller, a Deny stops none. |\n"
     "| risky | The statement probably applies to more callers than its author wants, or to fewer. |\n"
 )

@@ -1,4 +1,4 @@
-"""The two streams of the command line: safe to write to, whatever the text and whoever reads."""
+"""The two streams of the command line: safe to write to, for any text and any reader."""
 
 from __future__ import annotations
 

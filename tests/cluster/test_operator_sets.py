@@ -35,9 +35,9 @@ def relabel(team: Team, label: str, value: str | None) -> None:
 
 
 def trusted(account: Account, *members: Team, role: str = "app") -> None:
-    """Wait until the role lets in ``reader`` of exactly these namespaces."""
+    """Wait until the role trusts ``reader`` of exactly these namespaces."""
     wanted = sorted(f"{team.namespace}:reader" for team in members)
-    eventually(lambda: sorted(account.subjects(role)) == wanted, f"{wanted} are let in", seconds=SECONDS)
+    eventually(lambda: sorted(account.subjects(role)) == wanted, f"{wanted} are trusted", seconds=SECONDS)
 
 
 def member(team: Team, wanted: Binding) -> Binding:

@@ -113,7 +113,7 @@ class Operator:
 
     @property
     def has_failed(self) -> bool:
-        """Whether it has ended by itself."""
+        """Whether it has ended although no test ended it."""
         return not self._is_ended and not self.running
 
     @property

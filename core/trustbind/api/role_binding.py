@@ -162,7 +162,7 @@ class NamespacePattern:
 
     Attributes:
         text: the pattern; it has one ``*``.
-        labels: what each namespace that matches has to have: a ValidatingAdmissionPolicy sees to it.
+        labels: what each matching namespace must have; a ValidatingAdmissionPolicy enforces it.
         issuer: the cluster's; None where nobody has said it yet.
     """
 

@@ -58,7 +58,7 @@ class Diagnosis:
 def diagnose(case: Case, *, goes_on: bool = False) -> Diagnosis:
     """Look at the chain, and stop at the first broken link that explains the error.
 
-    A link that is broken and does not explain the error is told and passed.
+    A broken link that does not explain the error is reported, and the chain goes on.
 
     Args:
         case: what to look at.

@@ -134,7 +134,7 @@ def _pod_identity(case: Case) -> Outcome:
         return broken(
             f"the Pod Identity association of service account {case.account} names {fact.value.role}, and the binding "
             f"{wanted}",
-            "see the status of the RoleBinding; somebody else made the association",
+            "see the status of the RoleBinding; trustbind did not create the association",
         )
     if refused := _agent_refused(case):
         return broken(

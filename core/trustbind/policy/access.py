@@ -45,12 +45,12 @@ __all__ = [
 _WEB_IDENTITY: Final = "sts:AssumeRoleWithWebIdentity"
 _ASSUME: Final = "sts:AssumeRole"
 _SAML: Final = "sts:AssumeRoleWithSAML"
-_SOMEBODY: Final = "arn:aws:iam::000000000000:role/somebody"
+_ANY_ROLE: Final = "arn:aws:iam::000000000000:role/any"
 """Stands for everyone where a trust policy has Principal ``*``."""
 
 
 class Verdict(StrEnum):
-    """The answer. The order is that of how much somebody gets."""
+    """The answer. The order is that of how much access it gives."""
 
     YES = "yes"
     IF = "if"
@@ -244,7 +244,7 @@ def _of_principal(role: RoleArn, document: TrustDocument, kind: str, name: str) 
         yield from _of_provider(role, document, name)
         return
     try:
-        caller = Caller.parse(_SOMEBODY if name == "*" else name)
+        caller = Caller.parse(_ANY_ROLE if name == "*" else name)
     except ValueError:
         yield Access(role, name, Mechanism.ASSUME_ROLE, Verdict.UNKNOWN, reason="it is no principal that can call")
         return

@@ -187,7 +187,7 @@ class Plan:
 
     @property
     def fill(self) -> float:
-        """The share of the limit that the document takes, 0 to 1; more where somebody else filled it beyond that."""
+        """The share of the limit that the document takes, 0 to 1; more where another writer exceeded it."""
         return self.size / self.limit
 
     @property

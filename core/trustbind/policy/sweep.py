@@ -170,7 +170,7 @@ def other_owners(document: TrustDocument, issuer: Issuer) -> frozenset[str]:
 def _wanted(owned: Iterable[Statement], issuer: Issuer, claims: Iterable[Claim]) -> list[Claim]:
     """Return the claims, without those of a statement whose principal was deleted.
 
-    Writing that one again would let in the role that has the name now. External ids are EKS's, and no object has them,
+    Writing that one again would trust the role that has the name now. External ids are EKS's, and no object has them,
     so those that stand are wanted.
     """
     intact = [s for s in owned if not stale_principals(s)]

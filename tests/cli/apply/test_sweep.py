@@ -182,7 +182,7 @@ def test_files_alone(swept: Shell) -> None:
 
 
 def test_edited(swept: Shell) -> None:
-    """A statement of ours that somebody edited stays, and is named."""
+    """A statement of ours that was edited stays, and is named."""
     swept.edit(TARGET_ROLE, {**left(), "Action": ["sts:AssumeRoleWithWebIdentity", "sts:TagSession"]})
     swept.writes()
     done = sweep(swept, "--yes")

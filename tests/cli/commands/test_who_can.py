@@ -113,7 +113,7 @@ def told(rows: list[Json]) -> list[tuple[str, str, str]]:
 
 
 def test_by_what(scene: Scene) -> None:
-    """A binding, an annotation and a foreign statement are told apart; pods that run are counted."""
+    """A binding, an annotation and a foreign statement have names of their own; running pods are counted."""
     owned = build(ISSUER, READER, WEB, [Subject("shop", "bound")])
     scene.role(READER, owned, trusting("shop:annotated", "shop:hand", Sid="Hand"))
     scene.has(account("bound"), account("annotated", READER), account("hand"), binding("b", READER, "bound"))
@@ -135,7 +135,7 @@ def test_by_what(scene: Scene) -> None:
 
 
 def test_bound_and_not_trusted(scene: Scene) -> None:
-    """A binding or an annotation gives nothing by itself: the trust policy answers, with its reason."""
+    """A binding or an annotation gives no access: the trust policy answers, with its reason."""
     scene.role(READER, trusting("shop:other"))
     scene.has(account("annotated", READER), binding("b", READER, "bound"))
 

@@ -36,7 +36,7 @@ def test_healthy_workload(cli: Cli) -> None:
 
 
 def test_broken_link(cli: Cli) -> None:
-    """What, where, what to do, and where more is told; the rest was not looked at."""
+    """What, where, what to do, and where to read more; the rest was not looked at."""
     bundle = changed(HEALTHY, lambda b: b.update(provider=absent()))
 
     done = cli("doctor", "--from", written(bundle), "--error", DENIED)
@@ -147,7 +147,7 @@ def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("nowhere")
 def test_without_a_cluster(cli: Cli) -> None:
-    """Nothing is claimed, the reasons are told once each, and the exit code says that it cannot be told."""
+    """Nothing is claimed, each reason is printed once, and the exit code is 3."""
     done = cli("doctor", "pod/web", "-n", "shop")
 
     assert done.code == 3

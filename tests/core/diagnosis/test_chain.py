@@ -483,7 +483,7 @@ def test_call_was_made_by_the_node() -> None:
 
 
 def test_error_passes_links_that_do_not_explain_it() -> None:
-    """AccessDenied of STS means that a token was sent, so a proxy cannot be the cause; it is told all the same."""
+    """AccessDenied of STS means that a token was sent, so a proxy cannot be the cause; the report still has it."""
     both_broken = changed(
         HEALTHY, both(lambda b: env(b, "HTTPS_PROXY", "http://"), lambda b: role(b, trustPolicy=deny()))
     )
@@ -527,7 +527,7 @@ def test_every_sentence_is_one_line_without_a_full_stop() -> None:
 
 
 def test_condition_that_is_not_known() -> None:
-    """A condition on what only AWS sees makes the answer depend on it, and is told with the key."""
+    """A condition on what only AWS sees makes the answer depend on it; the report names the key."""
     bundle = changed(HEALTHY, lambda b: role(b, trustPolicy=condition(IpAddress={"aws:SourceIp": "203.0.113.0/24"})))
 
     found = diagnosed(bundle, goes_on=True)

@@ -1,4 +1,4 @@
-"""What is said to whoever writes an object of ours: one answer from values alone.
+"""What the writer of an object of ours is answered: one answer from values alone.
 
 The schema in ``manifests/crd`` refuses what can be seen in one object by itself. Here is the rest: what our own parsers
 know better is refused; what depends on other objects, which may still come, is a warning.

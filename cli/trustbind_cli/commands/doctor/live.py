@@ -117,7 +117,7 @@ def _json(url: str, *, trusts_all: bool = False) -> dict[str, Any]:
     if urlsplit(url).scheme != "https":
         raise ValueError(f"{url or 'jwks_uri'} is no https:// URL")
     context = ssl.create_default_context()
-    if trusts_all:  # only public keys are read, and the missing trust is what is told
+    if trusts_all:  # only public keys are read; the check reports the missing trust
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     request = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310 - https, checked above

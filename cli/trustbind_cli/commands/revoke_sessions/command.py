@@ -28,8 +28,8 @@ def revoke_sessions(
 
     Taking trust away keeps nobody from credentials that were given out before: they are valid for up to 12 hours. This
     puts the inline policy AWSRevokeOlderSessions on each role, as AWS's console does. It denies everything to all
-    sessions of the role that began before now, whoever has them. Take the trust away first: whoever the role still
-    trusts can begin a new session.
+    sessions of the role that began before now. Take the trust away first: a principal that the role still trusts can
+    begin a new session.
 
     AWSAccounts in the files say how roles of other AWS accounts are reached. The policy may stay.
 

@@ -161,7 +161,7 @@ class Sweeping:
         return found
 
     async def carry_out(self, found: Found) -> Found:
-        """Remove what was found, and return it with what came of it.
+        """Remove what was found, and return it with the results.
 
         Associations go first, then roles that service accounts assume, then those at the far end of chains.
         """
@@ -180,7 +180,7 @@ class Sweeping:
     async def _with_targets(self, each: RoleSweep) -> RoleSweep:
         """Return the role with what its inline policy allows in vain.
 
-        Whoever may not read it has not written it, as in the pipeline of a role.
+        A caller that may not read the policy cannot have written it, as in the pipeline of a role.
         """
         try:
             entered = await self._enter(each.role)

@@ -1,4 +1,4 @@
-"""What is swept and what came of it, for a person and as data."""
+"""What is swept, with the results, for a person and as data."""
 
 from __future__ import annotations
 

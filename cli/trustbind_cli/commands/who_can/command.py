@@ -41,14 +41,14 @@ def who_can(
 ) -> None:
     """Print who can assume roles, or which roles a service account can assume, and by what.
 
-    The answers are the evaluator's on the real trust policies: bindings and annotations only say by what somebody gets
-    a role. A verdict is yes, if (it depends on the conditions that are shown), unknown (something of the trust policy
+    The answers are the evaluator's on the real trust policies: bindings and annotations only say where a role comes
+    from. A verdict is yes, if (it depends on the conditions that are shown), unknown (something of the trust policy
     is not understood), or no (a binding or an annotation is for the role, and the trust policy does not allow it).
 
     Trust policies are read in AWS, or from files (--account-details, --trust). Service accounts, pods, bindings and
     AWSAccounts come from the live cluster, or from files (-f, with --issuer). What could not be seen is said.
 
-    Exit code 0: somebody can. 1: nobody can. 3: not enough could be seen to tell.
+    Exit code 0: at least one subject can. 1: none can. 3: not enough could be seen to tell.
 
     Example: trustbind who-can arn:aws:iam::444455556666:role/app
     """

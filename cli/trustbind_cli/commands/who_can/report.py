@@ -75,7 +75,7 @@ def _cells(row: Row, *, wide: bool, by_subject: bool) -> list[str]:
 
 
 def _via(row: Row) -> str:
-    """Return by what somebody gets the role: what asks for it, else the statement that allows it."""
+    """Return where the role comes from: what asks for it, else the statement that allows it."""
     parts = [f"RoleBinding {name}" for name in row.bindings] + (["annotation"] if row.is_annotated else [])
     if not parts and row.access.statement is not None:
         parts = [str(row.access.statement)]

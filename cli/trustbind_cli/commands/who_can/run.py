@@ -54,7 +54,7 @@ class Asked:
 
 
 def run(asked: Asked, form: TableOutput) -> int:
-    """Print the answer and return the exit code: 0 somebody can, 1 nobody can, 3 not enough was seen to tell.
+    """Print the answer and return the exit code: 0 a subject can, 1 none can, 3 not enough was seen to tell.
 
     Args:
         asked: the options.
@@ -127,7 +127,7 @@ async def _live(cluster: ClusterAccess) -> ClusterObjects:
 
 
 def _read_roles(scene: Scene, asked: Asked) -> None:
-    """Read the trust policies: those of the roles, and of all others over which somebody may come."""
+    """Read the trust policies: those of the roles, and of all others that may lead to them."""
     if asked.account_details or asked.trust:
         sources = Sources(asked.account_details, asked.trust, live=False, aws=asked.aws)
         roles = list(exported(Objects(), sources))

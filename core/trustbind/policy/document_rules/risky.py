@@ -41,7 +41,7 @@ def any_principal(_: Scene, statement: ReadStatement) -> Iterator[Found]:
 
 @of_statement("TB227", "AccountWithoutCondition", Severity.RISKY, f"{_PAGE}, AWS account principals")
 def account_without_condition(_: Scene, statement: ReadStatement) -> Iterator[Found]:
-    """A statement allows a whole AWS account without a condition: whoever that account permits to assume the role.
+    """A statement allows a whole AWS account without a condition: each principal whose own policy allows the role.
 
     Remedy: name the roles, or add a condition on aws:PrincipalArn.
     """

@@ -116,7 +116,7 @@ class BindingSets:
         self._policy_name = policy_name
         self._enabled = enabled
         self._unguarded: str | None = None
-        """Why the policy does not keep strays out; None until somebody has looked."""
+        """Why the policy does not keep strays out; None before the first look."""
         self._look = asyncio.Event()
         self._settled_at: dict[tuple[str, int], float] = {}
         """uid and generation of a set with a pattern to when that may count."""

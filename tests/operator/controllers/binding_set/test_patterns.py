@@ -301,7 +301,7 @@ def test_role_that_consents_by_name(scene: ManagerScenario) -> None:
 
 
 def test_source_role_of_a_chain(scene: ManagerScenario) -> None:
-    """Namespaces to come have no grant for the target, so whoever comes second is refused."""
+    """Namespaces to come have no grant for the target, so the second binding is refused."""
     scene.has_grants(GRANT, grant_body())
     begin(scene)
     chain = binding_body(
