@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 from trustbind.diagnosis.model import Case, Check, Outcome, broken, fine, not_applicable, unseen
 from trustbind.errors import InvalidValueError
+from trustbind.evaluation.token_claims import moment
 from trustbind.identity.subjects import Issuer, Subject
 
 __all__ = ["CHECKS", "audiences_of", "request_claims"]
@@ -38,22 +39,13 @@ def request_claims(case: Case) -> dict[str, Any] | None:
     return {"iss": issuer, "aud": [audience], "sub": str(subject)}
 
 
-def _moment(value: Any) -> datetime | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        return datetime.fromtimestamp(value, UTC)
-    except (OverflowError, ValueError, OSError):
-        return None
-
-
 def _times(case: Case) -> Outcome:
     if case.wanted.uses_agent:
         return not_applicable(_BY_AGENT)
     claims = case.bundle.claims.value
     if claims is None:
         return unseen("when the token expires", case.bundle.claims)
-    expires, issued = _moment(claims.get("exp")), _moment(claims.get("iat"))
+    expires, issued = moment(claims.get("exp")), moment(claims.get("iat"))
     if expires is None:
         return broken("the token has no claim exp", "use a projected token: the webhook adds one to new pods")
     if expires <= case.now:

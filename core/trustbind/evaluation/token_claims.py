@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from trustbind.evaluation.model import Caller, PrincipalKind
@@ -22,6 +23,7 @@ __all__ = [
     "is_token",
     "issuer_of",
     "keys_of",
+    "moment",
     "names_role",
     "prefix_of",
     "without_tokens",
@@ -126,6 +128,16 @@ def claim_names(prefix: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     every = tuple(f"{prefix}:{claim}" for claim in provider.always)
     some = tuple(f"{prefix}:{claim}" for claim in _claims(provider) if claim not in provider.always)
     return every, some
+
+
+def moment(value: Any) -> datetime | None:
+    """Return the moment that a NumericDate such as ``exp`` names (RFC 7519, section 2); None where it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return datetime.fromtimestamp(value, UTC)
+    except (OverflowError, ValueError, OSError):
+        return None
 
 
 def keys_of(claims: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

@@ -6,7 +6,7 @@ Pure: the files are read before.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from trustbind.errors import InvalidValueError
@@ -14,7 +14,7 @@ from trustbind.evaluation import Caller, PrincipalKind, Request, request_context
 from trustbind.evaluation.actions import check_action
 from trustbind.evaluation.model import FEDERATED_HOSTS
 from trustbind.evaluation.three_valued import Truth, as_texts
-from trustbind.evaluation.token_claims import is_token, issuer_of
+from trustbind.evaluation.token_claims import is_token, issuer_of, moment
 from trustbind.identity.arns import ProviderArn, RoleArn
 from trustbind.policy.trust_document import Statement, TrustDocument
 
@@ -85,7 +85,7 @@ def token_times(claims: Mapping[str, Any], now: datetime) -> Iterator[str]:
 
     Source: STS API reference, AssumeRoleWithWebIdentity, errors ExpiredTokenException and InvalidIdentityToken.
     """
-    expires, begins = _moment(claims.get("exp")), _moment(claims.get("nbf"))
+    expires, begins = moment(claims.get("exp")), moment(claims.get("nbf"))
     if "exp" not in claims:
         yield "the token has no claim exp, and STS refuses it with InvalidIdentityToken"
     elif expires is None:
@@ -96,15 +96,6 @@ def token_times(claims: Mapping[str, Any], now: datetime) -> Iterator[str]:
         yield f"the token expires at {expires:%Y-%m-%dT%H:%M:%SZ}"
     if begins is not None and begins > now:
         yield f"the token is not valid before {begins:%Y-%m-%dT%H:%M:%SZ}"
-
-
-def _moment(value: Any) -> datetime | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        return datetime.fromtimestamp(value, UTC)
-    except (OverflowError, ValueError, OSError):
-        return None
 
 
 def _shown(text: str) -> str:
