@@ -10,18 +10,19 @@ import msgspec
 
 from trustbind.api.manifests import Manifest
 from trustbind.api.strict import API_VERSION
-from trustbind.errors import InvalidValueError
 from trustbind.identity.subjects import Issuer
+from trustbind.policy.owned_statement import owner_in
 from trustbind_cli.files.manifests import Objects, sort_out
 from trustbind_runtime.kubernetes.client import NOT_FOUND, ApiError, ApiServer
+from trustbind_runtime.kubernetes.discovery import read_issuer
 from trustbind_runtime.kubernetes.pages import ListPage, pages
 
-__all__ = ["ClusterObjects", "read_cluster"]
+__all__ = ["ClusterObjects", "read_cluster", "read_owners"]
 
 _PAGE: Final = 500
 _SOURCE: Final = "the cluster"
 _OURS: Final = {"AWSAccount": "awsaccounts", "RoleGrant": "rolegrants", "RoleBinding": "rolebindings"}
-_CORE: Final = {"Namespace": "namespaces", "ServiceAccount": "serviceaccounts"}
+_CORE: Final = {"Namespace": "namespaces", "ServiceAccount": "serviceaccounts", "Pod": "pods"}
 
 
 class _Page(ListPage, frozen=True):
@@ -33,12 +34,25 @@ class ClusterObjects:
     """What a cluster holds.
 
     Attributes:
-        issuer: of its tokens.
+        published: the issuer of its tokens, as the API server publishes it.
         objects: service accounts, namespaces, our own objects, and pods where they were asked for.
+        owners: whose statements the statuses of its RoleBindings name; see `trustbind.policy.owned_statement`.
+        absent: kinds that it does not have.
     """
 
-    issuer: Issuer
+    published: str
     objects: Objects
+    owners: frozenset[str] = frozenset()
+    absent: tuple[str, ...] = ()
+
+    @property
+    def issuer(self) -> Issuer:
+        """The issuer of its tokens.
+
+        Raises:
+            InvalidValueError: IAM would not take it.
+        """
+        return Issuer.parse(self.published)
 
 
 async def read_cluster(api: ApiServer, *, with_pods: bool = False) -> ClusterObjects:
@@ -51,18 +65,39 @@ async def read_cluster(api: ApiServer, *, with_pods: bool = False) -> ClusterObj
     Raises:
         ApiError: a list was refused, or the API server does not answer.
         ManifestError: an object of ours breaks a rule.
-        InvalidValueError: IAM would not take the cluster's issuer.
     """
+    published = await read_issuer(api)
     found: list[Manifest] = []
-    for kind, plural in (_CORE | ({"Pod": "pods"} if with_pods else {})).items():
-        found += await _listed(api, f"/api/v1/{plural}", "v1", kind)
-    for kind, plural in _OURS.items():
-        found += await _listed(api, f"/apis/{API_VERSION}/{plural}", API_VERSION, kind)
-    return ClusterObjects(await _issuer(api), sort_out(_counting(found)))
+    absent: list[str] = []
+    for kind in (*(each for each in _CORE if with_pods or each != "Pod"), *_OURS):
+        listed = await _listed(api, kind)
+        if listed is None:
+            absent.append(kind)
+        found += listed or ()
+    return ClusterObjects(published, sort_out(_counting(found)), _owners(found), tuple(absent))
 
 
-async def _listed(api: ApiServer, path: str, api_version: str, kind: str) -> list[Manifest]:
-    """Return the objects of a kind; none where the cluster does not have the kind."""
+async def read_owners(api: ApiServer) -> frozenset[str] | None:
+    """Return whose statements the statuses of a cluster's RoleBindings name; None where it does not have the kind.
+
+    Raises:
+        ApiError: the list was refused, or the API server does not answer.
+    """
+    listed = await _listed(api, "RoleBinding")
+    return None if listed is None else _owners(listed)
+
+
+def _owners(manifests: Iterable[Manifest]) -> frozenset[str]:
+    """Return the owner prefixes of the statements that statuses name."""
+    statuses = (each.body.get("status") for each in manifests if each.kind == "RoleBinding")
+    sids = (status.get("statementId") for status in statuses if isinstance(status, dict))
+    return frozenset(owner for sid in sids if (owner := owner_in(sid)))
+
+
+async def _listed(api: ApiServer, kind: str) -> list[Manifest] | None:
+    """Return the objects of a kind; None where the cluster does not have the kind."""
+    api_version = API_VERSION if kind in _OURS else "v1"
+    path = f"/apis/{api_version}/{_OURS[kind]}" if kind in _OURS else f"/api/v1/{_CORE[kind]}"
     listed: list[Manifest] = []
     try:
         async for page in pages(api, path, _decode, size=_PAGE):
@@ -71,21 +106,13 @@ async def _listed(api: ApiServer, path: str, api_version: str, kind: str) -> lis
                 listed.append(Manifest(_SOURCE, 1, {"apiVersion": api_version, "kind": kind, **item}))
     except ApiError as error:
         if error.status == NOT_FOUND:
-            return []
+            return None
         raise ApiError(error.status, f"{kind}s cannot be listed: {error.problem}") from None
     return listed
 
 
 def _decode(body: bytes) -> _Page:
     return msgspec.json.decode(body, type=_Page)
-
-
-async def _issuer(api: ApiServer) -> Issuer:
-    try:
-        body = await api.get("/.well-known/openid-configuration", accept="application/json")
-        return Issuer.parse(str(msgspec.json.decode(body)["issuer"]))
-    except (KeyError, msgspec.DecodeError):
-        raise InvalidValueError("the API server does not say what the cluster's issuer is; give --issuer") from None
 
 
 def _counting(manifests: Iterable[Manifest]) -> list[Manifest]:

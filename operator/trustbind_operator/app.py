@@ -11,8 +11,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
-import msgspec
-
 from trustbind import __version__
 from trustbind.api.annotations import AnnotationKeys
 from trustbind.api.labels import INJECT
@@ -49,6 +47,7 @@ from trustbind_operator.settings import Settings
 from trustbind_runtime.http.listener import PortError, bound
 from trustbind_runtime.http.metrics_server import ScrapeServer
 from trustbind_runtime.kubernetes.client import ApiError, ApiServer, NoClusterError
+from trustbind_runtime.kubernetes.discovery import read_issuer
 from trustbind_runtime.kubernetes.informer import Pace as WatchPace
 from trustbind_runtime.kubernetes.informer import Resource, Store, Watcher
 from trustbind_runtime.logs import Logger
@@ -211,9 +210,8 @@ class _Process:
         if self._settings.identity.issuer:
             return Issuer.parse(self._settings.identity.issuer)
         try:
-            body = await api.get("/.well-known/openid-configuration", accept="application/json")
-            return Issuer.parse(str(msgspec.json.decode(body)["issuer"]))
-        except (ApiError, KeyError, msgspec.DecodeError) as error:
+            return Issuer.parse(await read_issuer(api))
+        except ApiError as error:
             raise StartError(
                 f"the cluster's issuer cannot be read from the API server ({error}); set identity.issuer"
             ) from None

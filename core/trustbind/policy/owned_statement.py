@@ -46,6 +46,7 @@ __all__ = [
     "is_retained",
     "key_of",
     "other_issuer",
+    "owner_in",
     "owner_prefix",
     "placeholder",
     "placeholder_sid",
@@ -150,15 +151,22 @@ def owner_prefix(issuer: Issuer) -> str:
     return PREFIX + _digest(issuer.url)
 
 
+def owner_in(sid: object) -> str:
+    """Return the owner's part of a Sid of the form that any cluster's trustbind writes; see `owner_prefix`.
+
+    Empty for another text, and for what is none: a status or a document that was read may hold anything.
+    """
+    return sid[: len(PREFIX) + _HALF] if isinstance(sid, str) and _SID.fullmatch(sid) else ""
+
+
 def has_owner_sid(statement: Statement, issuer: Issuer) -> bool:
     """Return whether the statement has a Sid of the form that the cluster with this issuer writes."""
-    sid = statement.get("Sid", "")
-    return isinstance(sid, str) and sid.startswith(owner_prefix(issuer)) and _SID.fullmatch(sid) is not None
+    return owner_in(statement.get("Sid")) == owner_prefix(issuer)
 
 
 def has_any_owner_sid(statement: Statement) -> bool:
     """Return whether the statement has a Sid of the form that any cluster's trustbind writes."""
-    return _SID.fullmatch(str(statement.get("Sid", ""))) is not None
+    return bool(owner_in(statement.get("Sid")))
 
 
 def is_owned(statement: Statement, issuer: Issuer) -> bool:

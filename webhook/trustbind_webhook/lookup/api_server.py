@@ -12,8 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-import msgspec
-
 from trustbind.api import aws_account as aws_accounts
 from trustbind.api import role_grant
 from trustbind.api.aws_account import AwsAccount
@@ -23,6 +21,7 @@ from trustbind.api.strict import API_VERSION
 from trustbind.errors import InvalidValueError
 from trustbind.identity.subjects import Issuer, Subject
 from trustbind_runtime.kubernetes.client import ApiError, ApiServer, NoClusterError
+from trustbind_runtime.kubernetes.discovery import read_issuer
 from trustbind_runtime.kubernetes.informer import Key, Pace, Resource, Watcher
 from trustbind_runtime.logs import Logger
 from trustbind_webhook.injection.decision import Account
@@ -40,13 +39,6 @@ BINDINGS: Final = Resource("rolebindings", f"/apis/{API_VERSION}/rolebindings", 
 GRANTS: Final = Resource("rolegrants", f"/apis/{API_VERSION}/rolegrants", dispensable=True)
 AWS_ACCOUNTS: Final = Resource("awsaccounts", f"/apis/{API_VERSION}/awsaccounts", dispensable=True)
 NAMESPACES: Final = Resource("namespaces", "/api/v1/namespaces", metadata_only=True, dispensable=True)
-
-_DISCOVERY: Final = "/.well-known/openid-configuration"
-"""Where the API server publishes its issuer (Kubernetes documentation, "Service account issuer discovery")."""
-
-
-class _Discovery(msgspec.Struct, frozen=True):
-    issuer: str
 
 
 class ClusterLookup:
@@ -176,9 +168,8 @@ class ClusterLookup:
         told = ""
         while True:
             try:
-                body = await api.get(_DISCOVERY, accept="application/json")
-                self._issuer = Issuer.parse(msgspec.json.decode(body, type=_Discovery).issuer)
-            except (ApiError, msgspec.DecodeError, InvalidValueError) as error:
+                self._issuer = Issuer.parse(await read_issuer(api))
+            except (ApiError, InvalidValueError) as error:
                 if (problem := str(error)) != told:
                     told = problem
                     self._log.warning(

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import binascii
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
@@ -30,6 +30,7 @@ from trustbind.diagnosis.facts import (
 from trustbind.errors import InvalidValueError
 from trustbind_cli.commands.doctor import redaction
 from trustbind_runtime.kubernetes.client import FORBIDDEN, NOT_FOUND, ApiError, ApiServer
+from trustbind_runtime.kubernetes.discovery import read_issuer
 
 __all__ = ["ClusterFacts", "read_cluster", "without_cluster"]
 
@@ -50,7 +51,6 @@ _NEEDED: Final = (
     ("list", "trustbind.dev", "rolebindings"),
     ("list", "admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
 )
-_UNKNOWN_ISSUER: Final = "the API server does not tell its issuer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,13 +192,7 @@ class _Reader:
         return await self._fact(path, lambda body: redaction.service_account_facts(body, role_key))
 
     async def _issuer(self) -> Fact[str]:
-        def issuer(body: Json) -> str:
-            found = body.get("issuer")
-            if not isinstance(found, str):
-                raise TypeError(_UNKNOWN_ISSUER)
-            return found
-
-        return await self._fact("/.well-known/openid-configuration", issuer)
+        return await self._read(lambda: read_issuer(self._api, seconds=_SECONDS))
 
     async def _settings(self, service: str) -> Fact[str]:
         namespace = service.partition("/")[0]
@@ -242,8 +236,14 @@ class _Reader:
         return not_visible(f"the API server has no {path.rpartition('/')[2]}") if found.is_absent else found
 
     async def _fact(self, path: str, read: Callable[[Json], T], query: list[tuple[str, str]] | None = None) -> Fact[T]:
+        async def answer() -> T:
+            return read(json.loads(await self._api.get(path, query or [], accept=_JSON, seconds=_SECONDS)))
+
+        return await self._read(answer)
+
+    async def _read(self, ask: Callable[[], Awaitable[T]]) -> Fact[T]:
         try:
-            return known(read(json.loads(await self._api.get(path, query or [], accept=_JSON, seconds=_SECONDS))))
+            return known(await ask())
         except ApiError as error:
             if error.status == NOT_FOUND:
                 return absent()

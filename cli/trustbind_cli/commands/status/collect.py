@@ -22,6 +22,7 @@ from trustbind.overview import Capacity, certificate_end
 from trustbind_cli.aws_access import AwsAccess
 from trustbind_cli.aws_errors import own_account, sentence
 from trustbind_runtime.kubernetes.client import FORBIDDEN, ApiError, ApiServer
+from trustbind_runtime.kubernetes.discovery import read_issuer
 from trustbind_runtime.kubernetes.pages import ListPage, pages
 
 __all__ = ["Collected", "Lease", "collect", "read_capacity"]
@@ -105,16 +106,15 @@ class _Collector:
         seen = self._seen
         where = f"{_OURS}/namespaces/{quote(namespace)}/rolebindings" if namespace else f"{_OURS}/rolebindings"
         query = [("labelSelector", selector)] if selector else []
-        version, discovery, seen.deployments, webhooks, seen.accounts, seen.bindings = await asyncio.gather(
+        version, seen.issuer, seen.deployments, webhooks, seen.accounts, seen.bindings = await asyncio.gather(
             self._get("the version", "/version"),
-            self._get("the issuer", "/.well-known/openid-configuration"),
+            self._issuer(),
             self._list("Deployments", "/apis/apps/v1/deployments", [("labelSelector", _LABELS)]),
             self._list("MutatingWebhookConfigurations", _WEBHOOKS, []),
             self._list("AWSAccounts", f"{_OURS}/awsaccounts", []),
             self._list("RoleBindings", where, query),
         )
         seen.version = str(version.get("gitVersion", "")) if version is not None else None
-        seen.issuer = str(discovery.get("issuer", "")) if discovery is not None else None
         if webhooks is not None:
             self._read_webhooks(webhooks)
         if spaces := {str((d.get("metadata") or {}).get("namespace", "")) for d in seen.deployments or ()}:
@@ -134,6 +134,13 @@ class _Collector:
                     ends += _ends((entry.get("clientConfig") or {}).get("caBundle") or "")
         self._seen.policies = policies
         self._seen.certificate = min(ends, default=None)
+
+    async def _issuer(self) -> str | None:
+        try:
+            return await read_issuer(self._api)
+        except ApiError as error:
+            self._hide("the issuer", error)
+            return None
 
     async def _get(self, what: str, path: str) -> Json | None:
         try:
