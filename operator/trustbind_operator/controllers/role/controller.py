@@ -176,7 +176,8 @@ class RoleController:
     async def _claimed(self, role: RoleArn) -> list[BindingDecision] | None:
         """Decide, and put finalizers on all that is about to be written; None when the cluster keeps changing.
 
-        A binding that could not get its finalizer is left out: an event about it is on its way.
+        A binding that could not get its finalizer is left out: an event about it is on its way. Decided again at the
+        end, since more may be granted while the AWSAccount gets its finalizer.
         """
         cache = self._context.cache
         for _ in range(_CLAIM_ROUNDS):
@@ -190,10 +191,9 @@ class RoleController:
             if await self._add_finalizers(unguarded):
                 decisions = self._decisions(role)
                 return [d for d in decisions if not _lacks_finalizer(d)]
-            if not unguarded and cache.aws_account(role.account_id) == account:
-                decisions = self._decisions(role)  # more may have been granted while the AWSAccount got its finalizer
-                if not any(map(_lacks_finalizer, decisions)):
-                    return decisions
+            is_calm = not unguarded and cache.aws_account(role.account_id) == account
+            if is_calm and not any(map(_lacks_finalizer, decisions := self._decisions(role))):
+                return decisions
         return None
 
     async def _add_finalizers(self, unguarded: list[StoredBinding]) -> bool:
