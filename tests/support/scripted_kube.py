@@ -54,6 +54,7 @@ class Collection:
     Attributes:
         present: whether the resource exists; 404 otherwise.
         refuse_lists: HTTP statuses for the next lists, in order.
+        before_lists: what happens right before the next lists, in order.
         refuse_watches: the same for watches.
         oldest: watches from before this version get an ERROR event with code 410.
     """
@@ -65,6 +66,7 @@ class Collection:
     oldest: int = 0
     refuse_lists: list[int] = field(default_factory=list)
     refuse_watches: list[int] = field(default_factory=list)
+    before_lists: list[Callable[[], object]] = field(default_factory=list)
     objects: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     history: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     watchers: list[asyncio.Queue[Any]] = field(default_factory=list)
@@ -230,6 +232,8 @@ class ScriptedKube:
             if collection.refuse_watches:
                 return _status(collection.refuse_watches.pop(0))
             return await self._watch(request, collection)
+        if collection.before_lists:
+            collection.before_lists.pop(0)()
         if collection.refuse_lists:
             return _status(collection.refuse_lists.pop(0))
         keys = sorted(collection.objects)

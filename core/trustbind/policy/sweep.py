@@ -47,6 +47,7 @@ __all__ = [
     "SweepReason",
     "Swept",
     "claims_of",
+    "narrowed",
     "other_owners",
     "sweep",
     "targets_wanted",
@@ -112,6 +113,12 @@ class Sweep:
     retained: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
+    @property
+    def removed(self) -> frozenset[tuple[str, str]]:
+        """What goes, as pairs of Sid and name; the name is empty for the statement as a whole."""
+        names = {(each.sid, name) for each in self.swept for name in each.names}
+        return frozenset(names | {(each.sid, "") for each in self.swept if each.is_whole})
+
 
 def sweep(
     role: RoleArn, document: TrustDocument, issuer: Issuer, claims: Iterable[Claim], scope: Scope = Scope()
@@ -142,12 +149,29 @@ def sweep(
     return Sweep(planned, swept, stays, _unserved(role, wanted, scope))
 
 
+def narrowed(shown: Sweep, again: Sweep) -> Sweep:
+    """Return what still goes of a sweep after what is wanted was read again.
+
+    That is ``again``, unless it removes what ``shown`` does not: nobody has seen that, so nothing goes. What a binding
+    has by now goes from what deleted bindings left, for example.
+
+    Args:
+        shown: what was shown.
+        again: for the same trust policy, with the claims of both readings.
+    """
+    if again.removed <= shown.removed:
+        return again
+    current = again.plan.current
+    return replace(again, plan=replace(again.plan, document=current, changes=(), size=current.size), swept=())
+
+
 def claims_of(role: RoleArn, bindings: Iterable[tuple[RoleBinding, Sequence[Subject]]]) -> list[Claim]:
     """Return what bindings, each with its service accounts, claim in a role, granted or not.
 
     Which of it is granted is the operator's decision, so a binding that is refused keeps what stands of it here.
     """
-    return [claim for binding, subjects in bindings for claim in claims_on(role, binding, subjects)]
+    found = (claim for binding, subjects in bindings for claim in claims_on(role, binding, subjects))
+    return list(dict.fromkeys(found))  # of two readings, most bindings are there twice
 
 
 def targets_wanted(role: RoleArn, bindings: Iterable[RoleBinding]) -> frozenset[str]:

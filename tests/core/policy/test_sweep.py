@@ -24,7 +24,7 @@ from trustbind.policy.owned_statement import (
     retained,
     sid_of,
 )
-from trustbind.policy.sweep import Scope, Sweep, SweepReason, claims_of, other_owners, sweep, targets_wanted
+from trustbind.policy.sweep import Scope, Sweep, SweepReason, claims_of, narrowed, other_owners, sweep, targets_wanted
 from trustbind.policy.trust_document import TrustDocument
 
 READER, WRITER = Subject("team-a", "reader"), Subject("team-a", "writer")
@@ -110,6 +110,17 @@ def test_retained_for_a_binding() -> None:
 
     assert found.plan.document == document(FOREIGN, retained(ISSUER, ROLE, WEB, [WRITER]), statement("reader"))
     assert _gone(found) == [(SweepReason.UNBOUND, (str(READER),), False)]
+
+
+def test_second_reading_that_removes_more() -> None:
+    """Where a second reading would remove what was not shown, nothing goes."""
+    current = document(FOREIGN, LEFT, statement("reader", "writer"))
+    shown = sweep(ROLE, current, ISSUER, ())
+    again = sweep(ROLE, current, ISSUER, [claim("reader")])
+
+    assert again.removed - shown.removed == {(LEFT["Sid"], str(READER))}
+    done = narrowed(shown, again)
+    assert (done.plan.is_empty, done.plan.document, done.swept) == (True, current, ())
 
 
 def test_service_account_that_a_binding_names() -> None:
@@ -265,6 +276,29 @@ def test_only_removes(listed: list[dict[str, Any]], wanted: list[str], scope: Sc
                 set(_subjects(each)) < set(_subjects(before[each["Sid"]]))
             )
     assert sweep(ROLE, after, ISSUER, claims, scope).plan.is_empty
+
+
+@given(
+    listed=st.lists(STATEMENTS, max_size=5, unique_by=lambda s: s["Sid"]),
+    first=NAMES,
+    second=NAMES,
+    scope=st.builds(Scope, st.just(value=False), st.booleans(), st.sampled_from([None, frozenset({READER})])),
+)
+def test_two_readings(listed: list[dict[str, Any]], first: list[str], second: list[str], scope: Scope) -> None:
+    """What goes after a second reading was shown after the first, and neither of the two wants it."""
+    current = document(*listed)
+    wanted = [claim(name) for name in first], [claim(name) for name in (*first, *second)]
+    shown = sweep(ROLE, current, ISSUER, wanted[0], scope)
+    done = narrowed(shown, sweep(ROLE, current, ISSUER, wanted[1], scope))
+
+    assert done.removed <= shown.removed
+    web = statement("a")["Sid"]
+    names = {(web, str(Subject("team-a", name))) for name in (*first, *second)}
+    assert not done.removed & names
+    owned = {s["Sid"] for s in done.plan.document.statements if is_owned(s, ISSUER)}
+    standing = {s.get("Sid") for s in current.statements}
+    if any(name in {"a", "b"} for name in (*first, *second)) and web in standing:
+        assert web in owned
 
 
 def _subjects(each: Any) -> list[str]:

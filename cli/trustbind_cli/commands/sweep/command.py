@@ -46,7 +46,7 @@ def sweep(
     statements of this cluster's trustbind that no binding wants, permissions of source roles that no chain needs, and
     EKS Pod Identity associations without a binding. What deleted bindings left goes with --retained only; of it, those
     service accounts go that the cluster does not have. A foreign statement always stays. So does a trust policy that
-    has changed since it was shown.
+    has changed since it was shown, and what a binding wants that came since: the cluster is read again before a write.
 
     The statements of another cluster go with --issuer and --cluster-gone, when that cluster is gone. Other AWS accounts
     are entered by the AWSAccounts of the files or of the live cluster.
@@ -55,6 +55,8 @@ def sweep(
 
     Example: trustbind sweep --issuer https://oidc.example.com --cluster-gone
     """
+    import asyncio  # noqa: PLC0415 - only when the command runs
+
     from trustbind_cli import values  # noqa: PLC0415 - only when the command runs
     from trustbind_cli.account_roles import list_roles  # noqa: PLC0415 - as above
     from trustbind_cli.aws_access import AwsAccess  # noqa: PLC0415 - as above
@@ -62,6 +64,7 @@ def sweep(
     from trustbind_cli.commands.import_.run import Sources, exported  # noqa: PLC0415 - as above
     from trustbind_cli.commands.sweep.run import run  # noqa: PLC0415 - as above
     from trustbind_cli.commands.sweep.sources import wanted_by  # noqa: PLC0415 - as above
+    from trustbind_cli.commands.sweep.wanted import Wanted  # noqa: PLC0415 - as above
     from trustbind_cli.files.manifests import Objects  # noqa: PLC0415 - as above
     from trustbind_runtime.kubernetes.client import ApiError  # noqa: PLC0415 - as above
 
@@ -73,8 +76,14 @@ def sweep(
     sources = Sources(tuple(account_details or ()), tuple(trust or ()), live=False, aws=aws)
     is_live = not (account_details or trust)
     unseen: list[str] = []
+
+    async def read() -> Wanted:
+        return await wanted_by(where, objects, ClusterAccess(kubeconfig, context), is_gone=cluster_gone)
+
     try:
-        wanted = wanted_by(where, objects, ClusterAccess(kubeconfig, context), is_gone=cluster_gone)
+        wanted = asyncio.run(read())
+        if wanted.note:
+            note(f"note: {wanted.note}")
         if is_live:
             roles, unseen = list_roles(wanted.aws_accounts.values(), aws, "trustbind-sweep")
         else:
@@ -82,5 +91,5 @@ def sweep(
     except (ApiError, AwsError) as error:
         note(f"trustbind: {error}")
         raise typer.Exit(UNKNOWN) from None
-    code = run(wanted, roles, unseen, aws, retained=retained, asks_aws=is_live or yes, writes=yes, form=output)
+    code = run(wanted, read, roles, unseen, aws, retained=retained, asks_aws=is_live or yes, writes=yes, form=output)
     raise typer.Exit(code)

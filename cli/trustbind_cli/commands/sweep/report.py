@@ -9,7 +9,7 @@ from trustbind.errors import AwsError, TrustbindError
 from trustbind.policy.sweep import Swept
 from trustbind_cli import output
 from trustbind_cli.aws_errors import sentence
-from trustbind_cli.commands.sweep.plan import AssociationSweep, Found, RoleSweep
+from trustbind_cli.commands.sweep.found import AssociationSweep, Found, RoleSweep
 from trustbind_cli.commands.sweep.wanted import Wanted
 
 __all__ = ["as_data", "problems", "show", "summary"]
@@ -25,27 +25,30 @@ def show(found: Found) -> None:
         where = f"{listed.namespace}/{listed.service_account}"
         output.out.print(f"{listed.arn}\n  delete the EKS Pod Identity association of {where} (Unbound)")
     for each in found.roles:
-        if not each.is_due and not each.trust.plan.blocked:
+        if not each.is_due and not each.refusal:
             continue
         output.out.print(str(each.role))
         for swept in each.trust.swept:
             output.out.print(f"  {_line(swept)}")
         if each.targets:
             output.out.print(f"  take out of its inline policy (Unbound): {_names(sorted(each.targets))}")
-        if (blocked := each.trust.plan.blocked) is not None:
-            output.out.print(f"  refused ({blocked.reason}): {blocked.message}")
+        if (refusal := each.refusal) is not None:
+            output.out.print(f"  refused ({refusal.reason}): {refusal.message}")
 
 
 def problems(found: Found) -> Iterator[str]:
     """Yield what a person should read besides: what stays, what could not be seen, what went wrong."""
     for each in found.roles:
         yield from (f"note: {text}" for text in each.trust.notes)
+        yield from (f"kept: {each.role}: {text}" for text in each.kept)
         if each.trust.retained:
             names = _names(each.trust.retained)
             yield f"note: deleted bindings left trust in {each.role}: {names}; --retained removes it"
         if each.problem is not None:
             yield f"trustbind: {each.role}: {_sentence(each.problem)}"
     for association in found.associations:
+        if association.kept:
+            yield f"kept: {association.association.listed.arn}: {association.kept}"
         if association.problem is not None:
             yield f"trustbind: {association.association.listed.arn}: {_sentence(association.problem)}"
     for host in sorted(found.others):
@@ -59,16 +62,17 @@ def problems(found: Found) -> Iterator[str]:
 def summary(found: Found, *, is_done: bool) -> str:
     """Return one line about all of it."""
     due = [each for each in found.roles if each.is_due]
-    done = sum(each.is_written for each in due) + sum(each.is_written for each in found.associations)
+    associations = [each for each in found.associations if not each.kept]
+    done = sum(each.is_written for each in due) + sum(each.is_written for each in associations)
     statements = sum(len(each.trust.swept) for each in due)
     targets = sum(len(each.targets) for each in due)
     what = (
         f"{_count(statements, 'statement')}, {_count(targets, 'permission')} of source roles and "
-        f"{_count(len(found.associations), 'association')} that nothing wants, in {_count(len(due), 'role')}; "
+        f"{_count(len(associations), 'association')} that nothing wants, in {_count(len(due), 'role')}; "
         f"{_count(found.read, 'role')} read"
     )
     if is_done:
-        return f"{what}; {done} of {len(due) + len(found.associations)} done"
+        return f"{what}; {done} of {len(due) + len(associations)} done"
     return f"{what}; nothing was written{', add --yes to remove them' if found.is_due else ''}"
 
 
@@ -86,7 +90,7 @@ def as_data(found: Found, wanted: Wanted) -> dict[str, Any]:
 
 
 def _role(each: RoleSweep) -> dict[str, Any]:
-    blocked = each.trust.plan.blocked
+    refusal = each.refusal
     return {
         "roleArn": str(each.role),
         "statements": [
@@ -96,7 +100,8 @@ def _role(each: RoleSweep) -> dict[str, Any]:
         "sourcePolicyTargets": sorted(each.targets),
         "retained": list(each.trust.retained),
         "notes": list(each.trust.notes),
-        "refused": None if blocked is None else {"reason": blocked.reason.value, "message": blocked.message},
+        "kept": list(each.kept),
+        "refused": None if refusal is None else {"reason": refusal.reason.value, "message": refusal.message},
         "written": each.is_written,
         "problem": None if each.problem is None else _sentence(each.problem),
     }
@@ -109,6 +114,7 @@ def _association(each: AssociationSweep) -> dict[str, Any]:
         "namespace": listed.namespace,
         "serviceAccount": listed.service_account,
         "roleArn": each.association.role,
+        "kept": each.kept or None,
         "written": each.is_written,
         "problem": None if each.problem is None else _sentence(each.problem),
     }

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import time
+from collections.abc import Awaitable, Callable, Iterable
 
+from trustbind_aws.account_pool import AccountPool
 from trustbind_cli import output
 from trustbind_cli.aws_access import AwsAccess
 from trustbind_cli.commands.import_.exports import ExportedRole, without_repeats
 from trustbind_cli.commands.sweep import report
-from trustbind_cli.commands.sweep.plan import Found, Sweeping
+from trustbind_cli.commands.sweep.found import Found
+from trustbind_cli.commands.sweep.plan import Sweeping
+from trustbind_cli.commands.sweep.readings import Readings
+from trustbind_cli.commands.sweep.removal import Removal
 from trustbind_cli.commands.sweep.wanted import Wanted
 from trustbind_cli.exit_codes import DONE, FAILED, UNKNOWN
 from trustbind_cli.options import OutputFormat
@@ -20,6 +25,7 @@ __all__ = ["run"]
 
 def run(
     wanted: Wanted,
+    read: Callable[[], Awaitable[Wanted]],
     roles: Iterable[ExportedRole],
     unseen: Iterable[str],
     aws: AwsAccess,
@@ -33,6 +39,7 @@ def run(
 
     Args:
         wanted: see `Wanted`.
+        read: reads it again before something is removed.
         roles: with their trust policies.
         unseen: what could not be listed, one sentence each.
         aws: the caller's way into AWS.
@@ -42,20 +49,21 @@ def run(
         form: text for people, or data.
     """
     listed = list(without_repeats(roles))
-    sweeping = Sweeping(wanted, aws.sessions("trustbind-sweep"), retained=retained)
+    pool = AccountPool(aws.sessions("trustbind-sweep"), time.monotonic)
     try:
         with asyncio.Runner() as runner:
-            found = runner.run(sweeping.prepare(listed, asks_aws=asks_aws))
+            found = runner.run(Sweeping(wanted, pool, retained=retained).prepare(listed, asks_aws=asks_aws))
             found.unseen[:0] = unseen
             if form is OutputFormat.TEXT:
                 report.show(found)
             if writes and found.is_due:
-                found = runner.run(sweeping.carry_out(found))
+                readings = Readings(wanted, read, time.monotonic)
+                found = runner.run(Removal(wanted, readings, pool, retained=retained).carry_out(found))
     except KeyboardInterrupt:
         output.leave_calls()
         raise
     finally:
-        sweeping.close()
+        pool.abandon()  # calls under way are not waited for
     if form is not OutputFormat.TEXT:
         print(output.to_data(report.as_data(found, wanted), form))
     for text in dict.fromkeys(report.problems(found)):
@@ -65,7 +73,7 @@ def run(
 
 
 def _exit_code(found: Found, *, is_done: bool) -> int:
-    is_blocked = any(each.trust.plan.blocked or each.problem for each in found.roles)
+    is_blocked = any(each.refusal or each.problem for each in found.roles)
     is_left = found.is_due and not is_done
     if is_left or is_blocked or any(each.problem for each in found.associations):
         return FAILED

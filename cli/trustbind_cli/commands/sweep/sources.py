@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from trustbind.errors import InvalidValueError
 from trustbind.identity.subjects import Issuer
 from trustbind_cli.cluster_access import ClusterAccess
 from trustbind_cli.cluster_objects import ClusterObjects, read_cluster
 from trustbind_cli.commands.sweep.wanted import Wanted
 from trustbind_cli.files.manifests import Objects
-from trustbind_cli.terminal import note
 from trustbind_runtime.kubernetes.client import ApiError, NoClusterError
 
 __all__ = ["wanted_by"]
 
 
-def wanted_by(issuer: Issuer | None, objects: Objects | None, cluster: ClusterAccess, *, is_gone: bool) -> Wanted:
+async def wanted_by(issuer: Issuer | None, objects: Objects | None, cluster: ClusterAccess, *, is_gone: bool) -> Wanted:
     """Return what is wanted.
 
     Args:
@@ -36,12 +33,12 @@ def wanted_by(issuer: Issuer | None, objects: Objects | None, cluster: ClusterAc
             raise InvalidValueError("files do not say whose statements are meant; add --issuer", field="-f")
         return Wanted.nothing(issuer, objects.aws_accounts) if is_gone else Wanted.of_files(objects, issuer)
     try:
-        live = asyncio.run(_live(cluster))
+        live = await _live(cluster)
     except (NoClusterError, ApiError) as error:
         if not is_gone or issuer is None:
             raise
-        note(f"note: no cluster says how other AWS accounts are entered, so only your own is looked at: {error}")
-        return Wanted.nothing(issuer, {})
+        why = f"no cluster says how other AWS accounts are entered, so only your own is looked at: {error}"
+        return Wanted.nothing(issuer, {}, why)
     if issuer is None or (issuer == live.issuer and not is_gone):
         return Wanted.of_cluster(live.objects, live.issuer)
     if issuer == live.issuer:

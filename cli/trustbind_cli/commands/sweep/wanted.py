@@ -10,6 +10,8 @@ from trustbind.api.role_binding import RoleBinding
 from trustbind.errors import InvalidValueError
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer, Subject
+from trustbind.policy.sweep import Scope, Sweep, claims_of, sweep
+from trustbind.policy.trust_document import TrustDocument
 from trustbind.reasons import TrustReason
 from trustbind_cli.files.manifests import Objects
 from trustbind_cli.files.missing import missing_objects
@@ -30,6 +32,7 @@ class Wanted:
         service_accounts: all that the cluster has; None: not known.
         unknown: roles of which is not known what is wanted, each with a sentence.
         is_gone: whether the cluster is gone, so that nothing is wanted.
+        note: what a person should read about it; empty: nothing.
     """
 
     issuer: Issuer
@@ -38,6 +41,7 @@ class Wanted:
     service_accounts: frozenset[Subject] | None = None
     unknown: Mapping[RoleArn, str] = field(default_factory=dict)
     is_gone: bool = False
+    note: str = ""
 
     @classmethod
     def of_files(cls, objects: Objects, issuer: Issuer) -> Wanted:
@@ -66,9 +70,45 @@ class Wanted:
         return cls(issuer, _bindings(objects), objects.aws_accounts, there)
 
     @classmethod
-    def nothing(cls, issuer: Issuer, aws_accounts: Mapping[str, AwsAccount]) -> Wanted:
+    def nothing(cls, issuer: Issuer, aws_accounts: Mapping[str, AwsAccount], note: str = "") -> Wanted:
         """Return what a cluster wants that is gone."""
-        return cls(issuer, aws_accounts=aws_accounts, is_gone=True)
+        return cls(issuer, aws_accounts=aws_accounts, is_gone=True, note=note)
+
+    def also(self, later: Wanted) -> Wanted:
+        """Return what this reading or a later one wants: so only what both call unwanted is removed.
+
+        How an AWS account is entered, the later one says.
+
+        Raises:
+            InvalidValueError: the later one is of another issuer.
+        """
+        if (self.issuer, self.is_gone) != (later.issuer, later.is_gone):
+            raise InvalidValueError(f"the cluster has the issuer {later.issuer} by now, and not {self.issuer}")
+        known = self.service_accounts, later.service_accounts
+        return Wanted(
+            self.issuer,
+            tuple(dict.fromkeys((*self.bindings, *later.bindings))),
+            {**self.aws_accounts, **later.aws_accounts},
+            None if known[0] is None or known[1] is None else known[0] | known[1],
+            {**self.unknown, **later.unknown},
+            self.is_gone,
+            self.note,
+        )
+
+    def swept(self, role: RoleArn, document: TrustDocument, *, retained: bool) -> Sweep:
+        """Return what goes of a role's trust policy; see `trustbind.policy.sweep.sweep`.
+
+        Args:
+            role: whose trust policy.
+            document: as it was read.
+            retained: whether what deleted bindings left is swept, too.
+        """
+        scope = Scope(self.is_gone, retained, self.service_accounts)
+        return sweep(role, document, self.issuer, claims_of(role, self.bindings), scope)
+
+    def account(self, role: RoleArn) -> AwsAccount:
+        """Return how the AWS account of a role is entered; without an AWSAccount, by the caller's own credentials."""
+        return self.aws_accounts.get(role.account_id) or AwsAccount(role.account_id, role.account_id)
 
     @property
     def associated(self) -> frozenset[Subject]:

@@ -1,0 +1,91 @@
+"""What there is to sweep, as values: role by role, association by association, with what came of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from trustbind.api.aws_account import AwsAccount
+from trustbind.errors import TrustbindError
+from trustbind.identity.arns import RoleArn
+from trustbind.policy.plan import Refusal
+from trustbind.policy.pod_identity_association import Association
+from trustbind.policy.sweep import Sweep
+from trustbind.policy.trust_document import TrustDocument
+
+__all__ = ["AssociationSweep", "Found", "RoleSweep"]
+
+
+@dataclass(frozen=True, slots=True)
+class RoleSweep:
+    """What is swept in one role.
+
+    Attributes:
+        role: which.
+        document: its trust policy, as it was read.
+        trust: what goes there.
+        targets: what its inline policy of trustbind does not allow any more, as texts.
+        kept: what was to go and is wanted by now, one sentence each.
+        is_written: whether it was written.
+        problem: why it could not be read or written; None when nothing was in the way.
+    """
+
+    role: RoleArn
+    document: TrustDocument
+    trust: Sweep
+    targets: frozenset[str] = frozenset()
+    kept: tuple[str, ...] = ()
+    is_written: bool = False
+    problem: TrustbindError | None = None
+
+    @property
+    def is_due(self) -> bool:
+        """Whether anything is to be written."""
+        return not self.trust.plan.is_empty or bool(self.targets)
+
+    @property
+    def refusal(self) -> Refusal | None:
+        """Why nothing may be written; None when it may."""
+        return self.trust.plan.blocked
+
+
+@dataclass(frozen=True, slots=True)
+class AssociationSweep:
+    """An EKS Pod Identity association of trustbind that no binding wants.
+
+    Attributes:
+        aws_account: of the EKS cluster.
+        association: as it was described.
+        kept: why it stays although it was to go; empty when it goes.
+        is_written: whether it was deleted.
+        problem: why not.
+    """
+
+    aws_account: AwsAccount
+    association: Association
+    kept: str = ""
+    is_written: bool = False
+    problem: TrustbindError | None = None
+
+
+@dataclass(slots=True)
+class Found:
+    """What there is to sweep, and what could not be seen.
+
+    Attributes:
+        roles: those in which something goes, is in the way, or is worth a note.
+        associations: see `AssociationSweep`.
+        read: number of roles that were looked at.
+        others: host and path of the issuers of other clusters whose trustbind wrote statements.
+        unseen: what could not be seen, one sentence each.
+    """
+
+    roles: list[RoleSweep] = field(default_factory=list)
+    associations: list[AssociationSweep] = field(default_factory=list)
+    read: int = 0
+    others: set[str] = field(default_factory=set)
+    unseen: list[str] = field(default_factory=list)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether there is anything to remove."""
+        return any(not each.kept for each in self.associations) or any(each.is_due for each in self.roles)
