@@ -308,7 +308,7 @@ def _session_name(case: Case) -> Outcome:
             f"container {container.name} has AWS_ROLE_SESSION_NAME={name!r}, which STS does not take",
             "use 2 to 64 letters, digits or characters of +=,.@_-",
         )
-    return fine(f"the session name is {name}")
+    return fine("STS takes the session name")
 
 
 def _applied(case: Case) -> tuple[bool, str]:
@@ -325,7 +325,7 @@ def _drift(case: Case) -> Outcome:
     applied, since = _applied(case)
     decision = decide_trust(case)
     if applied and decision is not None and decision.answer is Answer.DENY and decision.statement is None:
-        who = _changed(case) or f"; who wrote it cannot be seen: {case.bundle.change.why or 'it was not looked for'}"
+        who = _changed(case) or f"; who wrote it cannot be seen: {case.bundle.change.reason or 'it was not looked for'}"
         return broken(
             f"RoleBinding {case.wanted.binding.ref} is Ready since {since}, and its statement is no longer in the "
             f"trust policy of {case.wanted.web_role}{who}",

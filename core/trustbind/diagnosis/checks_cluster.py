@@ -199,7 +199,7 @@ def _answers(case: Case) -> Outcome:
         )
     if authorities is None:
         return unknown(
-            f"{backend.ready} endpoints are ready; whether caBundle fits cannot be seen: {backend.authorities.why}"
+            f"{backend.ready} endpoints are ready; whether caBundle fits cannot be seen: {backend.authorities.reason}"
         )
     return fine(f"{backend.ready} endpoints of the webhook are ready, and caBundle fits")
 

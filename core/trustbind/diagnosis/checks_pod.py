@@ -79,7 +79,7 @@ def _beaten(case: Case) -> Outcome:
             )
     hidden = [each for each in container.env_from if each.keys.value is None and not each.keys.is_absent]
     if hidden:
-        return unknown(f"the keys of {hidden[0].source} cannot be seen: {hidden[0].keys.why}")
+        return unknown(f"the keys of {hidden[0].source} cannot be seen: {hidden[0].keys.reason}")
     return fine("nothing wins over the role")
 
 

@@ -7,10 +7,11 @@ credential providers); IAM User Guide, "Troubleshoot access denied error message
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["ErrorClass", "classify"]
+__all__ = ["OTHER_ROLE", "ErrorClass", "classify"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class ErrorClass:
         action: the action that was denied, where the workload has credentials.
         caller: the role's name in the message, where it names a session.
         todo: what to do where no check explains it; empty where the checks say it.
+        example: the shortest message of this kind, which holds nothing of the workload's own message.
     """
 
     name: str
@@ -32,11 +34,33 @@ class ErrorClass:
     action: str = ""
     caller: str = ""
     todo: str = ""
+    example: str = ""
 
+    def without_details(self, roles: Iterable[str]) -> str:
+        """Return a message of the same kind that may be shown to anybody.
+
+        Args:
+            roles: names of roles that may be in it; any other one is `OTHER_ROLE`.
+        """
+        if not self.action:
+            return self.example
+        named = {name.lower(): name for name in roles}
+        caller = named.get(self.caller.lower(), OTHER_ROLE) if self.caller else ""
+        session = f"arn:aws:sts::000000000000:assumed-role/{caller}/session" if caller else "it"
+        action = (
+            self.action if _ACTION.fullmatch(self.action) else f"{self.action.partition(':')[0][:20]}:UnknownAction"
+        )
+        return f"{session} is not authorized to perform: {action}"
+
+
+OTHER_ROLE: Final = "another-role"
+"""Stands for the name of a role that is not kept."""
 
 _ALL: Final = frozenset(range(1, 43))
 _BEFORE_TOKEN: Final = frozenset(range(1, 17))
 _CALLER = re.compile(r":assumed-role/([\w+=,.@-]{1,64})/", re.ASCII)
+_ACTION = re.compile(r"[a-z][a-z0-9-]{1,39}:[A-Z][A-Za-z]{2,59}[0-9]{0,2}\*?", re.ASCII)
+"""An action as service authorization references write it."""
 _DENIED_CALL = re.compile(
     r"not authorized to perform:?\s+(?!sts:AssumeRoleWithWebIdentity\b)([a-z0-9-]+:[A-Za-z0-9*]+)", re.ASCII
 )
@@ -68,7 +92,9 @@ def classify(text: str) -> ErrorClass:
     for pattern, found in _KINDS:
         if pattern.search(message):
             return found
-    return ErrorClass("Unknown", "The message is none that trustbind knows, so every check may explain it.", _ALL)
+    return ErrorClass(
+        "Unknown", "The message is none that trustbind knows, so every check may explain it.", _ALL, example="unknown"
+    )
 
 
 def _caller(message: str) -> str:
@@ -77,9 +103,9 @@ def _caller(message: str) -> str:
 
 
 def _kind(
-    pattern: str, name: str, meaning: str, checks: frozenset[int], todo: str = ""
+    pattern: str, name: str, meaning: str, checks: frozenset[int], example: str, todo: str = ""
 ) -> tuple[re.Pattern[str], ErrorClass]:
-    return re.compile(pattern, re.IGNORECASE), ErrorClass(name, meaning, checks, todo=todo)
+    return re.compile(pattern, re.IGNORECASE), ErrorClass(name, meaning, checks, todo=todo, example=example)
 
 
 _FILE: Final = "permission denied|EACCES|no such file|ENOENT|FileNotFound"
@@ -90,24 +116,28 @@ _KINDS: Final = (
         "IssuerUnreachable",
         "AWS could not read the issuer's keys.",
         frozenset({18, 21, 22, 26}),
+        "IDPCommunicationError",
     ),
     _kind(
         r"ExpiredToken|token (?:is|has) expired|ExpiredTokenException",
         "ExpiredToken",
         "The token, or the credentials, had expired when they were sent.",
         frozenset({2, 11, 12, 13, 16, 17}),
+        "ExpiredTokenException",
     ),
     _kind(
         r"No OpenIDConnect provider found|InvalidIdentityToken|Incorrect token audience|could not be validated",
         "InvalidToken",
         "STS refused the token before it looked at the trust policy.",
         frozenset({5, 12, *range(17, 28), 42}),
+        "InvalidIdentityToken",
     ),
     _kind(
         r"PackedPolicyTooLarge",
         "SessionTooLarge",
         "Session tags and session policies of the call are too large together.",
         frozenset({27, 40, 41}),
+        "PackedPolicyTooLarge",
         "use fewer or shorter session tags, or a shorter session policy",
     ),
     _kind(
@@ -115,6 +145,7 @@ _KINDS: Final = (
         "RegionDisabled",
         "STS is switched off in that region of the role's AWS account.",
         frozenset({14, 38}),
+        "RegionDisabledException",
         "use another region in AWS_REGION, or switch STS on for it in IAM's account settings",
     ),
     _kind(
@@ -122,24 +153,28 @@ _KINDS: Final = (
         "DurationTooLong",
         "The session that was asked for is longer than the role allows.",
         frozenset({33, 40}),
+        "The requested DurationSeconds exceeds the MaxSessionDuration",
     ),
     _kind(
         r"ValidationError|failed to satisfy constraint|Member must (?:satisfy|have)|Request ARN is invalid",
         "InvalidName",
         "A parameter of the call is not one that STS takes.",
         frozenset({5, 12, 33, 34}),
+        "ValidationError",
     ),
     _kind(
         r"AccessDenied|not authorized to perform:? sts:AssumeRoleWithWebIdentity",
         "TrustDenied",
         "STS took the token, and the role's trust policy does not allow it, or the role does not exist.",
         frozenset({3, 4, 5, 9, 12, 13, *range(18, 21), *range(23, 39), 42}),
+        "AccessDenied: Not authorized to perform sts:AssumeRoleWithWebIdentity",
     ),
     _kind(
         rf"(?:{_FILE}).*token|token.*(?:{_FILE})",
         "TokenUnreadable",
         "The SDK could not read the token file.",
         _BEFORE_TOKEN,
+        "permission denied: token",
     ),
     _kind(
         r"Unable to locate credentials|NoCredential|no EC2 IMDS role found|failed to refresh cached credentials|"
@@ -147,6 +182,7 @@ _KINDS: Final = (
         "NoCredentials",
         "The SDK found no credentials: nothing was sent to STS.",
         _BEFORE_TOKEN,
+        "Unable to locate credentials",
     ),
     _kind(
         r"connect(?:ion)? time(?:d )?out|EndpointConnectionError|Could not connect to the endpoint|no such host|"
@@ -154,6 +190,7 @@ _KINDS: Final = (
         "Unreachable",
         "The call did not reach AWS.",
         frozenset({13, 14, 15, 38, 41}),
+        "Could not connect to the endpoint URL",
         "check network policies, DNS and the proxy of the pod",
     ),
 )

@@ -1,7 +1,7 @@
 """What is known of one workload, its cluster and its AWS account when it is asked why the workload has no role.
 
-A bundle is written to a file and read back, so it holds no secret: tokens are claims, and of an environment variable
-that may hold a credential it is only known that it is set.
+A bundle is written to a file and read back, and people attach such files to public reports. What of it may be written
+is in `trustbind_cli.commands.doctor.disclosure`.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ __all__ = [
     "Target",
     "absent",
     "decode",
+    "hidden_like",
     "known",
     "not_visible",
 ]
@@ -58,12 +59,19 @@ class Fact(msgspec.Struct, Generic[T], frozen=True, omit_defaults=True):
     Attributes:
         seen: ``known``, ``absent`` (it was looked for and is not there), or ``not visible``.
         value: of a known fact.
-        why: of one that is not visible: what kept it from being seen.
+        why: of one that is not visible: what kept it from being seen, in words of ours alone.
+        detail: the same in the words of whoever refused it; empty where these say no more. It is not written to a file.
     """
 
     seen: Literal["known", "absent", "not visible"] = "not visible"
     value: T | None = None
     why: str = ""
+    detail: str = ""
+
+    @property
+    def reason(self) -> str:
+        """Why it is not visible, as far as that is known here."""
+        return self.detail or self.why
 
     @property
     def is_absent(self) -> bool:
@@ -81,13 +89,19 @@ def absent() -> Fact[Any]:
     return Fact("absent")
 
 
-def not_visible(why: str) -> Fact[Any]:
+def not_visible(why: str, detail: str = "") -> Fact[Any]:
     """Return a fact that could not be seen.
 
     Args:
-        why: what kept it from being seen, and what would show it; a clause.
+        why: what kept it from being seen, and what would show it; a clause in words of ours alone.
+        detail: the same with the words of the API server, of AWS or of a file.
     """
-    return Fact("not visible", None, why)
+    return Fact("not visible", None, why, detail)
+
+
+def hidden_like(fact: Fact[Any]) -> Fact[Any]:
+    """Return that something could not be seen because another fact could not."""
+    return not_visible(fact.why, fact.detail)
 
 
 class _Part(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -430,7 +444,7 @@ class Bundle(_Part, frozen=True):
         target: what is asked about.
         time: when, RFC 3339.
         format: see `FORMAT`.
-        error: the message that the workload got; empty where it is not known.
+        error: the message that the workload got, or one of its kind; empty where it is not known.
         settings: the webhook's settings, as YAML.
         namespace_labels: of the Namespace.
         bindings: RoleBindings of the namespace, as they are stored.

@@ -74,7 +74,7 @@ def unknown(what: str, todo: str = "") -> Outcome:
 
 def unseen(what: str, fact: Fact[Any]) -> Outcome:
     """Return that a fact could not be seen."""
-    return unknown(f"{what} cannot be seen: {fact.why or 'it was not looked for'}")
+    return unknown(f"{what} cannot be seen: {fact.reason or 'it was not looked for'}")
 
 
 def part(value: object, key: str) -> Mapping[str, Any]:

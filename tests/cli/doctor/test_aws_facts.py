@@ -84,7 +84,8 @@ def test_nothing_is_allowed() -> None:
 
     assert found.keys() == {"role", "provider", "change", "organization", "endpoints"}
     assert {fact.seen for fact in found.values()} == {"not visible"}
-    assert all("not authorized" in fact.why for fact in found.values())
+    assert all("not authorized" in fact.detail for fact in found.values())
+    assert found["organization"].why == "AWS answers x with AccessDenied"
 
 
 def test_what_is_absent() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trustbind.diagnosis.chain import CHECKS
-from trustbind.diagnosis.error_text import classify
+from trustbind.diagnosis.error_text import _KINDS, ErrorClass, classify
 
 MESSAGES = {
     "TrustDenied": (
@@ -89,3 +89,32 @@ def test_denied_call() -> None:
     found = classify(MESSAGES["PermissionDenied"][0])
 
     assert (found.action, found.caller) == ("s3:GetObject", "checkout")
+
+
+@pytest.mark.parametrize("found", [found for _, found in _KINDS], ids=lambda found: found.name)
+def test_example_of_each_kind(found: ErrorClass) -> None:
+    """The message that stands for others of its kind is of that kind."""
+    assert classify(found.without_details(())) == found
+
+
+@pytest.mark.parametrize(
+    ("message", "kept"),
+    [
+        ("hello", "unknown"),
+        (
+            "User: arn:aws:sts::1:assumed-role/checkout/x is not authorized to perform: s3:GetObject on secret",
+            "arn:aws:sts::000000000000:assumed-role/checkout/session is not authorized to perform: s3:GetObject",
+        ),
+        (
+            "User: arn:aws:sts::1:assumed-role/Zq7secret/x is not authorized to perform: x:Zq7secret",
+            "arn:aws:sts::000000000000:assumed-role/another-role/session is not authorized to perform: x:UnknownAction",
+        ),
+        ("is not authorized to perform: sts:AssumeRole", "it is not authorized to perform: sts:AssumeRole"),
+    ],
+)
+def test_message_without_its_details(message: str, kept: str) -> None:
+    """Kind, action and a role that is known stay; the rest of the message does not."""
+    found = classify(message).without_details(["checkout"])
+
+    assert found == kept
+    assert classify(found).name == classify(message).name

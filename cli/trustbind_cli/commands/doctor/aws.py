@@ -25,7 +25,7 @@ from trustbind.diagnosis.facts import (
     not_visible,
 )
 from trustbind.diagnosis.model import Wanted
-from trustbind.errors import AwsError, InvalidValueError
+from trustbind.errors import AwsError, InvalidValueError, UnreachableError
 from trustbind.identity.arns import ProviderArn, RoleArn
 from trustbind.policy.policy_text import raw_policy
 from trustbind.policy.trust_document import TrustDocument
@@ -71,7 +71,7 @@ async def read_aws(
         client = await sessions.direct(limiter)
         arn = (await client.caller())[1]
     except AwsError as error:
-        return structs.replace(bundle, **_nothing(sentence(error)))
+        return structs.replace(bundle, **_nothing(_refused(error)))
     reader = _Reader(client, account, access.region or "")
     facts = await reader.read(bundle, wanted, list(aws_accounts), action)
     return structs.replace(bundle, caller=known(CallerFacts(account, arn)), **facts)
@@ -274,14 +274,26 @@ async def _fact(read: Callable[[], Awaitable[Fact[T]]]) -> Fact[T]:
     try:
         return await read()
     except AwsError as error:
-        return not_visible(sentence(error))
+        return _refused(error)
     except (boto.BotoCoreError, InvalidValueError, KeyError, TypeError, ValueError) as error:
-        return not_visible(f"the answer of AWS cannot be read ({error})")
+        why = "the answer of AWS cannot be read"
+        return not_visible(why, f"{why} ({error})")
 
 
-def _nothing(why: str) -> dict[str, Fact[Any]]:
+def _refused(error: AwsError) -> Fact[Any]:
+    call = error.operation.partition(" ")[0]
+    if isinstance(error, UnreachableError):
+        why = "AWS cannot be asked: no credentials, or no answer"
+    elif error.code and call:
+        why = f"AWS answers {call} with {error.code}"
+    else:
+        why = "AWS refuses to say"
+    return not_visible(why, sentence(error))
+
+
+def _nothing(why: Fact[Any]) -> dict[str, Fact[Any]]:
     names = ("caller", "provider", "role", "target_role", "change", "organization", "endpoints", "permission")
-    return dict.fromkeys((*names, "association"), not_visible(why))
+    return dict.fromkeys((*names, "association"), why)
 
 
 def _region_of(bundle: Bundle) -> str:

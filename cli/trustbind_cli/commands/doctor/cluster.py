@@ -24,6 +24,7 @@ from trustbind.diagnosis.facts import (
     ServiceAccountFacts,
     Target,
     absent,
+    hidden_like,
     known,
     not_visible,
 )
@@ -90,7 +91,7 @@ class _Reader:
         target = self._target
         api = await self._access()
         if api.value is None:
-            return without_cluster(target, time, api.why)
+            return without_cluster(target, time, api)
         bindings, webhooks, issuer, labels, accounts = await asyncio.gather(
             self._list(f"{_OURS}/namespaces/{quote(target.namespace)}/rolebindings"),
             self._list(_WEBHOOKS),
@@ -99,7 +100,7 @@ class _Reader:
             self._list(f"{_OURS}/awsaccounts"),
         )
         entries = [entry for body in webhooks.value or () for entry in redaction.webhook_facts(body)]
-        found = known(entries) if webhooks.value is not None else not_visible(webhooks.why)
+        found = known(entries) if webhooks.value is not None else hidden_like(webhooks)
         service = next((e.service for e in entries if e.name.endswith(".trustbind.dev")), "")
         settings = await self._settings(service)
         role_key = AnnotationKeys.under(_prefix(settings.value)).role_arn
@@ -139,7 +140,7 @@ class _Reader:
         try:
             allowed = await asyncio.gather(*(may(*each) for each in _NEEDED))
         except ApiError as error:
-            return not_visible(str(error))
+            return _refused(error)
         missing = [f"{verb} {resource}" for (verb, _, resource), ok in zip(_NEEDED, allowed, strict=True) if not ok]
         return known(ApiFacts(missing))
 
@@ -151,7 +152,7 @@ class _Reader:
         query = [("fieldSelector", f"spec.serviceAccountName={name}")]
         listed = await self._list(f"{self._core}/pods", query)
         if listed.value is None:
-            return not_visible(listed.why)
+            return hidden_like(listed)
         return await self._pod_of(known(_newest(listed.value)) if listed.value else absent())
 
     async def _pod_of(self, fact: Fact[Any]) -> Fact[PodFacts]:
@@ -165,7 +166,7 @@ class _Reader:
         kind, _, name = source.partition("/")
         resource = {"Secret": "secrets", "ConfigMap": "configmaps"}.get(kind)
         if resource is None:
-            return not_visible(f"{source} is of an unknown kind")
+            return not_visible("it is neither a Secret nor a ConfigMap")
         return await self._fact(f"{self._core}/{resource}/{quote(name)}", lambda body: sorted(body.get("data") or {}))
 
     def _account_name(self, bindings: Fact[list[Json]]) -> str:
@@ -173,7 +174,7 @@ class _Reader:
         if target.kind != "RoleBinding":
             return target.name
         if bindings.value is None:
-            raise InvalidValueError(f"RoleBinding {target.name} cannot be read: {bindings.why}", field=str(target))
+            raise InvalidValueError(f"RoleBinding {target.name} cannot be read: {bindings.reason}", field=str(target))
         for body in bindings.value:
             if (body.get("metadata") or {}).get("name") == target.name:
                 names = (body.get("spec") or {}).get("serviceAccountNames") or ()
@@ -208,7 +209,7 @@ class _Reader:
         query = [("labelSelector", f"kubernetes.io/service-name={name}")]
         slices = await self._list(f"/apis/discovery.k8s.io/v1/namespaces/{quote(namespace)}/endpointslices", query)
         if slices.value is None:
-            return not_visible(slices.why)
+            return hidden_like(slices)
         ready = sum(
             len(endpoint.get("addresses") or ())
             for each in slices.value
@@ -225,7 +226,7 @@ class _Reader:
             query.append(("fieldSelector", f"spec.nodeName={pod.node}"))
         listed = await self._list("/api/v1/namespaces/kube-system/pods", query)
         if listed.value is None:
-            return not_visible(listed.why)
+            return hidden_like(listed)
         return known(sum((each.get("status") or {}).get("phase") == "Running" for each in listed.value))
 
     # --- the wire -----------------------------------------------------------------------------------------------
@@ -247,23 +248,30 @@ class _Reader:
         except ApiError as error:
             if error.status == NOT_FOUND:
                 return absent()
-            if error.status == FORBIDDEN:
-                return not_visible(f"you have no right to read it ({error.problem})")
-            return not_visible(str(error))
+            return _refused(error)
         except (ValueError, TypeError) as error:
-            return not_visible(f"the answer of the API server cannot be read ({error})")
+            why = "the answer of the API server cannot be read"
+            return not_visible(why, f"{why} ({error})")
 
 
-def without_cluster(target: Target, time: str, why: str) -> ClusterFacts:
+def _refused(error: ApiError) -> Fact[Any]:
+    if error.status == FORBIDDEN:
+        why = "you have no right to read it"
+        return not_visible(why, f"{why} ({error.problem})")
+    answered = f"the API server answers with HTTP {error.status}" if error.status else "the API server does not answer"
+    return not_visible(answered, str(error))
+
+
+def without_cluster(target: Target, time: str, why: Fact[Any]) -> ClusterFacts:
     """Return what is known where the API server cannot be asked: nothing.
 
     Args:
         target: what is asked about.
         time: now, RFC 3339.
-        why: it cannot be asked.
+        why: it cannot be asked: a fact that is not visible for the same reason.
     """
     names = ("api", "pod", "service_account", "namespace_labels", "bindings", "webhooks", "backend", "issuer")
-    hidden = dict.fromkeys((*names, "settings", "agent"), not_visible(why))
+    hidden = dict.fromkeys((*names, "settings", "agent"), hidden_like(why))
     return ClusterFacts(structs.replace(Bundle(target, time), **hidden))
 
 
@@ -273,7 +281,7 @@ def _labels(body: Json) -> dict[str, str]:
 
 def _kept(bindings: Fact[list[Json]]) -> Fact[list[dict[str, Any]]]:
     if bindings.value is None:
-        return not_visible(bindings.why)
+        return hidden_like(bindings)
     return known([redaction.binding_facts(body) for body in bindings.value])
 
 

@@ -49,19 +49,20 @@ async def ask_live(bundle: Bundle, wanted: Wanted, api: ApiServer | None, region
     """
     if wanted.uses_agent or wanted.web_role is None:
         return bundle
-    token, why = "", "there is no API server to ask for a token"
+    token, why, detail = "", "there is no API server to ask for it", ""
     if api is not None:
-        token, why = await _token(bundle, wanted.audience, api)
+        token, why, detail = await _token(bundle, wanted.audience, api)
     public = await asyncio.to_thread(_public, bundle.issuer.value or "")
     if not token:
-        hidden: Fact[Any] = not_visible(f"{_NO_EXCHANGE}: {why}")
+        hidden: Fact[Any] = not_visible(f"{_NO_EXCHANGE}: {why}", f"{_NO_EXCHANGE}: {detail or why}")
         return structs.replace(bundle, public=public, claims=hidden, header=hidden, exchange=hidden)
     header, claims = _parts(token)
     exchange = await asyncio.to_thread(_exchange, token, wanted.web_role, region)
     return structs.replace(bundle, public=public, claims=known(claims), header=known(header), exchange=exchange)
 
 
-async def _token(bundle: Bundle, audience: str, api: ApiServer) -> tuple[str, str]:
+async def _token(bundle: Bundle, audience: str, api: ApiServer) -> tuple[str, str, str]:
+    """Return a token; an empty one with why there is none, in words of ours, and in those of the API server."""
     name = bundle.pod.value.service_account if bundle.pod.value else bundle.target.name
     if bundle.service_account.value is not None:
         name = bundle.service_account.value.name
@@ -73,11 +74,11 @@ async def _token(bundle: Bundle, audience: str, api: ApiServer) -> tuple[str, st
     }
     try:
         answer = json.loads(await api.send("POST", path, request, seconds=_SECONDS))
-        return str(answer["status"]["token"]), ""
+        return str(answer["status"]["token"]), "", ""
     except ApiError as error:
-        return "", str(error)
-    except (ValueError, KeyError, TypeError) as error:
-        return "", f"the answer of the API server cannot be read ({error})"
+        return "", f"the API server answers with HTTP {error.status}", str(error)
+    except (ValueError, KeyError, TypeError):
+        return "", "the answer of the API server cannot be read", ""
 
 
 def _parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -139,5 +140,6 @@ def _exchange(token: str, role: RoleArn, region: str) -> Fact[ExchangeFacts]:
         details = error.response.get("Error", {})
         return known(ExchangeFacts(without_tokens(f"{details.get('Code')}: {details.get('Message')}")))
     except (botocore.exceptions.BotoCoreError, OSError, ValueError) as error:
-        return not_visible(f"STS does not answer: {without_tokens(' '.join(str(error).split()))}")
+        why = "STS does not answer"
+        return not_visible(why, f"{why}: {without_tokens(' '.join(str(error).split()))}")
     return known(ExchangeFacts())

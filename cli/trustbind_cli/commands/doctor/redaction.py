@@ -1,4 +1,4 @@
-"""Objects of Kubernetes as facts: the fields that decide, and no secret."""
+"""Objects of Kubernetes as facts: the fields that decide. What of their values may be shown is in `disclosure`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
-from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
@@ -25,20 +24,10 @@ from trustbind.diagnosis.facts import (
     ServiceAccountFacts,
     TokenVolume,
 )
+from trustbind_cli.commands.doctor.environment import NAMES, VALUED
 
 __all__ = ["binding_facts", "fingerprints", "pod_facts", "service_account_facts", "sources_of", "webhook_facts"]
 
-_KEPT_ENV: Final = frozenset(
-    {
-        *("AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_SESSION_NAME", "AWS_REGION", "AWS_DEFAULT_REGION"),
-        *("AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_SDK_LOAD_CONFIG", "AWS_STS_REGIONAL_ENDPOINTS"),
-        *("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI"),
-        *("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "NO_PROXY", "no_proxy"),
-    }
-)
-"""Variables whose values decide and are no credentials."""
-
-_PROXIES: Final = frozenset({"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"})
 _KEPT_ANNOTATIONS: Final = frozenset(
     {"audience", "inject", "session-name", "skip-containers", "sts-regional-endpoints", "token-expiration"}
 )
@@ -180,7 +169,7 @@ def _written(metadata: Json, key: str) -> str:
 def _container(raw: Json, pod_user: int | None, keys: Mapping[str, Fact[list[str]]]) -> Container:
     return Container(
         name=raw.get("name", ""),
-        env=[_variable(each) for each in raw.get("env") or () if _is_told(each.get("name", ""))],
+        env=[_variable(each) for each in raw.get("env") or () if each.get("name", "") in NAMES],
         env_from=[
             EnvFrom(_source(each), each.get("prefix", ""), keys.get(_source(each), Fact()))
             for each in raw.get("envFrom") or ()
@@ -192,22 +181,11 @@ def _container(raw: Json, pod_user: int | None, keys: Mapping[str, Fact[list[str
     )
 
 
-def _is_told(name: str) -> bool:
-    return name.startswith("AWS_") or name in _KEPT_ENV or name in _PROXIES
-
-
 def _variable(raw: Json) -> EnvVar:
     name, value = raw.get("name", ""), raw.get("value", "")
     if "valueFrom" in raw:
         return EnvVar(name, None, value_from=True)
-    if name in _PROXIES:
-        return EnvVar(name, _without_credentials(value))
-    return EnvVar(name, value if name in _KEPT_ENV else None)
-
-
-def _without_credentials(url: str) -> str:
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else url
+    return EnvVar(name, value if name in VALUED else None)
 
 
 def _source(raw: Json) -> str:

@@ -19,6 +19,7 @@ from trustbind.errors import InvalidValueError, ManifestError, TrustbindError
 from trustbind.identity.subjects import is_namespace, is_object_name
 from trustbind_cli.aws_access import AwsAccess
 from trustbind_cli.cluster_access import ClusterAccess
+from trustbind_cli.commands.doctor.disclosure import as_file, shown
 from trustbind_cli.commands.doctor.report import as_data, exit_code, show
 from trustbind_cli.commands.doctor.wanted import skipped_containers, wanted_of
 from trustbind_cli.exit_codes import DONE
@@ -155,20 +156,23 @@ async def _collected(asked: Asked, target: Target, action: str) -> Bundle:
         try:
             api = await asked.cluster.connect()
         except NoClusterError as problem:
-            found = without_cluster(target, time, str(problem))
+            found = without_cluster(target, time, not_visible("there is no way to an API server", str(problem)))
         else:
             found = await read_cluster(api, target, time)
         bundle = msgspec.structs.replace(found.bundle, error=asked.error)
-        wanted = wanted_of(bundle, _settings(bundle))
+        settings = _settings(bundle)
+        wanted = wanted_of(bundle, settings)
         progress.say("asking AWS")
         bundle = await read_aws(bundle, wanted, asked.aws, found.aws_accounts, action)
         if asked.live:
             from trustbind_cli.commands.doctor.live import ask_live  # noqa: PLC0415 - only then
 
             progress.say("exchanging a token")
-            return await ask_live(bundle, wanted, api, asked.aws.region or "")
-        hidden: Any = not_visible("it takes a token; add --live")
-        return msgspec.structs.replace(bundle, claims=hidden, header=hidden, public=hidden, exchange=hidden)
+            bundle = await ask_live(bundle, wanted, api, asked.aws.region or "")
+        else:
+            hidden: Any = not_visible("it takes a token; add --live")
+            bundle = msgspec.structs.replace(bundle, claims=hidden, header=hidden, public=hidden, exchange=hidden)
+        return shown(bundle, wanted, settings.keys)
     finally:
         progress.end()
         if api is not None:
@@ -185,7 +189,7 @@ def _read(name: str) -> Bundle:
 
 
 def _write(name: str, bundle: Bundle) -> None:
-    content = msgspec.json.format(msgspec.json.encode(bundle)).decode() + "\n"
+    content = as_file(bundle)
     try:
         with Path(name).open("x", encoding="utf-8") as file:
             file.write(content)
