@@ -5,12 +5,17 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from trustbind_runtime.kubernetes.client import ApiServer
 
 __all__ = ["ClusterAccess"]
+
+_DEFAULT: Final = "default"
+_NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+"""The namespace of a pod (Kubernetes documentation, "Accessing the Kubernetes API from a Pod")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +25,7 @@ class ClusterAccess:
     Attributes:
         kubeconfig: a file; None for KUBECONFIG, else the pod's own service account, else ~/.kube/config.
         context: of the kubeconfig; None for the current one.
-        namespace: ``-n``; None for that of the context.
+        namespace: ``-n``; None for that of the pod or the context.
     """
 
     kubeconfig: str | None = None
@@ -35,8 +40,7 @@ class ClusterAccess:
         """
         from trustbind_runtime.kubernetes.client import ApiServer  # noqa: PLC0415 - takes long to load
 
-        logging.getLogger().addHandler(logging.NullHandler())  # what the client logs, the error says as well
-
+        _quiet()
         return await ApiServer.connect(
             self.kubeconfig or "",
             "trustbind-cli",
@@ -45,15 +49,25 @@ class ClusterAccess:
         )
 
     def chosen_namespace(self) -> str:
-        """Return the namespace that is meant: ``-n``, else that of the context, else ``default``."""
+        """Return the namespace that is meant: ``-n``, else that of the pod or the context, else ``default``."""
         if self.namespace:
             return self.namespace
-        from kubernetes.aio import config  # noqa: PLC0415 - takes long to load
+        if self._is_in_pod():
+            return _NAMESPACE_FILE.read_text(encoding="utf-8").strip() or _DEFAULT
+        from trustbind_runtime.kubernetes.kubeconfig import NoClusterError, namespace_of  # noqa: PLC0415 - as above
 
+        _quiet()
         try:
-            # The client's own omission of types.
-            contexts, current = config.list_kube_config_contexts(self.kubeconfig)  # type: ignore[no-untyped-call]
-        except (config.ConfigException, OSError, ValueError):
-            return "default"
-        chosen: Any = next((each for each in contexts if each["name"] == self.context), current)
-        return str(chosen.get("context", {}).get("namespace") or "default")
+            return namespace_of(self.kubeconfig or "", self.context) or _DEFAULT
+        except NoClusterError:  # connect says so
+            return _DEFAULT
+
+    def _is_in_pod(self) -> bool:
+        """Return whether `connect` takes the pod's own service account."""
+        if self.kubeconfig or self.context is not None or os.environ.get("KUBECONFIG"):
+            return False
+        return bool(os.environ.get("KUBERNETES_SERVICE_HOST")) and _NAMESPACE_FILE.is_file()
+
+
+def _quiet() -> None:
+    logging.getLogger().addHandler(logging.NullHandler())  # what the client logs, the error says as well

@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import Any, Final
 
 import aiohttp
 import msgspec
-import yaml
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, ApiException, Configuration
 from kubernetes.aio.config import ConfigException
 
 from trustbind import __version__
 from trustbind.errors import TrustbindError
+from trustbind_runtime.kubernetes import kubeconfig as kubeconfigs
+from trustbind_runtime.kubernetes.kubeconfig import NoClusterError
 
-_load_kubeconfig: Final[Callable[..., Awaitable[object]]] = config.load_kube_config
 _load_in_cluster: Final[Callable[[Configuration], None]] = config.load_incluster_config
 
 __all__ = ["FORBIDDEN", "GONE", "NOT_FOUND", "ApiError", "ApiServer", "NoClusterError"]
@@ -38,10 +37,6 @@ _CONNECT_SECONDS: Final = 10.0
 
 _LIST_SECONDS: Final = 60.0
 """For one page of a list: the API server itself gives up after a minute (kube-apiserver --request-timeout)."""
-
-
-class NoClusterError(TrustbindError):
-    """There is no way to an API server; ``str()`` of it is one sentence."""
 
 
 class ApiError(TrustbindError):
@@ -97,24 +92,25 @@ class ApiServer:
             NoClusterError: there is none.
         """
         configuration = Configuration()
-        what = f"the kubeconfig {kubeconfig} cannot be used"
+        if not kubeconfig and not prefers_kubeconfig and context is None:
+            with contextlib.suppress(ConfigException):
+                _load_in_cluster(configuration)
+                return cls._of(configuration, program)
         try:
+            await kubeconfigs.load(kubeconfig, context, configuration)
+        except NoClusterError as error:
             if kubeconfig:
-                if not Path(kubeconfig).is_file():  # noqa: ASYNC240 - once, before anything is served
-                    raise NoClusterError(f"{what}: there is no such file")
-                await _load_kubeconfig(
-                    kubeconfig, context=context, client_configuration=configuration, persist_config=False
-                )
-                return cls(configuration, program)
-            if not prefers_kubeconfig and context is None:
-                with contextlib.suppress(ConfigException):
-                    _load_in_cluster(configuration)
-                    return cls(configuration, program)
-            what = "there is no API server to ask: this is no pod with an account, and the kubeconfig cannot be used"
-            await _load_kubeconfig(context=context, client_configuration=configuration, persist_config=False)
+                raise
+            raise NoClusterError(f"there is no API server to ask: {error}") from None
+        return cls._of(configuration, program)
+
+    @classmethod
+    def _of(cls, configuration: Configuration, program: str) -> ApiServer:
+        try:
             return cls(configuration, program)
-        except (ConfigException, OSError, yaml.YAMLError, ValueError) as error:  # an SSLError is an OSError
-            raise NoClusterError(f"{what}: {' '.join(str(error).split())}") from None
+        except (OSError, ValueError) as error:  # an SSLError is an OSError
+            reason = getattr(error, "reason", None) or type(error).__name__
+            raise NoClusterError(f"a certificate or key of the cluster cannot be used ({reason})") from None
 
     async def close(self) -> None:
         """Close all connections."""

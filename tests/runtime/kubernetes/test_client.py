@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from trustbind import __version__
-from trustbind_runtime.kubernetes.client import ApiError, ApiServer, NoClusterError
+from trustbind_runtime.kubernetes.client import ApiError, ApiServer
 
 PATH = "/apis/trustbind.dev/v1alpha1/namespaces/team-a/rolebindings/b"
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -292,23 +292,3 @@ def test_lines_cut_in_the_middle(tmp_path: Path) -> None:
             await anext(lines)
 
     play(tmp_path, answer, scene)
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        (None, "there is no such file"),
-        ("[", "cannot be used"),
-        ("{}", "cannot be used"),
-        ("current-context: none\ncontexts: []\nclusters: []\nusers: []\n", "cannot be used"),
-    ],
-)
-def test_no_way_to_a_cluster(tmp_path: Path, text: str | None, said: str) -> None:
-    """One sentence that names the file."""
-    path = tmp_path / "kubeconfig"
-    if text is not None:
-        path.write_text(text)
-    with pytest.raises(NoClusterError, match=said) as caught:
-        asyncio.run(ApiServer.connect(str(path)))
-    assert str(path) in str(caught.value)
-    assert "\n" not in str(caught.value)
