@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ from trustbind.api.role_binding_set import RoleBindingSet
 from trustbind.api.role_grant import RoleGrant
 from trustbind.api.strict import API_VERSION
 from trustbind.errors import InvalidValueError, ManifestError
+from trustbind.evaluation.token_claims import decoded
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Subject
 from trustbind.policy.document_rules import is_permissions_policy
@@ -304,13 +303,9 @@ def claims_of(token: str, name: str) -> dict[str, Any]:
     parts = token.strip().split(".")
     if len(parts) != _JWT_PARTS:
         raise ManifestError(name, 0, "not a JWT: expected three parts separated by dots")
-    payload = parts[1]
-    try:
-        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    except (ValueError, binascii.Error, RecursionError):
-        raise ManifestError(name, 0, "not a JWT: its second part is not base64url of JSON") from None
-    if not isinstance(claims, dict):
-        raise ManifestError(name, 0, "not a JWT: its claims are not an object")
+    claims = decoded(parts[1])
+    if claims is None:
+        raise ManifestError(name, 0, "not a JWT: its second part is not base64url of a JSON object")
     return claims
 
 

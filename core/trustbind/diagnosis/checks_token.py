@@ -7,21 +7,15 @@ from typing import Any, Final
 
 from trustbind.diagnosis.model import Case, Check, Outcome, broken, fine, not_applicable, unseen
 from trustbind.errors import InvalidValueError
-from trustbind.evaluation.token_claims import moment
+from trustbind.evaluation.token_claims import audiences_of, moment
 from trustbind.identity.subjects import Issuer, Subject
 
-__all__ = ["CHECKS", "audiences_of", "request_claims"]
+__all__ = ["CHECKS", "request_claims"]
 
 _SKEW: Final = timedelta(minutes=5)
 _ALGORITHMS: Final = frozenset({"RS256", "RS384", "RS512", "ES256", "ES384", "ES512"})
 """IAM User Guide, "Create an OpenID Connect (OIDC) identity provider in IAM"."""
 _BY_AGENT: Final = "EKS Pod Identity needs no token of the cluster's issuer at STS"
-
-
-def audiences_of(claims: dict[str, Any]) -> list[str]:
-    """Return the audience that STS compares: ``azp`` where it is set, else ``aud``."""
-    found = claims.get("azp") or claims.get("aud") or []
-    return [found] if isinstance(found, str) else [str(each) for each in found]
 
 
 def request_claims(case: Case) -> dict[str, Any] | None:
@@ -45,13 +39,19 @@ def _times(case: Case) -> Outcome:
     claims = case.bundle.claims.value
     if claims is None:
         return unseen("when the token expires", case.bundle.claims)
-    expires, issued = moment(claims.get("exp")), moment(claims.get("iat"))
+    expires, issued, begins = (moment(claims.get(name)) for name in ("exp", "iat", "nbf"))
     if expires is None:
         return broken("the token has no claim exp", "use a projected token: the webhook adds one to new pods")
     if expires <= case.now:
         return broken(
             f"the token expired at {expires:%Y-%m-%dT%H:%M:%SZ}",
             "see whether the kubelet of the node renews tokens, and read the file again in the program",
+        )
+    if begins is not None and begins > case.now:
+        return broken(
+            f"the token is valid from {begins:%Y-%m-%dT%H:%M:%SZ} on (claim nbf), and it is "
+            f"{case.now:%Y-%m-%dT%H:%M:%SZ}",
+            "correct the clock of the control plane or of this machine",
         )
     if issued is not None and issued > case.now + _SKEW:
         return broken(
@@ -106,7 +106,7 @@ def _audience(case: Case) -> Outcome:
     if not case.wanted.audience:
         return case.without_role
     if case.bundle.claims.value is not None:
-        found, where = audiences_of(case.bundle.claims.value), "the token"
+        found, where = list(audiences_of(case.bundle.claims.value)), "the token"
     elif case.volume is not None:
         found, where = [case.volume.audience], f"volume {case.volume.name} of the pod"
     else:

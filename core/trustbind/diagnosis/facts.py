@@ -483,6 +483,21 @@ class Bundle(_Part, frozen=True):
     exchange: Fact[ExchangeFacts] = Fact()
 
 
+_MAX_DEPTH: Final = 100
+"""Of a bundle; a policy in it has a depth of about 10."""
+
+
+def _is_deep(value: Any) -> bool:
+    """Return whether a decoded value is nested too deeply; without recursion, which is what it saves others from."""
+    level: list[Any] = [value]
+    for _ in range(_MAX_DEPTH):
+        inner: list[Any] = []
+        for each in level:
+            inner += each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
+        level = inner
+    return bool(level)
+
+
 def decode(content: bytes, source: str) -> Bundle:
     """Return the bundle of a file.
 
@@ -494,7 +509,11 @@ def decode(content: bytes, source: str) -> Bundle:
         InvalidValueError: it is no bundle, or one of another version.
     """
     try:
+        if _is_deep(msgspec.json.decode(content)):
+            raise InvalidValueError(f"is nested more than {_MAX_DEPTH} deep; collect it again", field=source)
         bundle = msgspec.json.decode(content, type=Bundle)
+    except RecursionError:
+        raise InvalidValueError(f"is nested more than {_MAX_DEPTH} deep; collect it again", field=source) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidValueError(
             f"is not what 'trustbind doctor --collect' writes ({error}); collect it again", field=source

@@ -9,6 +9,9 @@ control actions taken with assumed roles" (the source identity claim). The roles
 
 from __future__ import annotations
 
+import base64
+import binascii
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +22,9 @@ from trustbind.evaluation.model import Caller, PrincipalKind
 
 __all__ = [
     "ROLES_CLAIM",
+    "audiences_of",
     "claim_names",
+    "decoded",
     "is_token",
     "issuer_of",
     "keys_of",
@@ -106,6 +111,20 @@ def issuer_of(claims: Mapping[str, Any]) -> str:
     """Return host and path of a token's issuer, which prefix its keys; empty where it names none."""
     issuer = claims.get("iss")
     return issuer.removeprefix("https://") if isinstance(issuer, str) else ""
+
+
+def audiences_of(claims: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the audience that STS compares: ``azp`` where it is set, else ``aud``; none where neither is a text."""
+    return _texts(claims.get("azp")) or _texts(claims.get("aud"))
+
+
+def decoded(part: str) -> dict[str, Any] | None:
+    """Return the object in one part of a JWT (RFC 7515, section 7.1), header or claims; None where it holds none."""
+    try:
+        found = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    except (ValueError, binascii.Error, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def is_token(text: str) -> bool:

@@ -107,6 +107,8 @@ def test_standard_input(cli: Cli) -> None:
         (("--from", "bad.json"), "bad.json: is not what 'trustbind doctor --collect' writes"),
         (("--from", "cut.json"), "cut.json: is not what 'trustbind doctor --collect' writes"),
         (("--from", "later.json"), "later.json: has format 2, and this trustbind reads 1; collect it again"),
+        (("--from", "deep.json"), "deep.json: is nested more than 100 deep; collect it again"),
+        (("--from", "deeper.json"), "deeper.json: is nested more than 100 deep; collect it again"),
         (("--from", "time.json"), "--from: time 'noon' is no time; collect it again"),
         (("service/web", "-n", "shop"), "'service/web' names nothing that can be asked about; write pod/NAME"),
         (("pod/Web", "-n", "shop"), "'pod/Web' names nothing that can be asked about"),
@@ -118,6 +120,9 @@ def test_bad_input(cli: Cli, arguments: tuple[str, ...], said: str) -> None:
     written(HEALTHY)
     Path("bad.json").write_text('{"target": {"kind": "Node"}}', encoding="utf-8")
     Path("cut.json").write_bytes(json.dumps(HEALTHY).encode()[:200] + b"\xff")
+    for name, depth in (("deep.json", 200), ("deeper.json", 100_000)):
+        nested = "[" * depth + "]" * depth
+        Path(name).write_text(json.dumps(HEALTHY | {"more": "HERE"}).replace('"HERE"', nested), encoding="utf-8")
     written(HEALTHY | {"format": 2}, "later.json")
     written(HEALTHY | {"time": "noon"}, "time.json")
 

@@ -553,3 +553,20 @@ def test_pod_identity_of_somebody_else() -> None:
 
     assert (found.cause, found.of(State.BROKEN)) == (None, ()), shown(bundle)
     assert [link.check.number for link in found.of(State.UNKNOWN)] == [41]
+
+
+@pytest.mark.parametrize("audience", [5, None, {"a": 1}, [5, None], True, ""])
+def test_audience_that_is_no_text(audience: Any) -> None:
+    """Claims are whatever a token or a file holds; an audience that is none is another one."""
+    found = diagnosed(changed(HEALTHY, lambda b: b["claims"]["value"].update(aud=audience)), goes_on=True)
+
+    assert {link.check.code: link.outcome.state for link in found.links}["TB119"] is State.BROKEN
+
+
+def test_token_that_is_not_valid_yet() -> None:
+    """STS looks at nbf as well, without any tolerance that is documented."""
+    found = diagnosed(changed(HEALTHY, lambda b: b["claims"]["value"].update(nbf=1796040000 - 60)))
+
+    assert found.cause is not None
+    assert found.cause.check.code == "TB117"
+    assert "(claim nbf)" in found.cause.outcome.what

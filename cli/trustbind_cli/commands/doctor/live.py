@@ -6,13 +6,10 @@ The token is for AWS alone and lives ten minutes; it is neither shown nor kept, 
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import json
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -24,7 +21,7 @@ from msgspec import structs
 
 from trustbind.diagnosis.facts import Bundle, ExchangeFacts, Fact, PublicIssuerFacts, known, not_visible
 from trustbind.diagnosis.model import Wanted
-from trustbind.evaluation.token_claims import without_tokens
+from trustbind.evaluation.token_claims import decoded, without_tokens
 from trustbind.identity.arns import RoleArn
 from trustbind_runtime.kubernetes.client import ApiError, ApiServer
 
@@ -56,7 +53,7 @@ async def ask_live(bundle: Bundle, wanted: Wanted, api: ApiServer | None, region
     if not token:
         hidden: Fact[Any] = not_visible(f"{_NO_EXCHANGE}: {why}", f"{_NO_EXCHANGE}: {detail or why}")
         return structs.replace(bundle, public=public, claims=hidden, header=hidden, exchange=hidden)
-    header, claims = _parts(token)
+    header, claims, *_ = (decoded(part) or {} for part in f"{token}.".split("."))
     exchange = await asyncio.to_thread(_exchange, token, wanted.web_role, region)
     return structs.replace(bundle, public=public, claims=known(claims), header=known(header), exchange=exchange)
 
@@ -79,19 +76,6 @@ async def _token(bundle: Bundle, audience: str, api: ApiServer) -> tuple[str, st
         return "", f"the API server answers with HTTP {error.status}", str(error)
     except (ValueError, KeyError, TypeError):
         return "", "the answer of the API server cannot be read", ""
-
-
-def _parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    header, claims = ({**_decoded(part)} for part in token.split(".")[:2])
-    return header, claims
-
-
-def _decoded(part: str) -> Mapping[str, Any]:
-    try:
-        found = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-    except (binascii.Error, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _public(issuer: str) -> Fact[PublicIssuerFacts]:
