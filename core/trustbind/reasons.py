@@ -230,8 +230,8 @@ class TrustReason(StrEnum):
     pattern."""
     PATTERN_UNGUARDED = "PatternUnguarded"
     """No ValidatingAdmissionPolicy keeps namespaces from matching the pattern of a RoleBindingSet without its labels,
-    so nothing new is granted by it; what stands stays, unless the set has onStray: Revoke. Remedy: set the chart's
-    admissionPolicies.namespacePatterns: true, or use subjects: Exact."""
+    so nothing new is granted by it; what stands stays, unless the set has onStray: Revoke. A policy that cannot be read
+    revokes nothing. Remedy: set the chart's admissionPolicies.namespacePatterns: true, or use subjects: Exact."""
 
     # The end
     REVOKED = "TrustRevoked"

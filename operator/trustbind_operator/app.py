@@ -167,7 +167,7 @@ class _Process:
             stack.push_async_callback(pool.close)
             service_accounts = await self._follow_metadata(api, router, annotator, sets, stack)
             await lister.read_all()
-            await sets.begin()
+            await sets.patterns.begin()
             due = manager.begin()
             if annotator is not None:
                 await stack.enter_async_context(_in_background(annotator.run()))
@@ -184,7 +184,7 @@ class _Process:
                 keeper.run(),
                 self._watcher(api, WAITING_PODS, keeper).run(),
                 sets.run(),
-                sets.watch_policy(_POLICY_SECONDS),
+                sets.patterns.watch(_POLICY_SECONDS),
                 self._show_counts(cache, manager, keeper, missed),
             ]
             if missed is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -192,14 +193,16 @@ _GAUGES: Final = (
 
 
 def _unready(reasons: Mapping[BindingRef, str]) -> _Series:
-    """Return a series for each binding, as far as they may have one."""
-    of_namespace: dict[str, int] = {}
-    series: list[tuple[tuple[str, ...], float]] = []
-    for ref, reason in sorted(reasons.items(), key=lambda each: (each[0].namespace, each[0].name)):
-        of_namespace[ref.namespace] = of_namespace.get(ref.namespace, 0) + 1
-        if of_namespace[ref.namespace] <= _UNREADY_OF_A_NAMESPACE and len(series) < _UNREADY:
-            series.append(((ref.namespace, ref.name, reason), 1.0))
-    return tuple(series)
+    """Return a series for each binding, as far as they may have one.
+
+    The namespaces take turns, so that few with many unready bindings leave room for the others.
+    """
+    of_namespace: dict[str, list[BindingRef]] = {}
+    for ref in sorted(reasons, key=lambda each: (each.namespace, each.name)):
+        of_namespace.setdefault(ref.namespace, []).append(ref)
+    turns = itertools.zip_longest(*(refs[:_UNREADY_OF_A_NAMESPACE] for refs in of_namespace.values()))
+    shown = itertools.islice((ref for turn in turns for ref in turn if ref is not None), _UNREADY)
+    return tuple(((ref.namespace, ref.name, reasons[ref]), 1.0) for ref in shown)
 
 
 class Telemetry:

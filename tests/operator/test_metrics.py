@@ -105,6 +105,12 @@ def test_unready_bindings_are_named_and_bounded() -> None:
     assert len(shown) == 31
     assert shown["zoo", "lion", "RoleNotFound"] == 1
 
+    crowd = {BindingRef(f"team-{team:02}", f"b{number:03}"): "" for team in range(12) for number in range(50)}
+    metrics.show(State(unready={**crowd, BindingRef("zoo", "lion"): "RoleNotFound"}))
+    shown = _series(metrics, "unready_bindings")
+    assert len(shown) == 100
+    assert ("zoo", "lion", "RoleNotFound") in shown
+
     metrics.show(State(unready={BindingRef(f"team-{team:03}", "b"): "" for team in range(150)}))
     assert len(_series(metrics, "unready_bindings")) == 100
     metrics.show(State())

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from trustbind.api.label_selector import MAX_LABEL_CHARACTERS
 from trustbind.api.role_binding_set import KIND
 from trustbind.api.strict import API_VERSION
 
@@ -18,6 +19,13 @@ RESOURCES: Final = ("namespaces", "namespaces/status", "namespaces/finalize")
 """The subresources can change labels, too."""
 
 OPERATIONS: Final = ("CREATE", "UPDATE")
+
+
+def _kept(labels: str) -> str:
+    """Return the expression of what `trustbind.api.label_selector.kept_labels` keeps."""
+    size = f'size(variables.{labels}.map(k, k + variables.{labels}[k]).join(""))'
+    return f"{size} <= {MAX_LABEL_CHARACTERS} ? variables.{labels} : {{}}"
+
 
 VARIABLES: Final[Mapping[str, str]] = {
     "pattern": 'params.spec.?namespacePattern.orValue("*")',
@@ -29,9 +37,11 @@ VARIABLES: Final[Mapping[str, str]] = {
         " && object.metadata.name.startsWith(variables.head) && object.metadata.name.endsWith(variables.tail)"
     ),
     "wanted": "params.spec.namespaceSelector.matchLabels",
-    "labels": "object.metadata.?labels.orValue({})",
+    "given": "object.metadata.?labels.orValue({})",
+    "labels": _kept("given"),
     "isSelected": "variables.wanted.all(k, k in variables.labels && variables.labels[k] == variables.wanted[k])",
-    "oldLabels": "oldObject.metadata.?labels.orValue({})",
+    "oldGiven": "oldObject.metadata.?labels.orValue({})",
+    "oldLabels": _kept("oldGiven"),
     "wasSelected": "variables.wanted.all(k, k in variables.oldLabels && variables.oldLabels[k] == variables.wanted[k])",
 }
 """Name to CEL expression. ``params`` is one RoleBindingSet."""
@@ -55,6 +65,9 @@ def policy_problem(name: str, policy: Mapping[str, Any] | None, binding: Mapping
     if policy is None or binding is None:
         kind = "ValidatingAdmissionPolicy" if policy is None else "ValidatingAdmissionPolicyBinding"
         return f"there is no {kind} {name}; {advice}"
+    for kind, found in (("Policy", policy), ("PolicyBinding", binding)):
+        if (found.get("metadata") or {}).get("deletionTimestamp"):
+            return f"ValidatingAdmission{kind} {name} is being deleted; {advice}"
     spec, bound = policy.get("spec") or {}, binding.get("spec") or {}
     param = bound.get("paramRef") or {}
     checks = {
@@ -68,11 +81,11 @@ def policy_problem(name: str, policy: Mapping[str, Any] | None, binding: Mapping
     of_binding = {
         "policyName": bound.get("policyName") == name,
         "paramRef": not param.get("name") and not param.get("namespace") and _is_everything(param.get("selector")),
-        "matchResources": _excludes_nothing(bound.get("matchResources") or {}),
+        "matchResources": _narrows_nothing(bound.get("matchResources") or {}),
         "validationActions": "Deny" in (bound.get("validationActions") or ()),
     }
-    for kind, found in (("Policy", checks), ("PolicyBinding", of_binding)):
-        if wrong := [field for field, holds in found.items() if not holds]:
+    for kind, fields in (("Policy", checks), ("PolicyBinding", of_binding)):
+        if wrong := [field for field, holds in fields.items() if not holds]:
             return f"ValidatingAdmission{kind} {name} has another spec.{wrong[0]} than the chart's; {advice}"
     return ""
 
@@ -88,6 +101,11 @@ def _covers_namespaces(constraints: Mapping[str, Any]) -> bool:
     }
     wanted = {(resource, operation) for resource in RESOURCES for operation in OPERATIONS}
     return wanted <= covered and _excludes_nothing(constraints)
+
+
+def _narrows_nothing(match: Mapping[str, Any]) -> bool:
+    """Return whether a policy's binding leaves all of what the policy matches; without rules it does."""
+    return _covers_namespaces(match) if match.get("resourceRules") else _excludes_nothing(match)
 
 
 def _excludes_nothing(match: Mapping[str, Any]) -> bool:

@@ -175,6 +175,12 @@ class NamespacePattern:
         head, _, tail = self.text.partition("*")
         return len(namespace) >= len(head) + len(tail) and namespace.startswith(head) and namespace.endswith(tail)
 
+    def covers(self, other: NamespacePattern) -> bool:
+        """Return whether every namespace that another pattern matches is matched by this one, too."""
+        head, _, tail = self.text.partition("*")
+        other_head, _, other_tail = other.text.partition("*")
+        return other_head.startswith(head) and other_tail.endswith(tail)
+
     def subjects(self, accounts: Iterable[str]) -> tuple[str, ...]:
         """Return the patterns over subjects for service accounts of these names, sorted.
 

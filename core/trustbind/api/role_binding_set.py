@@ -37,6 +37,9 @@ KIND: Final = "RoleBindingSet"
 MAX_NAME: Final = 63
 """Characters of a set's name: it is the value of a label."""
 
+_MAX_UID: Final = 64
+"""Characters of a uid, which has 36: whoever writes RoleBindings writes their owners, and each uid is interned."""
+
 _ANY_NAMESPACE: Final = "any"
 _PATTERN = re.compile(r"[a-z0-9-]*\*[a-z0-9-]*", re.ASCII)
 
@@ -157,7 +160,8 @@ def owning_set(metadata: Mapping[str, Any]) -> str:
         return ""
     for owner in owners:
         if isinstance(owner, Mapping) and (owner.get("apiVersion"), owner.get("kind")) == (API_VERSION, KIND):
-            return sys.intern(str(owner.get("uid", ""))) if owner.get("controller") is True else ""
+            uid = str(owner.get("uid", ""))
+            return sys.intern(uid) if owner.get("controller") is True and len(uid) <= _MAX_UID else ""
     return ""
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any, Final
 
 from trustbind.api.role_binding import NamespacePattern, RoleBinding
-from trustbind.api.role_binding_set import RoleBindingSet, must_be_made_anew
+from trustbind.api.role_binding_set import RoleBindingSet, binding_name, must_be_made_anew
 from trustbind.errors import InvalidValueError
 from trustbind.reasons import TrustReason
 from trustbind.reconcile.stored_binding import StoredBinding, is_ready, ready_condition
@@ -16,7 +16,10 @@ from trustbind.reconcile.stored_binding import StoredBinding, is_ready, ready_co
 __all__ = [
     "DISABLED",
     "SETTLE_SECONDS",
+    "UNSEEN",
+    "Guard",
     "Member",
+    "PatternProblem",
     "SetOutcome",
     "SetPattern",
     "SetStep",
@@ -72,6 +75,54 @@ class StoredSet:
             status=body.get("status") or {},
         )
 
+    @property
+    def binding_name(self) -> str:
+        """The name of its bindings."""
+        return binding_name(self.name)
+
+    @property
+    def was_granted(self) -> bool:
+        """Whether the status says that the set's pattern was granted already, as the spec is now."""
+        ready = ready_condition(self.status) or {}
+        return ready.get("observedGeneration") == self.generation and ready.get("reason") in _AFTER_GRANT
+
+
+_AFTER_GRANT: Final = frozenset({TrustReason.NAME_TAKEN, TrustReason.BINDINGS_NOT_READY, TrustReason.BINDINGS_READY})
+"""Reasons of a set that `outcome_of` says only where nothing is wrong with its pattern."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """The policy that keeps namespaces from matching a pattern without the labels, as it was seen last.
+
+    Attributes:
+        problem: why nothing keeps them from it; empty when the policy does.
+        was_seen: whether that was read, and not only could not be.
+    """
+
+    problem: str = ""
+    was_seen: bool = True
+
+
+UNSEEN: Final = Guard("the operator has not looked for the policy yet", was_seen=False)
+"""Before the first look."""
+
+
+@dataclass(frozen=True, slots=True)
+class PatternProblem:
+    """Why nothing is granted by a pattern now.
+
+    Attributes:
+        reason: of the condition.
+        message: one sentence.
+        is_proven: whether trust by the pattern reaches, or may reach, a namespace that the set does not select. Only
+            then ``onStray: Revoke`` revokes: a failed read proves nothing.
+    """
+
+    reason: TrustReason
+    message: str
+    is_proven: bool = False
+
 
 @dataclass(frozen=True, slots=True)
 class SetPattern:
@@ -80,10 +131,13 @@ class SetPattern:
     Attributes:
         wanted: the set; it has a pattern.
         problem: why nothing is granted by the pattern now; None when it may be.
+        former: the pattern that was granted last, while the present one covers it and is not granted yet: what
+            stands of it stays.
     """
 
     wanted: RoleBindingSet
-    problem: tuple[TrustReason, str] | None = None
+    problem: PatternProblem | None = None
+    former: NamespacePattern | None = None
 
     @property
     def text(self) -> NamespacePattern:
@@ -92,7 +146,18 @@ class SetPattern:
             raise ValueError(f"RoleBindingSet {self.wanted.name} has no pattern")
         return self.wanted.pattern
 
-    def problem_of(self, binding: RoleBinding) -> tuple[TrustReason, str] | None:
+    def after(self, known: SetPattern | None) -> SetPattern:
+        """Return the same, with what was granted before it.
+
+        Args:
+            known: what was known of the set until now; None for nothing.
+        """
+        if self.problem is None or known is None:
+            return self
+        former = known.text if known.problem is None else known.former
+        return replace(self, former=former if former is not None and self.text.covers(former) else None)
+
+    def problem_of(self, binding: RoleBinding) -> PatternProblem | None:
         """Return why a binding of the set is granted nothing by the pattern now; None when it may be.
 
         A binding that is not as the set wants it is about to be changed by the operator, or was by a user of its
@@ -101,44 +166,53 @@ class SetPattern:
         namespace = binding.ref.namespace
         if not self.text.matches(namespace):
             name = self.wanted.name
-            return TrustReason.OUTSIDE_PATTERN, (
-                f"the pattern {self.text.text} of RoleBindingSet {name} does not match the namespace {namespace}"
+            return PatternProblem(
+                TrustReason.OUTSIDE_PATTERN,
+                f"the pattern {self.text.text} of RoleBindingSet {name} does not match the namespace {namespace}",
             )
         if self.problem is not None:
             return self.problem
         if self.wanted.is_as_wanted(binding):
             return None
         name = self.wanted.name
-        return TrustReason.PENDING, f"it differs from what RoleBindingSet {name} says, and is about to be changed"
+        return PatternProblem(
+            TrustReason.PENDING, f"it differs from what RoleBindingSet {name} says, and is about to be changed"
+        )
 
 
 def pattern_problem(
-    wanted: RoleBindingSet, namespaces: Mapping[str, Mapping[str, str]], unguarded: str, *, is_settled: bool
-) -> tuple[TrustReason, str] | None:
+    wanted: RoleBindingSet, namespaces: Mapping[str, Mapping[str, str]], guard: Guard, *, is_settled: bool
+) -> PatternProblem | None:
     """Return why nothing is granted by the pattern of a set now; None when it may be.
 
     Args:
         wanted: the set; it has a pattern.
         namespaces: name to labels of all namespaces.
-        unguarded: why nothing keeps namespaces from matching without the labels; empty when the policy does.
+        guard: what keeps namespaces from matching without the labels.
         is_settled: whether the API server has known the set for long enough to hold namespaces to it.
     """
     pattern = wanted.pattern
     if pattern is None:
         return None
-    if unguarded:
-        return TrustReason.PATTERN_UNGUARDED, f"the pattern {pattern.text} is not safe: {unguarded}"
+    unguarded = PatternProblem(
+        TrustReason.PATTERN_UNGUARDED, f"the pattern {pattern.text} is not safe: {guard.problem}", guard.was_seen
+    )
+    if guard.problem and guard.was_seen:
+        return unguarded
     strays = sorted(name for name, labels in namespaces.items() if pattern.matches(name) and not wanted.selects(labels))
     if strays:
         labels = ", ".join(f"{key}={value}" for key, value in wanted.selector.labels)
-        return TrustReason.STRAY_NAMESPACE, (
+        return PatternProblem(
+            TrustReason.STRAY_NAMESPACE,
             f"the pattern {pattern.text} matches {_listed(strays)} without the labels {labels}, and trusts service "
-            "accounts there; label or delete the namespace, or change the pattern"
+            "accounts there; label or delete the namespace, or change the pattern",
+            is_proven=True,
         )
+    if guard.problem:
+        return unguarded
     if not is_settled:
-        return (
-            TrustReason.PENDING,
-            f"the pattern {pattern.text} counts in {SETTLE_SECONDS:g} s, once the policy knows it",
+        return PatternProblem(
+            TrustReason.PENDING, f"the pattern {pattern.text} counts in {SETTLE_SECONDS:g} s, once the policy knows it"
         )
     return None
 
@@ -218,9 +292,7 @@ DISABLED: Final = SetOutcome(
 """Where the setting is off."""
 
 
-def outcome_of(
-    stored: StoredSet, members: Iterable[Member], unsafe: tuple[TrustReason, str] | None = None
-) -> SetOutcome:
+def outcome_of(stored: StoredSet, members: Iterable[Member], unsafe: PatternProblem | None = None) -> SetOutcome:
     """Return what the status of a set says about the namespaces that it selects.
 
     Args:
@@ -251,7 +323,7 @@ def outcome_of(
         message = f"no namespace has the labels {labels}; label one, or correct spec.namespaceSelector"
         return SetOutcome(0, 0, TrustReason.NO_NAMESPACES, message)
     if unsafe is not None:
-        return SetOutcome(count, ready, *unsafe)
+        return SetOutcome(count, ready, unsafe.reason, unsafe.message)
     if taken:
         message = (
             f"a RoleBinding {name} that is not this set's stands in {_listed(taken)}; delete it, or create a set with "

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from trustbind.api.aws_account import AwsAccount, EksCluster
 from trustbind.api.condition_places import check_own_keys
 from trustbind.api.conflicts import NO_SUBJECTS, conflict_with, manager_role, unknown_account
-from trustbind.api.role_binding import DeletionPolicy, RoleBinding
+from trustbind.api.role_binding import DeletionPolicy, NamespacePattern, RoleBinding
 from trustbind.api.role_grant import CONSENT_TAG, PROTECTED_TAG, Authorization, authorize, consents
 from trustbind.errors import InvalidValueError
 from trustbind.identity.arns import RoleArn, RoleName
@@ -167,7 +167,7 @@ def decide_binding(snapshot: BindingSnapshot, around: Surroundings, role: RoleAr
             reason=reason,
             message=message,
             subjects=subjects,
-            claims=_standing_claims(role, binding, subjects) if kept else (),
+            claims=_standing_claims(role, binding, subjects, snapshot.former_pattern) if kept else (),
             keeps_standing=kept,
         )
     if stored.is_pod_identity:
@@ -289,9 +289,12 @@ def stands_in(document: TrustDocument, issuer: Issuer, role: RoleArn, decision: 
     )
 
 
-def _standing_claims(role: RoleArn, binding: RoleBinding, subjects: tuple[Subject, ...]) -> tuple[Claim, ...]:
-    """Return what may stand of a binding with a pattern: the pattern, or what it had before its set got one."""
-    return (*claims_on(role, binding, subjects), *claims_on(role, replace(binding, pattern=None), subjects))
+def _standing_claims(
+    role: RoleArn, binding: RoleBinding, subjects: tuple[Subject, ...], former: NamespacePattern | None
+) -> tuple[Claim, ...]:
+    """Return what may stand of a binding with a pattern: that, the former one, or what it had without one."""
+    variants = (replace(binding, pattern=pattern) for pattern in dict.fromkeys((binding.pattern, former, None)))
+    return tuple(claim for each in variants for claim in claims_on(role, each, subjects))
 
 
 def _refused(

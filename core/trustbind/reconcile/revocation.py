@@ -42,6 +42,9 @@ ALWAYS: Final = 10
 
 _ROUNDING: Final = 1e-9
 
+_NOT_COUNTED: Final = {None, TrustReason.NO_CONSENT, TrustReason.PROTECTED_ROLE, TrustReason.STRAY_NAMESPACE}
+"""Reasons by which a binding loses its trust without being counted."""
+
 Pair = tuple[RoleArn, str]
 """A role, and a subject that it trusts."""
 
@@ -122,10 +125,11 @@ def wanted(decision: BindingDecision) -> frozenset[Pair]:
     """Return what a binding is to have; of one that leaves its trust when it is deleted, what it leaves.
 
     With ``Restore`` that is who stands in a recorded statement. What a role itself refuses by its tags is not counted:
-    that is done in AWS, role by role, and of a chain only one role's decision may know it.
+    that is done in AWS, role by role, and of a chain only one role's decision may know it. Nor is what a stray
+    namespace takes away with ``onStray: Revoke``: a brake would leave the stray what it is not to have.
     """
     stored = decision.stored
-    is_refused = decision.reason not in {None, TrustReason.NO_CONSENT, TrustReason.PROTECTED_ROLE}
+    is_refused = decision.reason not in _NOT_COUNTED
     if is_refused and not decision.keeps_standing:
         return frozenset()
     if not stored.deleting or decision.retains:

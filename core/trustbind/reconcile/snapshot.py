@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from trustbind.api.aws_account import AwsAccount
 from trustbind.api.conflicts import Rival
-from trustbind.api.role_binding import DeletionPolicy
+from trustbind.api.role_binding import DeletionPolicy, NamespacePattern
 from trustbind.api.role_grant import RoleGrant
 from trustbind.identity.arns import RoleArn, RoleName
 from trustbind.identity.subjects import Issuer, Subject
@@ -50,6 +50,7 @@ class BindingSnapshot:
         rank: what older live bindings of its namespace there are; see `Rank`.
         unsafe: why trust by its pattern is not safe now; None: it is, or it has no pattern.
         revokes_unsafe: whether such trust is revoked then; else what stands stays, and nothing new is granted.
+        former_pattern: the pattern that was granted last, where that is another one; see `SetPattern`.
         source_conflict: why it may not share a source role; see `shared_source`. Empty: it may.
     """
 
@@ -62,6 +63,7 @@ class BindingSnapshot:
     source_conflict: str = ""
     unsafe: tuple[TrustReason, str] | None = None
     revokes_unsafe: bool = False
+    former_pattern: NamespacePattern | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -390,15 +390,18 @@ class ClusterCache:
 
     def _shared(self, role: RoleArn) -> Mapping[BindingRef, str]:
         """Return the bindings that may not share a source role, each with the reason."""
+        known = self._source_conflicts.get(role)
+        if known is None or known[0] != self.revision:
+            known = self._source_conflicts[role] = self.revision, self._find_shared(role)
+        return known[1]
+
+    def _find_shared(self, role: RoleArn) -> Mapping[BindingRef, str]:
         there = self._by_role[role]
         by_pattern = any(self.patterns.get(self.bindings[ref].set_uid) for ref in there)
         if len({ref.namespace for ref in there}) == 1 and not by_pattern:
             return {}
-        known = self._source_conflicts.get(role)
-        if known is None or known[0] != self.revision:
-            members = [self._member(stored) for stored in self.of_role(role) if stored.binding is not None]
-            known = self._source_conflicts[role] = self.revision, source_conflicts(role, members, self.around)
-        return known[1]
+        members = [self._member(stored) for stored in self.of_role(role) if stored.binding is not None]
+        return source_conflicts(role, members, self.around)
 
     def _member(self, stored: StoredBinding) -> BindingSnapshot:
         index, labels = self._index(stored.ref.namespace), self.namespaces.get(stored.ref.namespace, _NO_LABELS)

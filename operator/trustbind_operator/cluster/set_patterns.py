@@ -25,12 +25,14 @@ class SetPatterns:
 
     def put(self, uid: str, pattern: SetPattern | None) -> bool:
         """Keep what is known of the pattern of a set, or with None, forget it; return whether it changed."""
-        if self._by_set.get(uid) == pattern:
+        known = self._by_set.get(uid)
+        after = None if pattern is None else pattern.after(known)
+        if known == after:
             return False
-        if pattern is None:
+        if after is None:
             del self._by_set[uid]
         else:
-            self._by_set[uid] = pattern
+            self._by_set[uid] = after
         return True
 
     def get(self, uid: str) -> SetPattern | None:
@@ -49,9 +51,11 @@ class SetPatterns:
         if not pattern.wanted.selects(snapshot.namespace_labels):
             return snapshot
         binding = replace(binding, pattern=replace(pattern.text, issuer=self._issuer))
+        problem = pattern.problem_of(binding)
         return replace(
             snapshot,
             stored=replace(stored, binding=binding),
-            unsafe=pattern.problem_of(binding),
-            revokes_unsafe=pattern.wanted.revokes_strays,
+            unsafe=None if problem is None else (problem.reason, problem.message),
+            revokes_unsafe=problem is not None and problem.is_proven and pattern.wanted.revokes_strays,
+            former_pattern=None if pattern.former is None else replace(pattern.former, issuer=self._issuer),
         )

@@ -328,9 +328,10 @@ class Manager:
 
 def _differs(before: StoredBinding, after: StoredBinding) -> bool:
     """Return whether more changed than what we write ourselves."""
-    return (before.uid, before.generation, before.deleting, before.requested_at) != (
+    return (before.uid, before.generation, before.deleting, before.requested_at, before.set_uid) != (
         after.uid,
         after.generation,
         after.deleting,
         after.requested_at,
+        after.set_uid,
     ) or (before.guarded and not after.guarded and not after.deleting)

@@ -26,6 +26,21 @@ def test_as_it_should_be() -> None:
     assert policy_problem("p", policy, binding) == ""
 
 
+@pytest.mark.parametrize(("which", "kind"), [(0, "ValidatingAdmissionPolicy"), (1, "ValidatingAdmissionPolicyBinding")])
+def test_on_its_way_out(which: int, kind: str) -> None:
+    """One that is being deleted is as good as gone, whatever finalizer holds it."""
+    objects = copy.deepcopy(policy_objects("p"))
+    objects[which]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    assert policy_problem("p", *objects) == f"{kind} p is being deleted{ADVICE}"
+
+
+def test_binding_that_says_the_same_rules() -> None:
+    """A binding may repeat what the policy matches."""
+    policy, binding = copy.deepcopy(policy_objects("p"))
+    binding["spec"]["matchResources"] = policy["spec"]["matchConstraints"]
+    assert policy_problem("p", policy, binding) == ""
+
+
 @pytest.mark.parametrize("missing", [0, 1])
 def test_missing(missing: int) -> None:
     """Both objects are needed."""
@@ -77,6 +92,7 @@ def test_policy_that_was_changed(field: str, change: Callable[[Object], None]) -
         ("paramRef", lambda s: s.update(paramRef={"name": "one"})),
         ("paramRef", lambda s: s.pop("paramRef")),
         ("matchResources", lambda s: s.update(matchResources={"namespaceSelector": {"matchLabels": {"a": "b"}}})),
+        ("matchResources", lambda s: s.update(matchResources={"resourceRules": [{"resources": ["pods"]}]})),
         ("validationActions", lambda s: s.update(validationActions=["Warn"])),
     ],
 )

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.bodies import OTHER_ROLE, ROLE, set_body
-from trustbind.api.role_binding import BindingRef, RoleBinding
+from trustbind.api.role_binding import BindingRef, NamespacePattern, RoleBinding
 from trustbind.api.role_binding_set import RoleBindingSet, binding_name, must_be_made_anew, owning_set
 from trustbind.errors import InvalidValueError
 from trustbind.evaluation.wildcards import glob_matches
@@ -49,10 +49,20 @@ def test_owner() -> None:
         {"ownerReferences": ["uid-profiles"]},
         {"ownerReferences": [{"apiVersion": "v1", "kind": "RoleBindingSet", "uid": "u", "controller": True}]},
         {"ownerReferences": [{"apiVersion": "trustbind.dev/v1alpha1", "kind": "RoleBindingSet", "uid": "u"}]},
+        {
+            "ownerReferences": [
+                {
+                    "apiVersion": "trustbind.dev/v1alpha1",
+                    "kind": "RoleBindingSet",
+                    "uid": "u" * 65,
+                    "controller": True,
+                }
+            ]
+        },
     ],
 )
 def test_no_owner(change: dict[str, Any]) -> None:
-    """Label and controller reference are both needed."""
+    """Label and controller reference are both needed, and a uid that is none of Kubernetes is not kept."""
     metadata = RoleBindingSet.parse(set_body()).manifest_in("profile-a")["metadata"]
 
     assert owning_set(metadata | change) == ""
@@ -110,6 +120,16 @@ def test_place_of_an_error(template: dict[str, Any], says: str) -> None:
     with pytest.raises(InvalidValueError) as caught:
         RoleBindingSet.parse(set_body(**template))
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("wide", ["pro*", "*e", "a*b", "profile-*", "*-a"])
+@pytest.mark.parametrize("narrow", ["pro*", "profile-*", "a*b", "a*bb", "aa*b", "*e", "*ee", "x-*-a", "*-a"])
+def test_covering_pattern(wide: str, narrow: str) -> None:
+    """What covers another matches whatever that matches; the opposite has an example."""
+    fills = ["", "a", "b", "e", "ee", "pro", "x-", "-a", "aa", "bb", "0"]
+    outer, inner = NamespacePattern(wide, ()), NamespacePattern(narrow, ())
+    matched = [narrow.replace("*", fill) for fill in fills]
+    assert outer.covers(inner) == all(outer.matches(name) for name in matched)
 
 
 @pytest.mark.parametrize(

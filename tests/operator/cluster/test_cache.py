@@ -385,3 +385,21 @@ def test_texts_of_statuses_are_shared_and_bounded() -> None:
     assert one.status["subjects"][:2] == listed[:2]
     assert len(one.status["subjects"]) == SHOWN_SUBJECTS + 1
     assert all(mine is theirs for mine, theirs in zip(one.status["subjects"], other.status["subjects"], strict=True))
+
+
+def test_a_shared_source_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for each of its bindings: of one namespace with a thousand chains, each would look at all."""
+    looks: list[RoleArn] = []
+    find = ClusterCache._find_shared
+
+    def counted(cache: ClusterCache, role: RoleArn) -> Mapping[BindingRef, str]:
+        looks.append(role)
+        return find(cache, role)
+
+    monkeypatch.setattr(ClusterCache, "_find_shared", counted)
+    cache = ClusterCache(ISSUER)
+    for number in range(20):
+        cache.put_binding(entry(f"b-{number}", method="AssumeRole", source={"roleArn": str(SOURCE)}))
+
+    assert len(cache.snapshot(SOURCE, {}).bindings) == 20
+    assert looks == [SOURCE]

@@ -204,7 +204,8 @@ class AwsAccountCoordinator:
         self._roles.surveyed(findings)
         due = findings.drifted | findings.unseen | findings.strays
         await asyncio.gather(*(self._queue.run_now(role) for role in sorted(due)))
-        self._context.telemetry.surveyed(key.account_id, findings.pages, len(due))
+        if self._cache.aws_account(key.account_id) is not None:  # else its numbers were dropped meanwhile, for good
+            self._context.telemetry.surveyed(key.account_id, findings.pages, len(due))
         self._delays.surveyed(key.account_id, findings.pages)
         return Next.SURVEY
 

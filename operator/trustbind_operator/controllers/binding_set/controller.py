@@ -7,8 +7,6 @@ gone.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -16,26 +14,22 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from trustbind.api.namespace_policy import policy_problem
 from trustbind.api.role_binding import BindingRef
-from trustbind.api.role_binding_set import KIND, RoleBindingSet, binding_name
+from trustbind.api.role_binding_set import KIND, RoleBindingSet
 from trustbind.api.strict import API_VERSION
-from trustbind.reasons import TrustReason
 from trustbind.reconcile.binding_set import (
     DISABLED,
-    SETTLE_SECONDS,
     Member,
     SetOutcome,
-    SetPattern,
     SetStep,
     StoredSet,
     next_step,
     outcome_of,
-    pattern_problem,
 )
 from trustbind.reconcile.stored_binding import StoredBinding
 from trustbind_operator.cluster.cache import ClusterCache, Labels
 from trustbind_operator.cluster.conditions import Transition, set_status, stamp, transitions
+from trustbind_operator.controllers.binding_set.patterns import PatternKeeper, PolicyReader
 from trustbind_operator.metrics import Telemetry
 from trustbind_runtime.kubernetes.client import FORBIDDEN, ApiError
 from trustbind_runtime.kubernetes.informer import Key, Resource
@@ -59,7 +53,7 @@ _TERMINATING: Final = "being terminated"
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-class SetWriter(Protocol):
+class SetWriter(PolicyReader, Protocol):
     """Writes to Kubernetes; see `trustbind_operator.cluster.writer.KubernetesWriter`."""
 
     async def create_binding(self, manifest: Mapping[str, Any]) -> None:
@@ -70,9 +64,6 @@ class SetWriter(Protocol):
 
     async def delete_binding(self, stored: StoredBinding) -> None:
         """Delete a RoleBinding."""
-
-    async def namespace_policy(self, name: str) -> tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]:
-        """Return the ValidatingAdmissionPolicy of this name and its binding; None for what is not there."""
 
     async def patch_set_status(self, stored: StoredSet, status: Mapping[str, Any]) -> None:
         """Store the status of a RoleBindingSet."""
@@ -112,21 +103,19 @@ class BindingSets:
         self._telemetry = telemetry
         self._log = log
         self._now = now
-        self._reconsider = reconsider
-        self._policy_name = policy_name
         self._enabled = enabled
-        self._unguarded: str | None = None
-        """Why the policy does not keep strays out; None before the first look."""
-        self._look = asyncio.Event()
-        self._settled_at: dict[tuple[str, int], float] = {}
-        """uid and generation of a set with a pattern to when that may count."""
         self._sets: dict[str, StoredSet] = {}
+        self._members: dict[str, frozenset[str]] = {}
+        """Name of a set to the namespaces that it had at the last look."""
         self._by_binding: dict[str, str] = {}
         """Name of the bindings of a set to its name."""
         self._problems: dict[BindingRef, str] = {}
         """Why the last write of a binding failed."""
         self._due: set[str] = set()
         self._wake = asyncio.Event()
+        self.patterns = PatternKeeper(
+            writer, cache, reconsider, self._set_due, self._sets, policy_name=policy_name, enabled=enabled
+        )
 
     # --- events -----------------------------------------------------------------------------------------------------
 
@@ -147,23 +136,24 @@ class BindingSets:
         if item is None:
             return
         known = self._sets.get(key[1])
+        if known is not None and known.uid != item.uid:  # deleted and created anew while nobody watched
+            self.drop(key)
+            known = None
         self._sets[key[1]] = item
-        self._by_binding[binding_name(key[1])] = key[1]
-        if known is None or (known.uid, known.spec, known.generation) != (item.uid, item.spec, item.generation):
-            self._settle(item, known)
-            self._update_pattern(item)
+        self._by_binding[item.binding_name] = key[1]
+        if known is None or (known.spec, known.generation) != (item.spec, item.generation):
+            self.patterns.settle(item)
+            self.patterns.update(item)
             self._set_due({key[1]})
 
     def drop(self, key: Key) -> None:
         """Forget a set that is gone."""
         gone = self._sets.pop(key[1], None)
         if gone is not None:
-            if gone.spec is not None and gone.spec.pattern is not None:
-                # Its bindings go, too. Until then they have what stands, and not each its own subject.
-                why = (TrustReason.PENDING, f"its RoleBindingSet {gone.name} is gone, and it is about to go")
-                self._cache.put_pattern(gone.uid, SetPattern(gone.spec, why))
-            del self._by_binding[binding_name(key[1])]
-            self._problems = {ref: p for ref, p in self._problems.items() if ref.name != binding_name(key[1])}
+            self.patterns.forget(gone)
+            self._members.pop(gone.name, None)
+            del self._by_binding[gone.binding_name]
+            self._problems = {ref: p for ref, p in self._problems.items() if ref.name != gone.binding_name}
 
     def binding_seen(self, ref: BindingRef) -> None:
         """Take note that a binding came, changed or went."""
@@ -175,93 +165,25 @@ class BindingSets:
         """Take note that a namespace came, changed its labels or (None) went."""
         for stored in self._sets.values():
             if labels is not None and _is_stray(stored.spec, namespace, labels):
-                self._update_pattern(stored)  # at once: nothing may be granted by the pattern any more
-        self._set_due(
-            {
-                name
-                for name, stored in self._sets.items()
-                if labels is None
-                or BindingRef(namespace, binding_name(name)) in self._cache.bindings
-                or (stored.spec is not None and stored.spec.selects(labels))
-                or _is_stray(stored.spec, namespace, labels)
-            }
-        )
+                self.patterns.update(stored)  # at once: nothing may be granted by the pattern any more
+        self._set_due({stored.name for stored in self._sets.values() if self._concerns(stored, namespace, labels)})
+
+    def _concerns(self, stored: StoredSet, namespace: str, labels: Labels | None) -> bool:
+        """Return whether a set has to be looked at since a namespace changed."""
+        if namespace in self._members.get(stored.name, ()):
+            return True
+        if BindingRef(namespace, stored.binding_name) in self._cache.bindings:
+            return True
+        spec = stored.spec
+        if spec is None:
+            return False
+        matches = spec.pattern is not None and spec.pattern.matches(namespace)
+        return matches or (labels is not None and spec.selects(labels))
 
     def _set_due(self, names: set[str]) -> None:
         if names:
             self._due |= names
             self._wake.set()
-
-    # --- patterns ---------------------------------------------------------------------------------------------------
-
-    async def begin(self) -> None:
-        """Say of all sets that are known what their patterns are, before the first binding is decided."""
-        if self._has_patterns():
-            self._unguarded = await self._policy_problem()
-        for stored in self._sets.values():
-            self._update_pattern(stored)
-
-    async def watch_policy(self, interval: float) -> None:
-        """See whether the policy is there, every ``interval`` seconds while a set has a pattern, until cancelled."""
-        while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._look.wait(), interval)
-            self._look.clear()
-            if not self._has_patterns():
-                continue
-            problem = await self._policy_problem()
-            if problem == self._unguarded:
-                continue
-            if not problem and self._unguarded is not None:  # the API server needs a moment until it evaluates a policy
-                later = asyncio.get_running_loop().time() + SETTLE_SECONDS
-                self._settled_at = dict.fromkeys(self._settled_at, later)
-                asyncio.get_running_loop().call_later(SETTLE_SECONDS, self._look_at_all)
-            self._unguarded = problem
-            self._look_at_all()
-
-    def _look_at_all(self) -> None:
-        for stored in self._sets.values():
-            self._update_pattern(stored)
-        self._set_due(set(self._sets))
-
-    async def _policy_problem(self) -> str:
-        try:
-            return policy_problem(self._policy_name, *await self._writer.namespace_policy(self._policy_name))
-        except ApiError as error:
-            return f"ValidatingAdmissionPolicy {self._policy_name} cannot be read: {error}"
-
-    def _has_patterns(self) -> bool:
-        return any(stored.spec is not None and stored.spec.pattern is not None for stored in self._sets.values())
-
-    def _settle(self, stored: StoredSet, known: StoredSet | None) -> None:
-        """Take note from when on the pattern of a set counts; the operator that was here before may have waited."""
-        if stored.spec is None or stored.spec.pattern is None:
-            return
-        self._look.set()  # what was seen some seconds ago says nothing about a pattern that is to be granted now
-        loop = asyncio.get_running_loop()
-        waited = known is None and stored.status.get("observedGeneration") == stored.generation
-        self._settled_at[stored.uid, stored.generation] = loop.time() + (0.0 if waited else SETTLE_SECONDS)
-        if not waited:
-            loop.call_later(SETTLE_SECONDS + 0.1, self._set_due, {stored.name})
-
-    def _unsafe(self, stored: StoredSet) -> tuple[TrustReason, str] | None:
-        """Return why nothing is granted by the pattern of a set now; None when it may be, or it has none."""
-        if stored.spec is None or stored.spec.pattern is None:
-            return None
-        settled_at = self._settled_at.get((stored.uid, stored.generation), math.inf)
-        is_settled = asyncio.get_running_loop().time() >= settled_at
-        unguarded = "the operator has not looked for the policy yet" if self._unguarded is None else self._unguarded
-        return pattern_problem(stored.spec, self._cache.namespaces, unguarded, is_settled=is_settled)
-
-    def _update_pattern(self, stored: StoredSet) -> None:
-        """Say in the cache what the pattern of a set is, and decide its bindings again where that has changed."""
-        spec = stored.spec
-        if spec is None:
-            return  # it was valid, and its bindings are as they were
-        pattern = None if spec.pattern is None else SetPattern(spec, self._unsafe(stored))
-        if self._cache.put_pattern(stored.uid, pattern):
-            name = spec.binding.ref.name
-            self._reconsider({ref.namespace for ref in self._cache.bindings if ref.name == name})
 
     # --- the work ---------------------------------------------------------------------------------------------------
 
@@ -294,7 +216,7 @@ class BindingSets:
         wanted = stored.spec
         if wanted is not None and wanted.is_deleting:
             return True
-        self._update_pattern(stored)
+        self.patterns.update(stored)
         if not self._enabled:
             await self._show(stored, DISABLED)
             return True
@@ -305,7 +227,8 @@ class BindingSets:
             if wanted is not None and await self._keep_in(wanted, namespace):
                 ref = wanted.ref_in(namespace)
                 members.append(Member(namespace, self._cache.bindings.get(ref), self._problems.get(ref, "")))
-        await self._show(stored, outcome_of(stored, members, self._unsafe(stored)))
+        self._members[name] = frozenset(member.namespace for member in members)
+        await self._show(stored, outcome_of(stored, members, self.patterns.problem_of(stored)))
         return not any(member.problem for member in members)
 
     async def _keep_in(self, wanted: RoleBindingSet, namespace: str) -> bool:

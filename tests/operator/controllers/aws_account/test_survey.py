@@ -431,6 +431,19 @@ def test_tags_are_changed(scene: ManagerScenario) -> None:
     assert scene.ready()[0] == "True"
 
 
+def test_survey_that_outlives_its_account(scene: ManagerScenario) -> None:
+    """An AWSAccount that goes meanwhile has no number any more: an alert on an old survey would never end."""
+    begin(scene)
+    scene.telemetry.surveys.clear()
+    scene.aws.latency = {"ListRoles": 20.0}
+    scene.wait(MINUTE - 20.0)  # the next survey is under way
+    assert scene.aws.calls["ListRoles"] == 1
+    scene.remove("AWSAccount", "prod", seconds=MINUTE)
+
+    assert scene.cluster.get("AWSAccount", "prod") is None
+    assert scene.telemetry.surveys == []
+
+
 @pytest.mark.parametrize(("pages", "seconds"), [(1, 60.0), (6, 60.0), (12, 120.0), (30, 300.0)])
 def test_interval_grows_with_pages(scene: ManagerScenario, pages: int, seconds: float) -> None:
     """Ten seconds a page, at least a minute: others need IAM, too."""

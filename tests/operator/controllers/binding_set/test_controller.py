@@ -47,6 +47,7 @@ class Scene:
         refusals: by namespace, with what its next writes are refused.
         reconsidered: namespaces whose bindings were decided again.
         policy: the ValidatingAdmissionPolicy and its binding.
+        policy_error: what reading them fails with; None: nothing.
     """
 
     def __init__(self, *, enabled: bool = True) -> None:
@@ -58,6 +59,7 @@ class Scene:
         self.refusals: dict[str, list[ApiError]] = {}
         self.reconsidered: set[str] = set()
         self.policy: tuple[dict[str, Any] | None, dict[str, Any] | None] = POLICY
+        self.policy_error: ApiError | None = None
         self.cache = ClusterCache(ISSUER)
         self.sets = BindingSets(
             self,
@@ -98,6 +100,8 @@ class Scene:
     async def namespace_policy(self, name: str) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
         """Return the policy."""
         assert name == "policy"
+        if self.policy_error is not None:
+            raise self.policy_error
         return self.policy
 
     async def event(self, kind: str, metadata: Mapping[str, Any], transition: Transition) -> None:
@@ -151,7 +155,7 @@ def play(*steps: Callable[[Scene], None], enabled: bool = True) -> Scene:
     scene = Scene(enabled=enabled)
 
     async def run() -> None:
-        works = asyncio.gather(scene.sets.run(), scene.sets.watch_policy(15.0))
+        works = asyncio.gather(scene.sets.run(), scene.sets.patterns.watch(15.0))
         for step in steps:
             step(scene)
             await asyncio.sleep(30)
@@ -349,7 +353,7 @@ def safe(scene: Scene) -> str:
     """Return why nothing is granted by the set's pattern now; empty when it may be."""
     pattern = scene.cache.patterns.get("uid-profiles")
     assert pattern is not None
-    return "" if pattern.problem is None else str(pattern.problem[0])
+    return "" if pattern.problem is None else str(pattern.problem.reason)
 
 
 def by_pattern(scene: Scene, **changes: Any) -> None:
@@ -378,7 +382,7 @@ def test_pattern_settles() -> None:
     said: list[str] = []
 
     async def run() -> None:
-        works = asyncio.gather(scene.sets.run(), scene.sets.watch_policy(15.0))
+        works = asyncio.gather(scene.sets.run(), scene.sets.patterns.watch(15.0))
         profiles(scene)
         by_pattern(scene)
         await asyncio.sleep(5)
@@ -395,17 +399,51 @@ def test_pattern_settles() -> None:
 
     run_virtually(run())
     assert said == ["Pending", "", "Pending", ""]
+    assert after_restart(scene.status) == ""
+    (pending,) = scene.status["conditions"]
+    assert after_restart(scene.status | {"conditions": [pending | {"reason": "Pending"}]}) == "Pending"
+    assert after_restart(scene.status | {"conditions": [pending | {"observedGeneration": 1}]}) == "Pending"
 
+
+def after_restart(status: dict[str, Any]) -> str:
+    """Return what another operator says at its start of the set with this status, which `test_pattern_settles` left."""
     again = Scene()
-    again.status = scene.status | {"observedGeneration": 1}
+    again.status = status
 
     async def restart() -> None:
         profiles(again)
-        by_pattern(again)
-        await again.sets.begin()
+        by_pattern(again, pattern="prof*", metadata={"generation": 2})
+        await again.sets.patterns.begin()
 
     run_virtually(restart())
-    assert safe(again) == ""
+    return safe(again)
+
+
+def test_change_that_needs_no_settling() -> None:
+    """Nothing of the pattern changed, or it matches less: the policy holds namespaces to the wider one already."""
+    scene = Scene()
+    said: list[str] = []
+
+    async def run() -> None:
+        works = asyncio.gather(scene.sets.run(), scene.sets.patterns.watch(15.0))
+        profiles(scene)
+        by_pattern(scene)
+        await asyncio.sleep(30)
+        for generation, changes in enumerate(
+            (
+                {"audience": "other"},
+                {"pattern": "profile-a*"},
+                {"pattern": "profile-*"},
+            ),
+            2,
+        ):
+            by_pattern(scene, **changes, metadata={"generation": generation})
+            said.append(safe(scene))
+            await asyncio.sleep(30)
+        works.cancel()
+
+    run_virtually(run())
+    assert said == ["", "", "Pending"]
 
 
 @pytest.mark.parametrize("labels", [{}, {"profile": "false"}, {"other": "true"}])
@@ -414,7 +452,7 @@ def test_stray_namespace(labels: dict[str, str]) -> None:
     scene = Scene()
 
     async def run() -> None:
-        works = asyncio.gather(scene.sets.run(), scene.sets.watch_policy(15.0))
+        works = asyncio.gather(scene.sets.run(), scene.sets.patterns.watch(15.0))
         profiles(scene)
         by_pattern(scene)
         await asyncio.sleep(30)
@@ -468,23 +506,43 @@ def test_policy_that_is_missing_or_another(change: tuple[dict[str, Any] | None, 
 
 def test_policy_that_cannot_be_read() -> None:
     """What cannot be seen counts as missing."""
+    scene = play(lambda s: setattr(s, "policy_error", ApiError(403, "cannot get policy")), profiles, by_pattern)
 
-    class Blind(Scene):
-        async def namespace_policy(self, name: str) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-            raise ApiError(403, f"cannot get {name}")
-
-    scene = Blind()
-
-    async def run() -> None:
-        works = asyncio.gather(scene.sets.run(), scene.sets.watch_policy(15.0))
-        profiles(scene)
-        by_pattern(scene)
-        await asyncio.sleep(30)
-        works.cancel()
-
-    run_virtually(run())
     assert safe(scene) == "PatternUnguarded"
     assert "cannot be read: cannot get policy (HTTP 403)" in scene.status["conditions"][0]["message"]
+
+
+def test_failed_read_proves_nothing() -> None:
+    """Nothing new is granted, and it is not said that strays may be there."""
+    scene = play(profiles, by_pattern, lambda s: setattr(s, "policy_error", ApiError(500, "no answer")))
+
+    pattern = scene.cache.patterns.get("uid-profiles")
+    assert pattern is not None
+    assert pattern.problem is not None
+    assert (safe(scene), pattern.problem.is_proven) == ("PatternUnguarded", False)
+
+
+def test_set_that_cannot_be_read_any_more() -> None:
+    """What stands of its pattern stays, and nothing new is granted."""
+    scene = play(profiles, by_pattern, lambda s: by_pattern(s, pattern="*", metadata={"generation": 2}))
+
+    assert safe(scene) == "InvalidSpec"
+    assert scene.reconsidered == {"profile-a", "profile-b"}
+
+
+def test_set_that_was_created_anew() -> None:
+    """Of the former set nothing new is granted, and the new one has to settle."""
+    scene = play(profiles, by_pattern, lambda s: by_pattern(s, metadata={"uid": "uid-anew"}))
+
+    assert safe(scene) == "Pending"
+    anew = scene.cache.patterns.get("uid-anew")
+    assert anew is not None
+    assert anew.problem is None
+
+
+def test_patterns_while_sets_are_disabled() -> None:
+    """Nothing is granted by them, and what stands stays."""
+    assert safe(play(profiles, by_pattern, enabled=False)) == "SetsDisabled"
 
 
 def test_pattern_of_a_set_that_goes() -> None:

@@ -15,14 +15,16 @@ from trustbind.identity.arns import RoleArn
 from trustbind.policy.owned_statement import PatternKey, is_owned, retained_sid, sid_of, subjects_of
 from trustbind.policy.trust_document import TrustDocument
 from trustbind.reasons import TrustReason
-from trustbind.reconcile.binding_set import SetPattern
+from trustbind.reconcile.binding_set import PatternProblem, SetPattern
 from trustbind_operator.controllers.pace import Pace
 
 PATTERN = "profile-*"
 LABELS = {"profile": "true"}
 SUBJECT = f"system:serviceaccount:{PATTERN}:default-editor"
 KEY = PatternKey(ISSUER, "sts.amazonaws.com")
-UNSAFE = (TrustReason.STRAY_NAMESPACE, "profile-x is a stray")
+UNSAFE = PatternProblem(TrustReason.STRAY_NAMESPACE, "profile-x is a stray", is_proven=True)
+NOT_YET = PatternProblem(TrustReason.PENDING, "the pattern counts in 10 s")
+UNREAD = PatternProblem(TrustReason.PATTERN_UNGUARDED, "the policy cannot be read")
 GRANT = grant_body("profiles", namespaces={"selector": {"matchLabels": LABELS}}, allowPatterns=True)
 LOOSE = {"StringLike": {ISSUER.subject_key: "system:serviceaccount:*"}}
 
@@ -58,7 +60,7 @@ def member(namespace: str, **changes: Any) -> dict[str, Any]:
     return found | {"metadata": found["metadata"] | manifest["metadata"]}
 
 
-def begin(scene: ManagerScenario, problem: tuple[TrustReason, str] | None = None, **changes: Any) -> None:
+def begin(scene: ManagerScenario, problem: PatternProblem | None = None, **changes: Any) -> None:
     """Start the operator with two namespaces of the set."""
     for namespace in ("profile-a", "profile-b"):
         scene.cache.put_namespace(namespace, LABELS)
@@ -234,6 +236,51 @@ def test_revoked_where_the_set_says_so(scene: ManagerScenario) -> None:
     assert reason(scene) == ("False", "StrayNamespace")
 
 
+@pytest.mark.parametrize("problem", [NOT_YET, UNREAD])
+def test_only_what_is_proved_revokes(scene: ManagerScenario, problem: PatternProblem) -> None:
+    """With onStray: Revoke, neither a policy that cannot be read nor a change that has to settle revokes anything."""
+    begin(scene, on_stray="Revoke")
+    put(scene, SetPattern(wanted(on_stray="Revoke"), problem))
+
+    assert trusted(scene) == [SUBJECT]
+    assert reason(scene) == ("False", str(problem.reason))
+
+
+def test_revoked_in_spite_of_the_brake(scene: ManagerScenario) -> None:
+    """onStray: Revoke is the administrator's word: the brake on mass revocation does not leave the stray its role."""
+    begin(scene, on_stray="Revoke")
+    for number in range(40):
+        scene.cache.put_namespace(f"profile-{number}", LABELS)
+        scene.create(member(f"profile-{number}"))
+    scene.wait(60)
+
+    put(scene, SetPattern(wanted(on_stray="Revoke"), UNSAFE))
+    scene.manager.reconsider(f"profile-{number}" for number in range(40))
+    scene.wait(60)
+    assert trusted(scene) == []
+
+
+def test_wider_pattern(scene: ManagerScenario) -> None:
+    """Until the wider pattern is granted, the one before stands; then it alone."""
+    begin(scene)
+    wider = wanted(pattern="pro*")
+    put(scene, SetPattern(wider, NOT_YET))
+    assert trusted(scene) == [SUBJECT]
+    assert reason(scene) == ("False", "Pending")
+    put(scene, SetPattern(wider, UNREAD))
+    assert trusted(scene) == [SUBJECT]
+
+    put(scene, SetPattern(wider))
+    assert trusted(scene) == ["system:serviceaccount:pro*:default-editor"]
+
+
+def test_former_pattern_that_is_not_covered(scene: ManagerScenario) -> None:
+    """What only the former pattern matched is trusted no more."""
+    begin(scene)
+    put(scene, SetPattern(wanted(pattern="profile-a*"), NOT_YET))
+    assert trusted(scene) == []
+
+
 def test_last_binding_takes_the_pattern_along(scene: ManagerScenario) -> None:
     """As long as one is left, the pattern stands."""
     begin(scene)
@@ -249,10 +296,19 @@ def test_set_that_is_gone(scene: ManagerScenario) -> None:
     """Until Kubernetes deletes its bindings, they keep the pattern, and do not each get a subject of their own."""
     begin(scene)
     scene.forget_calls()
-    put(scene, SetPattern(wanted(), (TrustReason.PENDING, "its RoleBindingSet is gone")))
+    put(scene, SetPattern(wanted(), PatternProblem(TrustReason.PENDING, "its RoleBindingSet is gone")))
 
     assert trusted(scene) == [SUBJECT]
     assert not scene.aws.calls["UpdateAssumeRolePolicy"]
+
+
+def test_binding_that_no_set_owns_any_more(scene: ManagerScenario) -> None:
+    """After kubectl delete --cascade=orphan it is a RoleBinding as any other, at once: nothing else changes in it."""
+    begin(scene)
+    for namespace in ("profile-a", "profile-b"):
+        scene.edit("RoleBinding", f"{namespace}/set-profiles", seconds=30, metadata={"ownerReferences": []})
+
+    assert trusted(scene) == [f"system:serviceaccount:profile-{n}:default-editor" for n in "ab"]
 
 
 def test_binding_that_a_team_changes(scene: ManagerScenario) -> None:
