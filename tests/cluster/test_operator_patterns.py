@@ -190,9 +190,14 @@ def test_nobody_makes_a_namespace_to_match(world: World, profiles: Profiles) -> 
     ):
         body = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
         refused(world, "POST", "/api/v1/namespaces", body)
+    crowded = {f"example.com/label-{number:02}": "x" * 50 for number in range(60)}  # the operator keeps none of so many
+    metadata = {"name": f"{profiles.stem}-evil", "labels": {profiles.label: "true", **crowded}}
+    refused(world, "POST", "/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
     off: Json = {"metadata": {"labels": {profiles.label: None}}}
+    crowd: Json = {"metadata": {"labels": crowded}}
     path = f"/api/v1/namespaces/{one.namespace}"
     refused(world, "PATCH", path, off)
+    refused(world, "PATCH", path, crowd)
     refused(world, "PATCH", f"{path}/status", off)
     found = world.api.request("GET", path)
     found["metadata"]["labels"].pop(profiles.label)
