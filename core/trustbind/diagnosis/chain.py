@@ -84,12 +84,7 @@ def _order(case: Case) -> Iterator[Check]:
     A session of the service account's role proves that everything before holds.
     """
     error, role = case.error, case.wanted.role
-    proven = (
-        error is not None
-        and error.name == "PermissionDenied"
-        and role is not None
-        and error.caller.lower() == role.name.lower()
-    )
+    proven = error is not None and error.name == "PermissionDenied" and role is not None and error.is_session_of(role)
     if proven:
         yield from sorted(CHECKS, key=lambda check: check.number not in {37, 39})
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
@@ -21,11 +20,12 @@ from trustbind.evaluation import (
     evaluate_call,
     request_context,
 )
-from trustbind.evaluation.three_valued import as_texts
-from trustbind.evaluation.wildcards import glob_matches
+from trustbind.evaluation.effects import effects_of
+from trustbind.evaluation.three_valued import Truth
 from trustbind.identity import session_names
 from trustbind.identity.arns import RoleArn
 from trustbind.policy.document_rules import RULES, Severity, findings
+from trustbind.policy.pod_identity import SERVICE
 from trustbind.policy.trust_document import TrustDocument
 
 __all__ = ["CHECKS", "decide_trust"]
@@ -43,16 +43,18 @@ def decide_trust(case: Case) -> Decision | None:
 
     None where role or issuer are not known, and where no token is exchanged.
     """
-    role, facts = case.wanted.web_role, case.bundle.role.value
-    if role is None or facts is None:
-        return None
-    claims = request_claims(case)
-    if claims is None or case.wanted.uses_agent:
+    facts, request = case.bundle.role.value, _web_request(case)
+    return None if facts is None or request is None else evaluate_call(facts.trust_policy, request)
+
+
+def _web_request(case: Case) -> Request | None:
+    """Return the exchange of the pod's token; None where role or issuer are not known, and where none is exchanged."""
+    role, claims = case.wanted.web_role, request_claims(case)
+    if role is None or claims is None or case.wanted.uses_agent:
         return None
     host = str(claims.get("iss", "")).removeprefix("https://")
     caller = Caller(PrincipalKind.FEDERATED, f"arn:{role.partition}:iam::{role.account_id}:oidc-provider/{host}")
-    context = request_context(caller, claims=claims, role=role, now=case.now)
-    return evaluate_call(facts.trust_policy, Request(caller, WEB_IDENTITY, context, role))
+    return Request(caller, WEB_IDENTITY, request_context(caller, claims=claims, role=role, now=case.now), role)
 
 
 def _account(case: Case) -> Outcome:
@@ -135,6 +137,11 @@ def _context_claims(case: Case) -> Outcome:
     claims = case.bundle.claims.value
     present = frozenset(claims) if claims is not None else _WELL_KNOWN
     missing = [c for c in provider.context_claims if c.lstrip("/").partition("/")[0] not in present]
+    if missing and claims is None:
+        return unknown(
+            f"the identity context of {provider.arn} reads the claim {missing[0]}; whether the token has it cannot be "
+            f"seen: {case.bundle.claims.reason or 'it was not looked for'}"
+        )
     if missing:
         return broken(
             f"the identity context of {provider.arn} reads the claim {missing[0]}, which the token does not have",
@@ -365,33 +372,28 @@ def _policies(case: Case, fact: Fact[list[DeniedPolicy]], what: str) -> Outcome:
         return case.without_role
     if fact.value is None:
         return unseen(what, fact)
-    action = "sts:AssumeRole" if case.wanted.uses_agent else WEB_IDENTITY
+    request = _agent_request(case) if case.wanted.uses_agent else _web_request(case)
+    if request is None:
+        return unseen("the issuer, whose tokens the policies are about", case.bundle.issuer)
+    action = request.action
+    open_ones: list[Outcome] = []
     for policy in fact.value:
-        for statement in _statements(policy.document):
-            if not _covers(statement, action) or statement.get("Effect") != "Deny":
-                continue
-            if not statement.get("Condition"):
-                return broken(
-                    f"{policy.kind} {policy.name} denies {action}", "ask the owner of the policy for an exception"
-                )
-            return unknown(f"{policy.kind} {policy.name} denies {action} under a condition; see whether it is met")
-        if policy.kind == "VPC endpoint policy" and not any(
-            _covers(s, action) and s.get("Effect") == "Allow" for s in _statements(policy.document)
-        ):
-            return broken(f"{policy.kind} {policy.name} does not allow {action}", "allow it in the endpoint's policy")
-    return fine(f"{what} do not deny it")
+        name = f"{policy.kind} {policy.name}"
+        effects = effects_of((policy.document,), request)
+        if effects.deny is Truth.YES:
+            return broken(f"{name} denies {action}", "ask the owner of the policy for an exception")
+        has_to_allow = policy.kind == "VPC endpoint policy"
+        if has_to_allow and effects.allow is Truth.NO:
+            return broken(f"{name} does not allow {action}", "allow it in the endpoint's policy")
+        if effects.deny is not Truth.NO or (has_to_allow and effects.allow is not Truth.YES):
+            keys = ", ".join(effects.open_keys) or "a part that is not understood"
+            open_ones.append(unknown(f"whether {name} denies {action} depends on {keys}", f"see {name}"))
+    return open_ones[0] if open_ones else fine(f"{what} do not deny it")
 
 
-def _statements(document: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    found = document.get("Statement")
-    listed = found if isinstance(found, list) else [found]
-    yield from (each for each in listed if isinstance(each, Mapping))
-
-
-def _covers(statement: Mapping[str, Any], action: str) -> bool:
-    if "NotAction" in statement:
-        return not any(glob_matches(t.lower(), action.lower()) for t in as_texts(statement["NotAction"]) or ())
-    return any(glob_matches(t.lower(), action.lower()) for t in as_texts(statement.get("Action")) or ())
+def _agent_request(case: Case) -> Request:
+    role, caller = case.wanted.web_role, Caller(PrincipalKind.SERVICE, SERVICE)
+    return Request(caller, "sts:AssumeRole", request_context(caller, role=role, now=case.now), role)
 
 
 CHECKS: Final = (

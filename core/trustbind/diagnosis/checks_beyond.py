@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from trustbind.api.role_binding import MAX_CHAINED_SESSION_SECONDS
 from trustbind.diagnosis.error_text import classify
 from trustbind.diagnosis.model import Case, Check, Outcome, broken, fine, not_applicable, unknown, unseen
 from trustbind.evaluation import Answer, Caller, PrincipalKind, Request, evaluate, evaluate_call, request_context
-from trustbind.evaluation.three_valued import as_texts
-from trustbind.evaluation.wildcards import glob_matches
-from trustbind.identity.arns import RoleArn
+from trustbind.evaluation.effects import effects_of
+from trustbind.evaluation.three_valued import Truth
 from trustbind.policy.pod_identity import SERVICE
 
 __all__ = ["CHECKS"]
@@ -27,32 +25,35 @@ def _permissions(case: Case) -> Outcome:
     role = case.wanted.role
     if role is None:
         return case.without_role
-    if error.caller and error.caller.lower() not in {role.name.lower(), _web_name(case)}:
+    web = case.wanted.web_role
+    if error.caller and not any(error.is_session_of(each) for each in (role, web) if each is not None):
         return broken(
-            f"the call was made as role {error.caller}, and the service account's role is {role.name}: the SDK took "
-            "other credentials, such as the node's",
+            f"the call was made as {error.caller_text}, and the service account's role is {role}: the SDK took other "
+            "credentials, such as the node's",
             "see why the SDK does not use the token: its version, and the order in which it looks for credentials",
         )
     if error.action in {_ASSUME, _TAG}:
         return not_applicable("the next role of a chain has a check of its own")
+    who = f"has the credentials of role {role}" if error.caller else "has credentials"
     permission = case.bundle.permission.value
-    if permission is not None and permission.decision == "allowed":
+    if permission is None:
+        reason = case.bundle.permission.reason or "they were not looked for"
+        return broken(
+            f"the workload {who}, and its call of {error.action} is denied: permissions, not trust; the policies of "
+            f"role {role} cannot be seen: {reason}",
+            f"see whether a policy of the role allows {error.action}, and whether another policy denies it",
+        )
+    if permission.decision == "allowed":
         return broken(
             f"the policies of role {role} allow {error.action}, and the call is denied: a policy of the resource, of "
             "the organization, a permissions boundary or a session policy is in the way",
             "see the policy of the resource first",
         )
-    why = f" ({permission.decision})" if permission is not None else ""
     return broken(
-        f"the workload has the credentials of role {role}, and the role's own policies do not allow {error.action}"
-        f"{why}: permissions, not trust",
+        f"the workload {who}, and the policies of role {role} do not allow {error.action} ({permission.decision}): "
+        "permissions, not trust",
         f"allow {error.action} in a policy of the role",
     )
-
-
-def _web_name(case: Case) -> str:
-    web = case.wanted.web_role
-    return web.name.lower() if web is not None else ""
 
 
 def _chain(case: Case) -> Outcome:
@@ -65,15 +66,22 @@ def _chain(case: Case) -> Outcome:
     own = case.bundle.role.value
     if own is None:
         return unseen(f"the policies of source role {source}", case.bundle.role)
-    is_allowed = any(_allows_target(policy, target) for policy in own.inline_policies)
-    if not is_allowed and own.attached_policies:
+    caller = Caller(PrincipalKind.AWS, f"arn:{source.partition}:sts::{source.account_id}:assumed-role/{source.name}/x")
+    known = {"sts:ExternalId": [binding.external_id]} if binding.external_id else {}
+    known["aws:PrincipalArn"] = [str(source)]
+    request = Request(caller, _ASSUME, request_context(caller, role=target, now=case.now, known=known), target)
+    effects = effects_of(own.inline_policies, request)
+    what = f"{_ASSUME} on {target}"
+    if effects.deny is Truth.YES:
+        return broken(f"an inline policy of source role {source} denies {what}", "change that Deny")
+    if effects.allow is Truth.NO and own.attached_policies:
         return unknown(
-            f"no inline policy of source role {source} allows {_ASSUME} on {target}; whether an attached one does was "
-            f"not looked at: {', '.join(own.attached_policies[:3])}"
+            f"no inline policy of source role {source} allows {what}; whether an attached one does was not looked at: "
+            f"{', '.join(own.attached_policies[:3])}"
         )
-    if not is_allowed:
+    if effects.allow is Truth.NO:
         return broken(
-            f"no inline policy of source role {source} allows {_ASSUME} on {target}",
+            f"no inline policy of source role {source} allows {what}",
             f"see the status of RoleBinding {binding.ref}; trustbind writes that policy",
         )
     fact = case.bundle.target_role
@@ -81,11 +89,7 @@ def _chain(case: Case) -> Outcome:
         return broken(f"there is no target role {target}", "create it, or correct spec.roleArn")
     if fact.value is None:
         return unseen(f"target role {target}", fact)
-    caller = Caller(PrincipalKind.AWS, f"arn:{source.partition}:sts::{source.account_id}:assumed-role/{source.name}/x")
-    known = {"sts:ExternalId": [binding.external_id]} if binding.external_id else {}
-    known["aws:PrincipalArn"] = [str(source)]
-    context = request_context(caller, role=target, now=case.now, known=known)
-    decision = evaluate(fact.value.trust_policy, Request(caller, _ASSUME, context, target))
+    decision = evaluate(fact.value.trust_policy, request)
     if decision.answer is Answer.DENY:
         return broken(
             f"target role {target} does not trust source role {source}: {decision.reason.rstrip('.')}",
@@ -97,22 +101,13 @@ def _chain(case: Case) -> Outcome:
             f"a chained session of {seconds} s is asked for, and AWS gives {MAX_CHAINED_SESSION_SECONDS} s at most",
             "shorten spec.session.durationSeconds",
         )
+    if effects.deny is not Truth.NO or effects.allow is not Truth.YES:
+        keys = ", ".join(effects.open_keys) or "a part that is not understood"
+        return unknown(f"whether the inline policies of source role {source} allow {what} depends on {keys}")
     if decision.answer is Answer.DEPENDS:
         names = ", ".join(dict.fromkeys(each.key for each in decision.depends))
         return unknown(f"target role {target} has a condition on {names}, whose value cannot be seen from here")
     return fine(f"target role {target} trusts source role {source}")
-
-
-def _allows_target(policy: Mapping[str, Any], target: RoleArn) -> bool:
-    found = policy.get("Statement")
-    statements = found if isinstance(found, list) else [found]
-    return any(
-        statement.get("Effect") == "Allow"
-        and any(glob_matches(t.lower(), _ASSUME.lower()) for t in as_texts(statement.get("Action")) or ())
-        and any(glob_matches(t, str(target)) for t in as_texts(statement.get("Resource")) or ())
-        for statement in statements
-        if isinstance(statement, Mapping)
-    )
 
 
 def _pod_identity(case: Case) -> Outcome:

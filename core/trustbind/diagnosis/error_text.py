@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from trustbind.identity.arns import RoleArn
+
 __all__ = ["OTHER_ROLE", "ErrorClass", "classify"]
 
 
@@ -24,6 +26,7 @@ class ErrorClass:
         checks: numbers of the checks that can explain it; the others do not end the chain.
         action: the action that was denied, where the workload has credentials.
         caller: the role's name in the message, where it names a session.
+        caller_account: the id of that role's AWS account; empty where the message does not name it.
         todo: what to do where no check explains it; empty where the checks say it.
         example: the shortest message of this kind, which holds nothing of the workload's own message.
     """
@@ -33,20 +36,34 @@ class ErrorClass:
     checks: frozenset[int]
     action: str = ""
     caller: str = ""
+    caller_account: str = ""
     todo: str = ""
     example: str = ""
 
-    def without_details(self, roles: Iterable[str]) -> str:
+    @property
+    def caller_text(self) -> str:
+        """The role in the message, for messages."""
+        if self.caller == OTHER_ROLE:
+            return "another role"
+        return f"role {self.caller}" + (f" of AWS account {self.caller_account}" if self.caller_account else "")
+
+    def is_session_of(self, role: RoleArn) -> bool:
+        """Return whether the message names a session of a role; of a role's ARN, that of a session has no path."""
+        return self.caller.lower() == role.name.lower() and self.caller_account in {"", role.account_id}
+
+    def without_details(self, roles: Iterable[RoleArn]) -> str:
         """Return a message of the same kind that may be shown to anybody.
 
         Args:
-            roles: names of roles that may be in it; any other one is `OTHER_ROLE`.
+            roles: that may be in it; any other one is `OTHER_ROLE`.
         """
         if not self.action:
             return self.example
-        named = {name.lower(): name for name in roles}
-        caller = named.get(self.caller.lower(), OTHER_ROLE) if self.caller else ""
-        session = f"arn:aws:sts::000000000000:assumed-role/{caller}/session" if caller else "it"
+        session = "it"
+        if self.caller:
+            own = next((role for role in roles if self.is_session_of(role)), None)
+            account, name = (own.account_id, own.name) if own is not None else ("0" * 12, OTHER_ROLE)
+            session = f"arn:aws:sts::{account}:assumed-role/{name}/session"
         action = (
             self.action if _ACTION.fullmatch(self.action) else f"{self.action.partition(':')[0][:20]}:UnknownAction"
         )
@@ -58,7 +75,7 @@ OTHER_ROLE: Final = "another-role"
 
 _ALL: Final = frozenset(range(1, 43))
 _BEFORE_TOKEN: Final = frozenset(range(1, 17))
-_CALLER = re.compile(r":assumed-role/([\w+=,.@-]{1,64})/", re.ASCII)
+_CALLER = re.compile(r"(?:arn:aws[a-z-]*:sts::([0-9]{12}))?:assumed-role/([\w+=,.@-]{1,64})/", re.ASCII)
 _ACTION = re.compile(r"[a-z][a-z0-9-]{1,39}:[A-Z][A-Za-z]{2,59}[0-9]{0,2}\*?", re.ASCII)
 """An action as service authorization references write it."""
 _DENIED_CALL = re.compile(
@@ -80,14 +97,14 @@ def classify(text: str) -> ErrorClass:
                 "The workload has credentials, and may not assume the next role.",
                 _BEFORE_TOKEN | {3, 5, 12, 13, 28, 37, 39, 40, 41},
                 match[1],
-                _caller(message),
+                *_caller(message),
             )
         return ErrorClass(
             "PermissionDenied",
             f"The workload has credentials, and the call of {match[1]} is denied: permissions, not trust.",
             _BEFORE_TOKEN | {37, 39},
             match[1],
-            _caller(message),
+            *_caller(message),
         )
     for pattern, found in _KINDS:
         if pattern.search(message):
@@ -97,9 +114,9 @@ def classify(text: str) -> ErrorClass:
     )
 
 
-def _caller(message: str) -> str:
+def _caller(message: str) -> tuple[str, str]:
     match = _CALLER.search(message)
-    return match[1] if match else ""
+    return (match[2], match[1] or "") if match else ("", "")
 
 
 def _kind(

@@ -137,6 +137,62 @@ def test_policies_of_a_source_role() -> None:
     assert "your credentials are for AWS account 111122223333, not 444455556666" in found["target_role"].why
 
 
+def paged(name: str, items: list[Any], token: str) -> Answer:
+    """Return a list of which each item is a page."""
+
+    def answer(**arguments: Any) -> Any:
+        at = int(arguments.get(token, "0"))
+        more = {token: str(at + 1)} if at + 1 < len(items) else {}
+        return {name: items[at : at + 1]} | more
+
+    return answer
+
+
+def test_lists_of_several_pages() -> None:
+    """What decides may be on the last page of any list."""
+    names = [f"p-{number}" for number in range(12)]
+    statement = json.dumps({"Statement": [STATEMENT]})
+    endpoints = [{"VpcEndpointId": name, "PolicyDocument": statement} for name in names]
+    policies = [{"Id": name, "Name": name} for name in names]
+    chain = read(
+        CHAIN,
+        FakeAws(
+            iam__get_role=role(SOURCE),
+            iam__list_role_policies=paged("PolicyNames", names, "Marker"),
+            iam__list_attached_role_policies=paged("AttachedPolicies", [{"PolicyName": n} for n in names], "Marker"),
+            organizations__list_policies_for_target=paged("Policies", policies, "NextToken"),
+            organizations__describe_policy=lambda **_: {"Policy": {"Content": statement}},
+            organizations__list_parents=lambda **_: {"Parents": []},
+            ec2__describe_vpc_endpoints=paged("VpcEndpoints", endpoints, "NextToken"),
+        ),
+    )
+
+    assert [each["Name"] for each in chain["role"].value.inline_policies] == names
+    assert chain["role"].value.attached_policies == names
+    assert [each.name for each in chain["endpoints"].value] == names
+    assert [each.name for each in chain["organization"].value] == [*names, *names]
+
+
+def test_list_without_an_end() -> None:
+    """It is not visible, and the command comes to an end."""
+    found = read(HEALTHY, FakeAws(ec2__describe_vpc_endpoints=lambda **_: {"NextToken": "same"}))
+
+    assert found["endpoints"].seen == "not visible"
+    assert "the list has more than 200 pages" in found["endpoints"].detail
+
+
+def test_write_on_a_later_page_of_events() -> None:
+    """A page without a write of the trust policy is no answer; ten of them are one."""
+    other = {"EventName": "GetRole", "EventTime": datetime(2026, 11, 29, tzinfo=UTC)}
+    detail = json.dumps({"userIdentity": {"arn": "arn:who"}})
+    write = {"EventName": "UpdateAssumeRolePolicy", "EventTime": other["EventTime"], "CloudTrailEvent": detail}
+    late = read(HEALTHY, FakeAws(cloudtrail__lookup_events=paged("Events", [other, other, write], "NextToken")))
+    never = read(HEALTHY, FakeAws(cloudtrail__lookup_events=paged("Events", [other] * 20, "NextToken")))
+
+    assert late["change"].value.author == "arn:who"
+    assert never["change"].why == "CloudTrail has no write of it among the last 500 events"
+
+
 def test_last_writer_of_the_trust_policy() -> None:
     """Of all events about the role, the newest write counts."""
 

@@ -570,3 +570,103 @@ def test_token_that_is_not_valid_yet() -> None:
     assert found.cause is not None
     assert found.cause.check.code == "TB117"
     assert "(claim nbf)" in found.cause.outcome.what
+
+
+def policy(*statements: Json, kind: str = "SCP") -> Json:
+    """Return a policy of the organization or of an endpoint."""
+    return {"kind": kind, "name": "p", "document": {"Version": "2012-10-17", "Statement": list(statements)}}
+
+
+DENY: Json = {"Effect": "Deny", "Action": "sts:*", "Resource": "*"}
+ALLOW: Json = {"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}
+UNMET: Json = {"StringEquals": {"aws:ResourceAccount": "999999999999"}}
+OPEN: Json = {"StringNotEquals": {"aws:SourceVpc": "vpc-1"}}
+ENDPOINT = "VPC endpoint policy"
+
+
+@pytest.mark.parametrize(
+    ("number", "policies", "state", "said"),
+    [
+        (37, [policy(DENY)], State.BROKEN, "SCP p denies"),
+        (37, [policy(DENY | {"Condition": UNMET})], State.OK, ""),
+        (37, [policy(DENY | {"Condition": OPEN})], State.UNKNOWN, "depends on aws:SourceVpc"),
+        (37, [policy(DENY | {"Condition": OPEN}), policy(DENY)], State.BROKEN, "SCP p denies"),
+        (37, [policy(DENY | {"Resource": f"arn:aws:iam::{ACCOUNT}:role/other/*"})], State.OK, ""),
+        (37, [policy(DENY | {"Resource": f"arn:aws:iam::{ACCOUNT}:role/shop/*"})], State.BROKEN, "denies"),
+        (37, [policy(DENY | {"Resource": "arn:aws:iam::${aws:PrincipalAccount}:role/*"})], State.UNKNOWN, "variable"),
+        (37, [policy({"Effect": "Deny", "NotAction": "s3:*", "NotResource": ROLE})], State.OK, ""),
+        (37, [policy(DENY | {"Principal": {"Service": "ec2.amazonaws.com"}}, kind="RCP")], State.OK, ""),
+        (37, [policy(DENY | {"Principal": "*"}, kind="RCP")], State.BROKEN, "RCP p denies"),
+        (37, [policy(DENY | {"Condition": {"NoSuchOperator": {"a": "b"}}})], State.UNKNOWN, "depends on"),
+        (38, [policy(ALLOW, kind=ENDPOINT)], State.OK, ""),
+        (38, [policy(ALLOW | {"Condition": UNMET}, kind=ENDPOINT)], State.BROKEN, "does not allow"),
+        (38, [policy(ALLOW | {"Condition": OPEN}, kind=ENDPOINT)], State.UNKNOWN, "depends on aws:SourceVpc"),
+        (38, [policy(ALLOW | {"Resource": "arn:aws:iam::*:role/x"}, kind=ENDPOINT)], State.BROKEN, "does not allow"),
+        (38, [policy(ALLOW, DENY | {"Condition": UNMET}, kind=ENDPOINT)], State.OK, ""),
+        (38, [policy(ALLOW, DENY | {"Condition": OPEN}, kind=ENDPOINT)], State.UNKNOWN, "depends on aws:SourceVpc"),
+    ],
+)
+def test_policies_beside_the_trust_policy(number: int, policies: list[Json], state: State, said: str) -> None:
+    """Principal, Resource and Condition count; what depends on a value that is not known is not visible."""
+    name = {37: "organization", 38: "endpoints"}[number]
+
+    found = diagnosed(changed(HEALTHY, lambda b: b.update({name: known(policies)})), goes_on=True)
+
+    (outcome,) = [link.outcome for link in found.links if link.check.number == number]
+    assert outcome.state is state, outcome
+    assert said in outcome.what
+
+
+@pytest.mark.parametrize(
+    ("statements", "state", "said"),
+    [
+        ([{"Effect": "Allow", "Action": "sts:*", "Resource": "*"}], State.OK, ""),
+        ([{"Effect": "Allow", "NotAction": "s3:*", "Resource": "*"}], State.OK, ""),
+        ([{"Effect": "Allow", "Action": "sts:*", "Resource": "*"}, DENY], State.BROKEN, "denies sts:AssumeRole"),
+        ([{"Effect": "Allow", "Action": "sts:*", "NotResource": TARGET}], State.BROKEN, "no inline policy"),
+        ([{"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": OPEN}], State.UNKNOWN, "aws:SourceVpc"),
+    ],
+)
+def test_policies_of_a_source_role(statements: list[Json], state: State, said: str) -> None:
+    """A Deny, and a condition of an Allow, count as well."""
+    document = {"Version": "2012-10-17", "Statement": statements}
+
+    found = diagnosed(changed(CHAIN, lambda b: role(b, inlinePolicies=[document])), goes_on=True)
+
+    (outcome,) = [link.outcome for link in found.links if link.check.number == 40]
+    assert outcome.state is state, outcome
+    assert said in outcome.what
+
+
+def test_role_of_that_name_in_another_aws_account() -> None:
+    """Names of roles are unique in one AWS account alone."""
+    error = "User: arn:aws:sts::444455556666:assumed-role/checkout/x is not authorized to perform: s3:GetObject"
+
+    found = diagnosed(HEALTHY, error)
+
+    assert found.cause is not None
+    assert found.cause.check.number == 39
+    assert "made as role checkout of AWS account 444455556666" in found.cause.outcome.what
+
+
+def test_policies_that_cannot_be_seen_are_not_blamed() -> None:
+    """The message proves that the call was denied; by which policy is not known without the simulator."""
+    error = "is not authorized to perform: s3:GetObject"
+    found = diagnosed(changed(HEALTHY, lambda b: b.update(permission=hidden("no right"))), error)
+
+    assert found.cause is not None
+    assert "the workload has credentials, and its call of s3:GetObject is denied" in found.cause.outcome.what
+    assert f"the policies of role {ROLE} cannot be seen: no right" in found.cause.outcome.what
+    assert "do not allow" not in found.cause.outcome.what
+
+
+def test_claim_of_a_token_that_was_not_seen() -> None:
+    """Without a token nothing is said about its claims."""
+
+    def change(bundle: Json) -> None:
+        bundle["provider"]["value"]["contextClaims"] = ["/team"]
+        bundle["claims"] = hidden()
+
+    found = diagnosed(changed(HEALTHY, change), goes_on=True)
+
+    assert {link.check.number: link.outcome.state for link in found.links}[27] is State.UNKNOWN

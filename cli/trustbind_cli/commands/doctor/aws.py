@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, Literal, TypeVar
 
 import botocore.exceptions as boto
@@ -42,8 +43,14 @@ Json = Mapping[str, Any]
 
 _HOME: Final = "us-east-1"
 """Where IAM's own events are (CloudTrail User Guide, global service events)."""
-_MOST: Final = 10
-"""Inline policies of a source role that are read."""
+_MOST_PAGES: Final = 200
+"""Of one list."""
+_EVENTS: Final = 50
+"""Of one page of LookupEvents, as many as it gives."""
+_MOST_PAGES_OF_EVENTS: Final = 10
+"""LookupEvents gives two pages a second."""
+_NEXT: Final = ("NextToken", "nextToken", "Marker")
+"""Where a list goes on: in the answer, and in the next request."""
 _ROOT: Final = "r-"
 """How the id of an organization's root begins; it has no parent."""
 _KINDS: Final[tuple[tuple[str, Literal["SCP", "RCP"]], ...]] = (
@@ -125,8 +132,9 @@ class _Reader:
         return await _fact(read)
 
     async def _inline(self, iam: Any, role: RoleArn) -> list[dict[str, Any]]:
-        call = Call("iam:ListRolePolicies", f" on {role}", iam.list_role_policies, {"RoleName": role.name})
-        names = (await self._client.read(call))["PolicyNames"][:_MOST]
+        names = await self._listed(
+            Call("iam:ListRolePolicies", f" on {role}", iam.list_role_policies, {"RoleName": role.name}), "PolicyNames"
+        )
         found = []
         for name in names:
             text, _ = await self._client.role_policy(role, name)
@@ -136,7 +144,7 @@ class _Reader:
     async def _attached(self, iam: Any, role: RoleArn) -> list[str]:
         arguments = {"RoleName": role.name}
         call = Call("iam:ListAttachedRolePolicies", f" on {role}", iam.list_attached_role_policies, arguments)
-        return [each["PolicyName"] for each in (await self._client.read(call))["AttachedPolicies"]]
+        return [each["PolicyName"] for each in await self._listed(call, "AttachedPolicies")]
 
     async def _provider(self, provider: ProviderArn) -> Fact[ProviderFacts]:
         if provider.account_id != self._account:
@@ -172,11 +180,17 @@ class _Reader:
 
         async def read() -> Fact[ChangeFacts]:
             attributes = [{"AttributeKey": "ResourceName", "AttributeValue": role.name}]
-            arguments = {"LookupAttributes": attributes, "MaxResults": 50}
-            answer = await self._client.read(
-                Call("cloudtrail:LookupEvents", f" for {role}", trail.lookup_events, arguments)
-            )
-            events = [e for e in answer.get("Events") or () if e.get("EventName") == "UpdateAssumeRolePolicy"]
+            arguments = {"LookupAttributes": attributes, "MaxResults": _EVENTS}
+            call = Call("cloudtrail:LookupEvents", f" for {role}", trail.lookup_events, arguments)
+            events: list[Json] = []
+            pages = 0
+            async for page in self._pages(call):  # the newest events come first
+                pages += 1
+                events = [e for e in page.get("Events") or () if e.get("EventName") == "UpdateAssumeRolePolicy"]
+                if events or pages == _MOST_PAGES_OF_EVENTS:
+                    break
+            if not events and pages == _MOST_PAGES_OF_EVENTS:
+                return not_visible(f"CloudTrail has no write of it among the last {pages * _EVENTS} events")
             if not events:
                 return not_visible("CloudTrail has no write of it in the last 90 days")
             last = max(events, key=lambda each: each["EventTime"])
@@ -209,8 +223,8 @@ class _Reader:
         async def read() -> Fact[AssociationFacts]:
             arguments = {"clusterName": cluster, "namespace": bundle.target.namespace, "serviceAccount": account}
             method = eks.list_pod_identity_associations
-            listed = await self._client.read(Call("eks:ListPodIdentityAssociations", "", method, arguments))
-            for each in listed.get("associations") or ():
+            call = Call("eks:ListPodIdentityAssociations", "", method, arguments)
+            for each in await self._listed(call, "associations"):
                 one = {"clusterName": cluster, "associationId": each["associationId"]}
                 method = eks.describe_pod_identity_association
                 answer = await self._client.read(Call("eks:DescribePodIdentityAssociation", "", method, one))
@@ -232,8 +246,8 @@ class _Reader:
                 if not target.startswith(_ROOT):
                     arguments = {"ChildId": target}
                     method = client.list_parents
-                    parents = await self._client.read(Call("organizations:ListParents", "", method, arguments))
-                    targets += [each["Id"] for each in parents.get("Parents") or ()]
+                    call = Call("organizations:ListParents", "", method, arguments)
+                    targets += [each["Id"] for each in await self._listed(call, "Parents")]
             return known(found)
 
         return await _fact(read)
@@ -241,9 +255,9 @@ class _Reader:
     async def _policies_of(self, client: Any, target: str, kind: str) -> list[tuple[str, dict[str, Any]]]:
         arguments = {"TargetId": target, "Filter": kind}
         method = client.list_policies_for_target
-        listed = await self._client.read(Call("organizations:ListPoliciesForTarget", "", method, arguments))
+        listed = await self._listed(Call("organizations:ListPoliciesForTarget", "", method, arguments), "Policies")
         found = []
-        for each in listed.get("Policies") or ():
+        for each in listed:
             call = Call("organizations:DescribePolicy", "", client.describe_policy, {"PolicyId": each["Id"]})
             found.append((each["Name"], json.loads((await self._client.read(call))["Policy"]["Content"])))
         return found
@@ -254,7 +268,7 @@ class _Reader:
         async def read() -> Fact[list[DeniedPolicy]]:
             filters = [{"Name": "service-name", "Values": [f"com.amazonaws.{region}.sts"]}]
             call = Call("ec2:DescribeVpcEndpoints", "", ec2.describe_vpc_endpoints, {"Filters": filters})
-            listed = (await self._client.read(call)).get("VpcEndpoints") or ()
+            listed = await self._listed(call, "VpcEndpoints")
             return known(
                 [
                     DeniedPolicy("VPC endpoint policy", each["VpcEndpointId"], json.loads(each["PolicyDocument"]))
@@ -264,6 +278,22 @@ class _Reader:
             )
 
         return await _fact(read)
+
+    async def _listed(self, call: Call, name: str) -> list[Any]:
+        """Return the items of all pages of a list."""
+        return [item async for page in self._pages(call) for item in page.get(name) or ()]
+
+    async def _pages(self, call: Call) -> AsyncIterator[Json]:
+        """Yield the pages of a list; services name the place to go on at in different ways."""
+        arguments = dict(call.arguments)
+        for _ in range(_MOST_PAGES):
+            page = await self._client.read(replace(call, arguments=dict(arguments)))
+            yield page
+            name = next((each for each in _NEXT if page.get(each)), None)
+            if name is None:
+                return
+            arguments[name] = page[name]
+        raise AwsError(f"the list has more than {_MOST_PAGES} pages", operation=call.operation + call.subject)
 
     def _elsewhere(self, account: str) -> Fact[Any]:
         return not_visible(f"your credentials are for AWS account {self._account}, not {account}; use --profile")

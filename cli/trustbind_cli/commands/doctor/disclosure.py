@@ -208,7 +208,7 @@ class _Disclosure:
     def _error(self) -> str:
         if not self._bundle.error.strip():
             return ""
-        roles = [role.name for role in (self._wanted.role, self._wanted.web_role) if role is not None]
+        roles = [role for role in (self._wanted.role, self._wanted.web_role) if role is not None]
         return classify(self._bundle.error).without_details(roles)
 
     # --- the cluster --------------------------------------------------------------------------------------------
