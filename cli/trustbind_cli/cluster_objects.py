@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from trustbind.api.aws_account import AwsAccount
 from trustbind.api.manifests import Manifest
 from trustbind.api.strict import API_VERSION
 from trustbind.identity.subjects import Issuer
@@ -17,7 +18,7 @@ from trustbind_runtime.kubernetes.client import NOT_FOUND, ApiError, ApiServer
 from trustbind_runtime.kubernetes.discovery import read_issuer
 from trustbind_runtime.kubernetes.pages import ListPage, pages
 
-__all__ = ["ClusterObjects", "read_cluster", "read_owners"]
+__all__ = ["ClusterObjects", "read_aws_accounts", "read_cluster", "read_owners"]
 
 _PAGE: Final = 500
 _SOURCE: Final = "the cluster"
@@ -85,6 +86,16 @@ async def read_owners(api: ApiServer) -> frozenset[str] | None:
     """
     listed = await _listed(api, "RoleBinding")
     return None if listed is None else _owners(listed)
+
+
+async def read_aws_accounts(api: ApiServer) -> dict[str, AwsAccount]:
+    """Return account id to AWSAccount of a cluster; none where it does not have the kind.
+
+    Raises:
+        ApiError: the list was refused, or the API server does not answer.
+        ManifestError: one breaks a rule.
+    """
+    return sort_out(_counting(await _listed(api, "AWSAccount") or ())).aws_accounts
 
 
 def _owners(manifests: Iterable[Manifest]) -> frozenset[str]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import socket
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -44,12 +46,15 @@ class ApiError(TrustbindError):
 
     Attributes:
         status: HTTP status; 0 when there was no answer.
+        is_absent: whether no server has the address: its name is unknown, or nothing listens there. After a time-out,
+            or with a certificate that is refused, there may be one.
     """
 
-    def __init__(self, status: int, problem: str) -> None:
+    def __init__(self, status: int, problem: str, *, is_absent: bool = False) -> None:
         super().__init__(status, problem)
         self.status = status
         self.problem = problem
+        self.is_absent = is_absent
 
     def __str__(self) -> str:
         return f"{self.problem} (HTTP {self.status})" if self.status else self.problem
@@ -101,7 +106,8 @@ class ApiServer:
         except NoClusterError as error:
             if kubeconfig:
                 raise
-            raise NoClusterError(f"there is no API server to ask: {error}") from None
+            problem = f"there is no API server to ask: {error}"
+            raise NoClusterError(problem, is_absent=error.is_absent) from None
         return cls._of(configuration, program)
 
     @classmethod
@@ -249,7 +255,21 @@ class ApiServer:
 def _unreachable(error: Exception) -> ApiError:
     if isinstance(error, asyncio.TimeoutError):  # aiohttp's are both
         return ApiError(0, "the API server did not answer in time")
-    return ApiError(0, f"the API server cannot be reached: {' '.join(str(error).split()) or type(error).__name__}")
+    problem = f"the API server cannot be reached: {' '.join(str(error).split()) or type(error).__name__}"
+    return ApiError(0, problem, is_absent=_is_absent(error))
+
+
+_UNKNOWN_NAME: Final = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
+"""getaddrinfo(3). Not EAI_AGAIN: the name server gave no answer."""
+
+
+def _is_absent(error: Exception) -> bool:
+    if not isinstance(error, aiohttp.ClientConnectorError) or isinstance(error, aiohttp.ClientProxyConnectionError):
+        return False
+    cause = error.os_error
+    if isinstance(cause, socket.gaierror):
+        return cause.errno in _UNKNOWN_NAME
+    return cause.errno == errno.ECONNREFUSED
 
 
 def _refused(status: int, body: bytes) -> ApiError:

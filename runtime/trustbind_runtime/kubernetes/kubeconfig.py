@@ -36,7 +36,15 @@ _NO_FORM: Final = "it does not have the form of a kubeconfig"
 
 
 class NoClusterError(TrustbindError):
-    """There is no way to an API server; ``str()`` of it is one sentence."""
+    """There is no way to an API server; ``str()`` of it is one sentence.
+
+    Attributes:
+        is_absent: whether there is no kubeconfig, or none with the context; else one cannot be used.
+    """
+
+    def __init__(self, problem: str, *, is_absent: bool = False) -> None:
+        super().__init__(problem)
+        self.is_absent = is_absent
 
 
 async def load(kubeconfig: str, context: str | None, into: Configuration) -> None:
@@ -68,7 +76,9 @@ def namespace_of(kubeconfig: str, context: str | None) -> str:
         contexts, current = _contexts(paths)
         chosen = current if context is None else next((each for each in contexts if each["name"] == context), None)
         if chosen is None:
-            raise NoClusterError(f"the kubeconfig {paths} cannot be used: {_no_object('context', str(context))}")
+            raise NoClusterError(
+                f"the kubeconfig {paths} cannot be used: {_no_object('context', str(context))}", is_absent=True
+            )
         return str((chosen.get("context") or {}).get("namespace") or "")
 
 
@@ -82,11 +92,12 @@ def _usable(kubeconfig: str) -> Iterator[str]:
     if folder := next((each for each in files if each.is_dir()), None):
         raise NoClusterError(f"the kubeconfig {folder} cannot be used: it is a directory; name a file")
     if not any(each.exists() for each in files):
-        raise NoClusterError(f"{what}: there is no such file; give one with --kubeconfig or KUBECONFIG")
+        raise NoClusterError(f"{what}: there is no such file; give one with --kubeconfig or KUBECONFIG", is_absent=True)
     try:
         yield paths
     except ConfigException as error:
-        raise NoClusterError(f"{what}: {_problem(str(error))}") from None
+        message = str(error)
+        raise NoClusterError(f"{what}: {_problem(message)}", is_absent=_lacks_context(message)) from None
     except yaml.YAMLError as error:
         raise NoClusterError(f"{what}: it is not YAML{_line(error)}") from None
     except UnicodeDecodeError:
@@ -104,6 +115,11 @@ def _usable(kubeconfig: str) -> Iterator[str]:
         raise NoClusterError(f"{what}: {told if told.startswith(_OIDC) else _NO_FORM}") from None
     except (TypeError, AttributeError, LookupError, RecursionError):
         raise NoClusterError(f"{what}: {_NO_FORM}") from None
+
+
+def _lacks_context(message: str) -> bool:
+    absent = _NO_OBJECT.fullmatch(message)
+    return absent[2] == "context" if absent is not None else _NO_CURRENT in message
 
 
 def _problem(message: str) -> str:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
+from aiohttp.client_reqrep import ConnectionKey
 
 from trustbind import __version__
-from trustbind_runtime.kubernetes.client import ApiError, ApiServer
+from trustbind_runtime.kubernetes.client import ApiError, ApiServer, _unreachable
 
 PATH = "/apis/trustbind.dev/v1alpha1/namespaces/team-a/rolebindings/b"
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+KEY = ConnectionKey("cluster.example", 443, is_ssl=True, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None)
 Scene = Callable[[ApiServer], Awaitable[None]]
 
 
@@ -222,9 +226,27 @@ def test_nobody_there(tmp_path: Path) -> None:
         with pytest.raises(ApiError, match="cannot be reached") as caught:
             await api.send("PATCH", PATH, {})
         assert "\n" not in str(caught.value)
+        assert caught.value.is_absent
         await api.close()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("error", "is_absent"),
+    [
+        (aiohttp.ClientConnectorDNSError(KEY, socket.gaierror(socket.EAI_NONAME, "unknown")), True),
+        (aiohttp.ClientConnectorDNSError(KEY, socket.gaierror(socket.EAI_AGAIN, "no name server")), False),
+        (aiohttp.ClientConnectorError(KEY, OSError(errno.ECONNREFUSED, "several addresses")), True),
+        (aiohttp.ClientConnectorError(KEY, OSError(errno.EHOSTUNREACH, "no route")), False),
+        (aiohttp.ClientProxyConnectionError(KEY, OSError(errno.ECONNREFUSED, "the proxy")), False),
+        (aiohttp.ServerDisconnectedError(), False),
+        (TimeoutError(), False),
+    ],
+)
+def test_server_that_may_be_there(error: Exception, is_absent: bool) -> None:
+    """Only an unknown name and a refused connection say that there is no server."""
+    assert _unreachable(error).is_absent is is_absent
 
 
 def test_lines(tmp_path: Path) -> None:

@@ -83,6 +83,7 @@ def test_broken_kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name
         asyncio.run(ApiServer.connect(path if how == "option" else ""))
 
     assert said in str(caught.value)
+    assert caught.value.is_absent is any(word in str(caught.value) for word in ("no context", "no current context"))
     assert SECRET not in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
     if "of the cluster" not in said:
@@ -105,8 +106,9 @@ def test_no_file(
     path = str(tmp_path / name)
     for option, environment in ((path, ""), ("", path)):
         monkeypatch.setenv("KUBECONFIG", environment)
-        with pytest.raises(NoClusterError, match=said):
+        with pytest.raises(NoClusterError, match=said) as caught:
             asyncio.run(ApiServer.connect(option, prefers_kubeconfig=True))
+        assert caught.value.is_absent is (name == "gone")
         with pytest.raises(NoClusterError, match=said):
             namespace_of(option, None)
     assert caplog.messages == []

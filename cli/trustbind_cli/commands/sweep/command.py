@@ -48,8 +48,9 @@ def sweep(
     service accounts go that the cluster does not have. A foreign statement always stays. So does a trust policy that
     has changed since it was shown, and what a binding wants that came since: the cluster is read again before a write.
 
-    The statements of another cluster go with --issuer and --cluster-gone, when that cluster is gone. Other AWS accounts
-    are entered by the AWSAccounts of the files or of the live cluster.
+    The statements of another cluster go with --issuer and --cluster-gone, when that cluster is gone. The issuer of the
+    cluster of the context is refused, also with -f. Other AWS accounts are entered by the AWSAccounts of the files or
+    of the live cluster.
 
     Exit code 0: nothing is left to remove. 1: something is, or it could not be removed. 3: not enough could be seen.
 
@@ -63,7 +64,7 @@ def sweep(
     from trustbind_cli.cluster_access import ClusterAccess  # noqa: PLC0415 - as above
     from trustbind_cli.commands.import_.run import Sources, exported  # noqa: PLC0415 - as above
     from trustbind_cli.commands.sweep.run import run  # noqa: PLC0415 - as above
-    from trustbind_cli.commands.sweep.sources import wanted_by  # noqa: PLC0415 - as above
+    from trustbind_cli.commands.sweep.sources import NotSeenError, wanted_by  # noqa: PLC0415 - as above
     from trustbind_cli.commands.sweep.wanted import Wanted  # noqa: PLC0415 - as above
     from trustbind_cli.files.manifests import Objects  # noqa: PLC0415 - as above
     from trustbind_runtime.kubernetes.client import ApiError  # noqa: PLC0415 - as above
@@ -71,7 +72,15 @@ def sweep(
     where = values.issuer(issuer) if issuer is not None else None
     if cluster_gone and where is None:
         raise InvalidValueError("say whose cluster is gone with --issuer", field="--cluster-gone")
-    objects = values.objects(filename, kustomize, recursive=recursive) if filename or kustomize else None
+    if cluster_gone and retained:
+        raise InvalidValueError("--cluster-gone removes it anyway; leave one of the two out", field="--retained")
+    has_files = bool(filename or kustomize)
+    for name, value in (("--kubeconfig", kubeconfig), ("--context", context)):
+        if value is not None and has_files and not cluster_gone:
+            raise InvalidValueError(
+                "the files (-f) are the whole truth, so no cluster is read; leave one of the two out", field=name
+            )
+    objects = values.objects(filename, kustomize, recursive=recursive) if has_files else None
     aws = AwsAccess(profile, region)
     sources = Sources(tuple(account_details or ()), tuple(trust or ()), live=False, aws=aws)
     is_live = not (account_details or trust)
@@ -88,6 +97,9 @@ def sweep(
             roles, unseen = list_roles(wanted.aws_accounts.values(), aws, "trustbind-sweep")
         else:
             roles = list(exported(Objects(), sources))
+    except NotSeenError as error:
+        note(f"not seen: {error}")
+        raise typer.Exit(UNKNOWN) from None
     except (ApiError, AwsError) as error:
         note(f"trustbind: {error}")
         raise typer.Exit(UNKNOWN) from None
