@@ -71,14 +71,17 @@ def installation(
         "webhook": {"mutating": {"failurePolicy": "Fail"}, "settings": {"certificates": {"checkSeconds": 0.3}}},
     }
     made = Installation(helm, empty_world, tmp_path, values)
+    failed = ""
     try:
         yield made
+        failed = made.failed()
     finally:
         made.close()
         empty_world.clear()
         with contextlib.suppress(HelmError):  # it may be gone already
             made.uninstall()
         made.wipe()
+    assert not failed, "a process has ended:\n" + failed
 
 
 def _ready(process: Process) -> None:
@@ -94,7 +97,7 @@ def _everything(installation: Installation) -> tuple[Team, Binding]:
     """Start both halves, and bind a role; return the team and its binding."""
     world = installation.world
     _ready(installation.webhook())
-    installation.operator().line(lambda line: '"working"' in line, seconds=30)
+    installation.operator().line(lambda line: '"working"' in line, seconds=90)
     account = world.account()
     role = account.role()
     team = world.team()
@@ -150,7 +153,7 @@ def test_install_upgrade_uninstall(installation: Installation) -> None:
     installation.uninstall()
     # The Secret goes with its owner, by the garbage collector, which pauses while definitions come and go.
     try:
-        eventually(lambda: not installation.remains(), "nothing is left", seconds=120)
+        eventually(lambda: not installation.remains(), "nothing is left", seconds=240)
     except AssertionError as error:
         error.add_note(", ".join(installation.remains()))
         raise
@@ -448,7 +451,7 @@ class TestRequire:
         team = installation.world.team()
         team.service_account("reader", annotations={"eks.amazonaws.com/role-arn": "arn:aws:iam::444455556666:role/app"})
         team.service_account("plain")
-        eventually(lambda: self._refusal(team, _pod("reader", REQUIRED)), "the policy is in effect", seconds=30)
+        eventually(lambda: self._refusal(team, _pod("reader", REQUIRED)), "the policy is in effect", seconds=90)
         return team
 
     @pytest.mark.parametrize("installation", ["helm4"], indirect=True)
@@ -474,7 +477,7 @@ class TestRequire:
         api = installation.api
         running = api.create(_pod("plain") | {"metadata": {"name": "running", "namespace": team.namespace}})
         installation.world.merge(team.manifest, {"metadata": {"annotations": REQUIRED}})
-        eventually(lambda: self._refusal(team, _pod("plain")), "the annotation is seen", seconds=30)
+        eventually(lambda: self._refusal(team, _pod("plain")), "the annotation is seen", seconds=90)
         assert "of the namespace" in self._refusal(team, _pod("plain", {"trustbind.dev/require": "false"}))
 
         installation.world.merge(running, {"metadata": {"labels": {"changed": "yes"}, "annotations": REQUIRED}})
@@ -524,7 +527,7 @@ def test_nothing_is_asked_of_pods_in_system_namespaces(installation: Installatio
     system.service_account("load-balancers", annotations=annotation)
     assert not injected(dry_run(system, "load-balancers"))
     _ready(installation.webhook())
-    eventually(lambda: injected(dry_run(system, "load-balancers")), "pods of kube-system are injected", seconds=30)
+    eventually(lambda: injected(dry_run(system, "load-balancers")), "pods of kube-system are injected", seconds=90)
     assert not injected(dry_run(Team(installation.world, installation.namespace), "default"))
 
 

@@ -95,6 +95,7 @@ class Installation:
         self._stack = contextlib.ExitStack()
         self.chart = CHART
         self.jobs: list[str] = []
+        self._processes: list[Process] = []
         """Names of the Jobs that were run."""
         self.values: Json = {
             "webhook": {
@@ -114,7 +115,8 @@ class Installation:
             "operator": {
                 "settings": {
                     "server": {"host": "127.0.0.1", "port": self.operator_port},
-                    "lease": {"durationSeconds": 8, "renewDeadlineSeconds": 4, "retrySeconds": 1},
+                    # Under load an operator that loses its Lease ends, and nobody restarts it.
+                    "lease": {"durationSeconds": 20, "renewDeadlineSeconds": 15, "retrySeconds": 1},
                     "aws": {"connectTimeoutSeconds": 1, "readTimeoutSeconds": 3},
                     "pace": {"retrySeconds": 0.2, "maxRetrySeconds": 1},
                 }
@@ -267,7 +269,13 @@ class Installation:
         (mount,) = (m["mountPath"] for m in container["volumeMounts"] if m["name"] == "settings")
         arguments = [text.replace(f"{mount}/settings.yaml", str(settings)) for text in container["args"]]
         process = Process([sys.executable, "-m", "trustbind_cli", *arguments], env)
+        self._processes.append(process)
         return self._stack.enter_context(process)
+
+    def failed(self) -> str:
+        """Return what the processes said last that have ended with an error; empty when none has."""
+        ended = [process for process in self._processes if not process.running and process.wait() != 0]
+        return "\n".join("\n".join(process.output[-20:]) for process in ended)
 
     def stop(self, process: Process) -> None:
         """Ask a process to end, and wait for it."""
@@ -293,7 +301,7 @@ class Installation:
             with contextlib.suppress(ApiError):
                 self.api.request("DELETE", path)
         eventually(
-            lambda: not [n for n in self.remains() if n.startswith("Custom")], "no definition is left", seconds=30
+            lambda: not [n for n in self.remains() if n.startswith("Custom")], "no definition is left", seconds=120
         )
 
 

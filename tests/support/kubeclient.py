@@ -27,7 +27,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 
 CRDS: Final = ROOT / "manifests" / "crd"
 
-WAIT_SECONDS: Final = 30
+WAIT_SECONDS: Final = 90
 """Default deadline of `KubeClient.wait`."""
 
 
