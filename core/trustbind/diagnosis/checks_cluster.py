@@ -122,10 +122,15 @@ def _service_account(case: Case) -> Outcome:
 
 
 def _bound(case: Case) -> Outcome:
-    if case.bundle.service_account.value is None or case.bundle.bindings.value is None:
-        fact = case.bundle.service_account if case.bundle.service_account.value is None else case.bundle.bindings
+    for what, fact in (
+        (f"service account {case.account}", case.bundle.service_account),
+        ("the RoleBindings of the namespace", case.bundle.bindings),
+    ):
+        if fact.value is not None or fact.is_absent:
+            continue
         if case.wanted.role is None:
             return unseen("what the service account is bound to", fact)
+        return unseen(f"{case.wanted.source} gives role {case.wanted.role}; whether that is all, since {what}", fact)
     wanted = case.wanted
     if wanted.role is None and not wanted.uses_agent:
         what = "; ".join((wanted.problem or f"service account {case.account} has no role", *wanted.hints))

@@ -13,6 +13,7 @@ from trustbind.identity.subjects import Issuer, Subject
 __all__ = ["CHECKS", "request_claims"]
 
 _SKEW: Final = timedelta(minutes=5)
+"""Between the clock of the API server, which sets ``iat`` and ``nbf``, and that of this machine."""
 _ALGORITHMS: Final = frozenset({"RS256", "RS384", "RS512", "ES256", "ES384", "ES512"})
 """IAM User Guide, "Create an OpenID Connect (OIDC) identity provider in IAM"."""
 _BY_AGENT: Final = "EKS Pod Identity needs no token of the cluster's issuer at STS"
@@ -47,7 +48,7 @@ def _times(case: Case) -> Outcome:
             f"the token expired at {expires:%Y-%m-%dT%H:%M:%SZ}",
             "see whether the kubelet of the node renews tokens, and read the file again in the program",
         )
-    if begins is not None and begins > case.now:
+    if begins is not None and begins > case.now + _SKEW:  # of a fresh token it is a moment after the facts' time
         return broken(
             f"the token is valid from {begins:%Y-%m-%dT%H:%M:%SZ} on (claim nbf), and it is "
             f"{case.now:%Y-%m-%dT%H:%M:%SZ}",

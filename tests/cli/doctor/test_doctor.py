@@ -73,6 +73,45 @@ def test_same_reason_is_told_once(cli: Cli) -> None:
     assert "not visible TB128 role arn:aws:iam::111122223333:role/shop/checkout cannot be seen: see TB124" in done.out
 
 
+def as_it_is(_bundle: Any) -> None:
+    """Change nothing."""
+
+
+def bare(bundle: Any) -> None:
+    """Take from the pod what the webhook adds."""
+    bundle["pod"] = absent()
+    bundle["target"].update(kind="ServiceAccount", name="checkout")
+
+
+def annotated(bundle: Any) -> None:
+    """Give the service account its role by annotation."""
+    role = bundle["role"]["value"]["arn"]
+    bundle["serviceAccount"]["value"]["annotations"] = {"eks.amazonaws.com/role-arn": role}
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "code"),
+    [
+        ("webhooks", as_it_is, 0),  # the pod shows that it was called
+        ("webhooks", bare, 3),
+        ("bindings", as_it_is, 3),
+        ("bindings", annotated, 3),
+        ("serviceAccount", as_it_is, 3),
+        ("pod", as_it_is, 3),
+        ("role", as_it_is, 3),
+        ("organization", as_it_is, 0),
+        ("claims", as_it_is, 0),
+    ],
+)
+def test_exit_code_where_something_is_hidden(cli: Cli, name: str, change: Any, code: int) -> None:
+    """It is 3 where what decides could not be seen, and 0 where only rarer faults are looked for by it."""
+    bundle = changed(HEALTHY, lambda b: (change(b), b.update({name: hidden()})))
+
+    done = cli("doctor", "--from", written(bundle))
+
+    assert (done.code, " 0 broken" in done.out) == (code, True), done.out
+
+
 def test_wide_shows_every_link(cli: Cli) -> None:
     """Also those that are no part of this chain."""
     short, wide = cli("doctor", "--from", written(HEALTHY)), cli("doctor", "--from", written(HEALTHY), "-o", "wide")

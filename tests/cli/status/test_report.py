@@ -157,6 +157,26 @@ def test_what_is_not_seen(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(seen, NOW) == 3
 
 
+@pytest.mark.parametrize("name", ["deployments", "lease", "policies", "accounts", "bindings"])
+def test_what_decides_is_not_seen(name: str) -> None:
+    """Without one of them nobody can tell that all is well; what is broken stays so."""
+    seen = healthy()
+    setattr(seen, name, None)
+
+    assert exit_code(seen, NOW) == 3
+    if name != "bindings":
+        FAULTS["binding"][0](seen)
+        assert exit_code(seen, NOW) == 1
+
+
+def test_credentials_of_aws_are_not_needed() -> None:
+    """How full trust policies are, and what the cluster publishes, is beside the point."""
+    seen = healthy()
+    seen.capacity = seen.issuer = seen.version = None
+
+    assert exit_code(seen, NOW) == 0
+
+
 def test_wide_names_what_is_well(capsys: pytest.CaptureFixture[str]) -> None:
     """Each AWS account and each reason."""
     lines = said(healthy(), capsys, wide=True)

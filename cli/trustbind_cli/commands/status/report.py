@@ -59,7 +59,8 @@ def exit_code(seen: Collected, now: datetime) -> int:
     """Return 1 where something is broken, 3 where what decides could not be seen, else 0."""
     if any(state == "broken" for _, state, _ in _rows(seen, now, wide=True)):
         return FAILED
-    return UNKNOWN if seen.bindings is None or seen.deployments is None else DONE
+    decide = (seen.deployments, seen.lease, seen.policies, seen.accounts, seen.bindings)
+    return UNKNOWN if any(each is None for each in decide) else DONE
 
 
 def _rows(seen: Collected, now: datetime, *, wide: bool) -> Iterator[Row]:
