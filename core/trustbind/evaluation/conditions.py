@@ -17,17 +17,17 @@ Where these leave room, the choice is the one that allows less (see ``three_valu
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from trustbind.evaluation import hints
 from trustbind.evaluation.model import Dependence, Failure
 from trustbind.evaluation.operators import comparison_of
-from trustbind.evaluation.request_context import KeyState, RequestContext
+from trustbind.evaluation.request_context import KeyState, RequestContext, ValueForm
 from trustbind.evaluation.three_valued import Check, Truth, as_texts, listed, quoted
 from trustbind.evaluation.variables import Operand, VariableAbsentError, VariableOpenError, resolve
+from trustbind.evaluation.wildcards import glob_covers, glob_matches, globs_meet, has_wildcard
 from trustbind.policy.condition_operators import (
     ConditionOperator,
     OperatorKind,
@@ -182,14 +182,14 @@ class _Entry:
         wanted = self._read(texts)
         negated = self.name.operator.is_negated
         form = self.context.forms.get(self.key.lower())
-        if (
-            form is not None
-            and not wanted.open
-            and not wanted.problem
-            and _excludes(self.name.operator, texts, form.pattern)
-        ):
-            message = f"{self._expects(texts)} but the request has {form.shown}"
-            return Check(Truth.YES) if negated else self._outcome(Truth.NO, message)
+        if form is not None and not (wanted.open or wanted.problem or wanted.absent):
+            match = _compare_form(self.name.operator, texts, form, variables=self.variables)
+            match = match.negated() if negated else match
+            if match is Truth.NO:
+                return self._outcome(match, f"{self._expects(texts)} but the request has {form.shown}")
+            if match is Truth.YES:
+                return Check(match)
+            because = f"the request has {form.shown}"
         if self.name.operator.relation is Relation.LIKE and any(_is_any(value) for value in wanted.values):
             return self._outcome(Truth.NO, f"{self._expects(texts)}, which is none") if negated else Check(Truth.YES)
         if not wanted.values and not wanted.open:
@@ -293,11 +293,37 @@ class _Entry:
         return Check(truth, (failure,), (note,) if note else ())
 
 
-def _excludes(operator: ConditionOperator, texts: list[str], form: re.Pattern[str]) -> bool:
-    """Return whether no value of that form can equal one of the policy's values, none of which is a pattern."""
-    if operator.kind not in {OperatorKind.STRING, OperatorKind.ARN} or any(c in text for text in texts for c in "*?$"):
-        return False
-    return operator.relation is not Relation.EQUALS_IGNORE_CASE and not any(form.fullmatch(text) for text in texts)
+def _compare_form(operator: ConditionOperator, texts: list[str], form: ValueForm, *, variables: bool) -> Truth:
+    """Return whether values of that form match one of the policy's values: each, none, or some of them."""
+    if operator.kind is not OperatorKind.STRING and not (operator.kind is OperatorKind.ARN and form.is_arn):
+        return Truth.DEPENDS
+    if variables and any("${" in text for text in texts):
+        return Truth.DEPENDS
+    if operator.relation is Relation.EQUALS_IGNORE_CASE and not all(text.isascii() for text in texts):
+        return Truth.DEPENDS
+    meets = _MEETS[operator.relation]
+    if not any(any(all(meets(each, text) for each in patterns) for text in texts) for patterns in form.any_of):
+        return Truth.NO
+    covers = _COVERS.get((operator.kind, operator.relation))
+    if covers is not None and all(
+        any(covers(each, text) for each in patterns for text in texts) for patterns in form.any_of
+    ):
+        return Truth.YES
+    return Truth.DEPENDS
+
+
+_MEETS: Final[Mapping[Relation, Callable[[str, str], bool]]] = {
+    Relation.EQUALS: glob_matches,
+    Relation.EQUALS_IGNORE_CASE: lambda form, text: glob_matches(form.lower(), text.lower()),
+    Relation.LIKE: globs_meet,
+}
+"""Whether a value of the form can match a value of the policy, by relation."""
+
+_COVERS: Final[Mapping[tuple[OperatorKind, Relation], Callable[[str, str], bool]]] = {
+    (OperatorKind.STRING, Relation.EQUALS): lambda form, text: form == text and not has_wildcard(form),
+    (OperatorKind.STRING, Relation.LIKE): lambda form, text: glob_covers(text, form),
+}
+"""Whether every value of the form matches a value of the policy. Parts of an ARN are not looked at for this."""
 
 
 def _is_any(wanted: object) -> bool:

@@ -7,15 +7,15 @@ those pages neither as always included nor as never included counts as possible.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 
 from trustbind.evaluation.model import Caller, PrincipalKind
 from trustbind.evaluation.token_claims import ROLES_CLAIM, claim_names, issuer_of, keys_of, names_role, prefix_of
+from trustbind.evaluation.wildcards import has_wildcard
 from trustbind.identity.arns import RoleArn
 
 __all__ = ["KeyState", "RequestContext", "ValueForm", "request_context"]
@@ -65,12 +65,17 @@ class ValueForm:
     """What every value of a key looks like that is not known otherwise.
 
     Attributes:
-        pattern: matches each as a whole.
+        any_of: alternatives; a value matches every pattern of one of them.
         shown: the same for people.
     """
 
-    pattern: re.Pattern[str]
+    any_of: tuple[tuple[str, ...], ...]
     shown: str
+
+    @property
+    def is_arn(self) -> bool:
+        """Whether every value is an ARN."""
+        return all(any(each.startswith("arn:") for each in patterns) for patterns in self.any_of)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +138,17 @@ class RequestContext:
         if lowered.startswith(self.families) and not lowered.startswith(self.absent):
             return KeyState.POSSIBLE
         return KeyState.ABSENT
+
+    def with_form(self, key: str, form: ValueForm) -> RequestContext:
+        """Return the context in which the request has a key of which only the form of its value is known."""
+        lowered = key.lower()
+        return replace(
+            self,
+            values={name: value for name, value in self.values.items() if name != lowered},
+            names={lowered: key, **self.names},
+            filled=self.filled | {lowered},
+            forms={**self.forms, lowered: form},
+        )
 
     def has_tags(self) -> KeyState:
         """Return what is known of session tags in the request."""
@@ -200,8 +216,11 @@ def _forms_of(caller: Caller) -> dict[str, ValueForm]:
         return {}
     _, partition, _, _, account, session = caller.identifier.split(":", 5)
     name = session.split("/")[1]
-    pattern = re.compile(rf"arn:{re.escape(partition)}:iam::{account}:role/(?:\S+/)?{re.escape(name)}")
-    return {"aws:principalarn": ValueForm(pattern, f"arn:{partition}:iam::{account}:role/PATH/{name}")}
+    if has_wildcard(name):  # no role has such a name
+        return {}
+    role = f"arn:{partition}:iam::{account}:role"
+    form = ValueForm(((f"{role}/{name}",), (f"{role}/*/{name}",)), f"{role}/PATH/{name}")
+    return {"aws:principalarn": form}
 
 
 def _refusal(caller: Caller, claims: Mapping[str, Any], role: RoleArn | None) -> str:

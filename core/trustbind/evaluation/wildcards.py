@@ -36,6 +36,38 @@ def glob_covers(pattern: str, narrower: str) -> bool:
     return _matches(pattern, narrower, _NONE, not_many="", not_one="*")
 
 
+def globs_meet(one: str, other: str, *, letters: AbstractSet[str] | None = None) -> bool:
+    """Return whether some text matches both patterns.
+
+    Args:
+        one: a pattern.
+        other: a pattern.
+        letters: the only characters that wildcards of ``other`` stand for; None: any.
+    """
+    seen = {(0, 0)}
+    todo = [(0, 0)]
+    while todo:
+        at, place = todo.pop()
+        mine, theirs = one[at : at + 1], other[place : place + 1]
+        if not mine and not theirs:
+            return True
+        steps: list[tuple[int, int]] = []
+        if mine == "*":
+            steps.append((at + 1, place))
+        if theirs == "*":
+            steps.append((at, place + 1))
+        if mine and theirs:
+            wild = theirs in "*?"
+            same = mine == theirs or mine in "*?" or (wild and (letters is None or mine in letters))
+            if same:
+                steps.append((at + (mine != "*"), place + (theirs != "*")))
+        for step in steps:
+            if step not in seen:
+                seen.add(step)
+                todo.append(step)
+    return False
+
+
 def has_wildcard(text: str) -> bool:
     """Return whether the text holds a ``*`` or ``?``."""
     return "*" in text or "?" in text

@@ -1,11 +1,15 @@
-"""Who can assume a role: the evaluator's answer for each service account, pattern and principal of a trust policy."""
+"""Whether service accounts can assume a role: the evaluator's answer for one by name, and for all that match a pattern.
+
+Nobody is left out: a service account that the evaluator allows has a name in the trust policy, or matches a pattern of
+`patterns_of`. Other principals are in `trustbind.policy.access_principals`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 from trustbind.api.aws_account import EksCluster
 from trustbind.errors import InvalidValueError
@@ -19,34 +23,33 @@ from trustbind.evaluation import (
     evaluate_call,
     request_context,
 )
-from trustbind.evaluation.three_valued import as_texts
 from trustbind.evaluation.wildcards import glob_matches, has_wildcard
-from trustbind.identity.arns import ProviderArn, RoleArn
+from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import DEFAULT_AUDIENCE, Issuer, Subject
 from trustbind.policy.pod_identity import SERVICE, association_context
-from trustbind.policy.trust_document import Statement, TrustDocument
+from trustbind.policy.statement_parts import condition_values, principals_of
+from trustbind.policy.subject_patterns import audience_form, audience_patterns, subject_form, subject_patterns
+from trustbind.policy.trust_document import VERSION, TrustDocument
 
 __all__ = [
+    "ORDER",
     "Access",
     "Mechanism",
     "Verdict",
+    "answer",
     "audiences_named",
     "by_association",
-    "over_source",
+    "favour",
     "patterns_of",
     "possible",
-    "principals_of",
     "service_account",
-    "source_role",
-    "sources_named",
     "subjects_named",
+    "with_open_audience",
+    "without_other_allows",
 ]
 
-_WEB_IDENTITY: Final = "sts:AssumeRoleWithWebIdentity"
-_ASSUME: Final = "sts:AssumeRole"
-_SAML: Final = "sts:AssumeRoleWithSAML"
-_ANY_ROLE: Final = "arn:aws:iam::000000000000:role/any"
-"""Stands for everyone where a trust policy has Principal ``*``."""
+WEB_IDENTITY: Final = "sts:AssumeRoleWithWebIdentity"
+ASSUME: Final = "sts:AssumeRole"
 
 
 class Verdict(StrEnum):
@@ -79,12 +82,13 @@ class Access:
         mechanism: how.
         verdict: see `Verdict`.
         subject: the service account, where it is one of the cluster.
-        is_pattern: whether ``principal`` stands for every service account that matches it.
-        audience: of the token.
+        is_pattern: whether ``principal`` stands for every service account that matches it and has no answer of its own.
+        audience: of the token; a pattern where one that matches it is needed.
         statement: the statement that decided, or came nearest.
         conditions: what the answer depends on, one sentence each.
         reason: why, for a person.
         through: the role that is assumed before.
+        remarks: what the caller's own policies have to allow, too; empty where the trust policy is enough.
     """
 
     role: RoleArn
@@ -98,6 +102,11 @@ class Access:
     conditions: tuple[str, ...] = ()
     reason: str = ""
     through: RoleArn | None = None
+    remarks: tuple[str, ...] = ()
+
+
+ORDER: Final = list(Verdict)
+"""From the verdict that gives most access to that which gives none."""
 
 
 def service_account(
@@ -110,254 +119,145 @@ def service_account(
         document: its trust policy.
         issuer: the cluster's.
         subject: the service account.
-        audiences: that a token may have: a pod can ask for any. The answer is the most favourable one.
+        audiences: that a token may have, and patterns of such: a pod can ask for any. The answer is the most
+            favourable one.
     """
-    answers = [_by_token(role, document, issuer.url, str(subject), audience) for audience in sorted(audiences)]
-    return replace(min(answers, key=_favour), subject=subject)
+    return replace(_by_token(role, document, issuer, str(subject), audiences), subject=subject)
 
 
 def possible(role: RoleArn, document: TrustDocument, issuer: Issuer) -> Callable[[Subject], bool]:
     """Return a quick test for service accounts; those for which it is false cannot assume the role by their token.
 
-    What it lets pass is evaluated. It looks at subjects alone, and only at conditions that ask for one of some texts.
+    What it lets pass is evaluated. It looks at subjects alone.
     """
     provider = str(issuer.provider_for(role))
-    asked: list[list[str]] = []
+    asked: set[str] = set()
     for statement in document.statements:
         principal = statement.get("Principal")
         if statement.get("Effect") != "Allow":
             continue
-        names = {name.casefold() for _, name in _principals(statement)}
+        names = {name.casefold() for _, name in principals_of(statement)}
         if isinstance(principal, Mapping) and not names & {provider.casefold(), "*"}:
             continue
-        patterns = _asked_subjects(statement, issuer)
-        if patterns is None:
-            return lambda _subject: True
-        asked.append(patterns)
-    return lambda subject: any(any(glob_matches(each, str(subject)) for each in patterns) for patterns in asked)
+        asked.update(subject_patterns(statement, issuer, variables=document.version == VERSION))
+    exact = {pattern for pattern in asked if not has_wildcard(pattern)}
+    patterns = asked - exact
+    return lambda subject: str(subject) in exact or any(glob_matches(each, str(subject)) for each in patterns)
 
 
 def patterns_of(role: RoleArn, document: TrustDocument, issuer: Issuer, audiences: Collection[str]) -> list[Access]:
-    """Return the answer for each pattern of subjects: for a service account that matches it and has no other name."""
-    found: list[Access] = []
-    for pattern in sorted(_patterns(document, role, issuer)):
-        sample = pattern.replace("*", "x").replace("?", "x")
-        try:
-            subject = Subject.parse(sample)
-        except InvalidValueError:
-            subject = Subject("x", "x")
-        found.append(
-            replace(
-                service_account(role, document, issuer, subject, audiences),
-                principal=pattern,
-                subject=None,
-                is_pattern=True,
-            )
-        )
-    return [each for each in found if each.verdict is not Verdict.NO]
+    """Return the answer for each pattern of subjects: for all service accounts that match it and have no other name.
 
-
-def principals_of(role: RoleArn, document: TrustDocument, issuer: Issuer | None) -> list[Access]:
-    """Return the answer for each principal that is allowed, without the OIDC provider of ``issuer``."""
-    own = str(issuer.provider_for(role)) if issuer is not None else ""
+    Together with those of `subjects_named`, the patterns leave out no service account that can assume the role.
+    """
     found: dict[str, Access] = {}
-    for statement in document.statements:
-        for kind, name in _principals(statement) if statement.get("Effect") == "Allow" else ():
-            if name != own:
-                for each in _of_principal(role, document, kind, name):
-                    found.setdefault(each.principal, each)
-    return [each for each in found.values() if each.verdict is not Verdict.NO]
+    for number, statement in enumerate(document.statements):
+        if statement.get("Effect") != "Allow":
+            continue
+        for pattern in filter(has_wildcard, subject_patterns(statement, issuer, variables=document.version == VERSION)):
+            alone = _of_pattern(role, without_other_allows(document, number), issuer, pattern, audiences)
+            if alone.verdict is not Verdict.NO and pattern not in found:
+                found[pattern] = _of_pattern(role, document, issuer, pattern, audiences)
+    return [found[pattern] for pattern in sorted(found)]
+
+
+def without_other_allows(document: TrustDocument, number: int) -> TrustDocument:
+    """Return a document without the statements that allow, except for one."""
+    kept = (s for n, s in enumerate(document.statements) if n == number or s.get("Effect") != "Allow")
+    return document.with_statements(kept)
 
 
 def by_association(role: RoleArn, document: TrustDocument, cluster: EksCluster, subject: Subject) -> Access:
     """Return whether EKS gets the role for a service account that has an association with it."""
-    request = Request(
-        Caller(PrincipalKind.SERVICE, SERVICE), _ASSUME, association_context(role, cluster, subject), role
-    )
-    return replace(_answer(role, document, request, str(subject), Mechanism.POD_IDENTITY), subject=subject)
-
-
-def source_role(role: RoleArn, document: TrustDocument, source: RoleArn) -> Access:
-    """Return whether sessions of another role can assume a role."""
-    caller = Caller(PrincipalKind.AWS, str(source))
-    request = Request(caller, _ASSUME, request_context(caller, role=role), role)
-    return _answer(role, document, request, str(source), Mechanism.ASSUME_ROLE)
-
-
-def over_source(first: Access, second: Access, source: RoleArn) -> Access:
-    """Return the answer for a chain.
-
-    Args:
-        first: whether a service account can assume the source role.
-        second: whether the source role can assume the target role.
-        source: the source role.
-    """
-    conditions = (*first.conditions, *second.conditions)
-    verdict = max(first.verdict, second.verdict, key=_ORDER.index)
-    if source.account_id != second.role.account_id:
-        conditions += (f"the policies of {source} have to allow {_ASSUME} on {second.role}",)
-        verdict = max(verdict, Verdict.IF, key=_ORDER.index)
-    return replace(
-        second,
-        principal=first.principal,
-        subject=first.subject,
-        is_pattern=first.is_pattern,
-        audience=first.audience,
-        verdict=verdict,
-        conditions=tuple(dict.fromkeys(conditions)),
-        through=source,
-    )
+    request = Request(Caller(PrincipalKind.SERVICE, SERVICE), ASSUME, association_context(role, cluster, subject), role)
+    return replace(answer(document, request, str(subject), Mechanism.POD_IDENTITY, role), subject=subject)
 
 
 def audiences_named(document: TrustDocument, issuer: Issuer) -> frozenset[str]:
-    """Return the audiences that the conditions name, without patterns, and the default one."""
+    """Return the audiences that the conditions name, the default one, and patterns of others that may work."""
     named = (text for text in _values(document, issuer.audience_key) if not has_wildcard(text))
-    return frozenset({DEFAULT_AUDIENCE, *named})
+    return frozenset({DEFAULT_AUDIENCE, *named}) | audience_patterns(document, issuer)
 
 
 def subjects_named(document: TrustDocument, issuer: Issuer) -> frozenset[Subject]:
-    """Return the service accounts that the conditions name, without patterns."""
+    """Return the service accounts that the conditions name, without patterns, in whatever letter case."""
     found: set[Subject] = set()
     for text in _values(document, issuer.subject_key):
-        if not has_wildcard(text):
-            try:
-                found.add(Subject.parse(text))
-            except InvalidValueError:
-                continue
+        try:
+            found.add(Subject.parse(text.lower()))
+        except InvalidValueError:
+            continue
     return frozenset(found)
 
 
-def sources_named(document: TrustDocument) -> tuple[RoleArn, ...]:
-    """Return the roles that the trust policy allows by their ARN, sorted, also where a condition names them."""
-    found: set[RoleArn] = set()
-    for statement in document.statements:
-        if statement.get("Effect") != "Allow":
-            continue
-        names = [name for kind, name in _principals(statement) if kind == "AWS"]
-        names += _condition_values(statement, "aws:PrincipalArn")
-        found.update(role for role in map(RoleArn.or_none, names) if role is not None)
-    return tuple(sorted(found))
-
-
-def _of_principal(role: RoleArn, document: TrustDocument, kind: str, name: str) -> Iterator[Access]:
-    if kind == "Federated" and ":oidc-provider/" in name:
-        yield from _of_provider(role, document, name)
-        return
-    try:
-        caller = Caller.parse(_ANY_ROLE if name == "*" else name)
-    except ValueError:
-        yield Access(role, name, Mechanism.ASSUME_ROLE, Verdict.UNKNOWN, reason="it is no principal that can call")
-        return
-    is_saml = ":saml-provider/" in name
-    mechanism = Mechanism.SAML if is_saml else Mechanism.ASSUME_ROLE
-    if name == SERVICE:
-        mechanism = Mechanism.POD_IDENTITY
-    request = Request(caller, _SAML if is_saml else _ASSUME, request_context(caller, role=role), role)
-    yield _answer(role, document, request, name, mechanism)
-
-
-def _of_provider(role: RoleArn, document: TrustDocument, name: str) -> Iterator[Access]:
-    """Yield the answer for each subject of another issuer that is named; where none is, for the provider."""
-    try:
-        provider = ProviderArn.parse(name)
-        issuer = Issuer(f"https://{provider.host_path}")
-    except InvalidValueError:
-        return
-    literal = sorted({text for text in _values(document, issuer.subject_key) if not has_wildcard(text)})
-    audiences = audiences_named(document, issuer)
-    for text in literal:
-        answers = [_by_token(role, document, issuer.url, text, audience) for audience in sorted(audiences)]
-        yield replace(min(answers, key=_favour), principal=f"{issuer.url} {text}")
-    if not literal or _patterns(document, role, issuer):
-        caller = Caller(PrincipalKind.FEDERATED, name)
-        request = Request(caller, _WEB_IDENTITY, request_context(caller, role=role), role)
-        yield _answer(role, document, request, name, Mechanism.WEB_IDENTITY)
-
-
-def _by_token(role: RoleArn, document: TrustDocument, issuer: str, subject: str, audience: str) -> Access:
-    caller = Caller(
-        PrincipalKind.FEDERATED, str(ProviderArn(role.partition, role.account_id, issuer.removeprefix("https://")))
-    )
-    claims = {"iss": issuer, "sub": subject, "aud": audience}
-    request = Request(caller, _WEB_IDENTITY, request_context(caller, claims=claims, role=role), role)
-    return replace(_answer(role, document, request, subject, Mechanism.WEB_IDENTITY), audience=audience)
-
-
-def _answer(role: RoleArn, document: TrustDocument, request: Request, principal: str, mechanism: Mechanism) -> Access:
+def answer(
+    document: TrustDocument, request: Request, principal: str, mechanism: Mechanism, role: RoleArn, audience: str = ""
+) -> Access:
+    """Return the evaluator's answer for one request; where it is no, without conditions."""
     decision = evaluate_call(document.to_json_object(), request)
-    conditions = tuple(dict.fromkeys([*(each.message for each in decision.depends), *decision.remarks]))
+    conditions = tuple(dict.fromkeys(each.message for each in decision.depends))
     verdict = _verdict(decision)
     return Access(
         role,
         principal,
         mechanism,
         verdict,
+        audience=audience,
         statement=decision.statement or decision.nearest,
         conditions=conditions if verdict is not Verdict.NO else (),
         reason=decision.reason,
+        remarks=decision.remarks if verdict is not Verdict.NO else (),
     )
+
+
+def favour(access: Access) -> tuple[int, bool, bool]:
+    """Sort the most favourable answer first; of equal ones that for the default audience, then those that are named."""
+    return ORDER.index(access.verdict), access.audience != DEFAULT_AUDIENCE, has_wildcard(access.audience)
+
+
+def with_open_audience(access: Access) -> Access:
+    """Return the answer with what it asks of the OIDC provider, where no audience that is named works."""
+    if not has_wildcard(access.audience) or access.verdict not in {Verdict.YES, Verdict.IF}:
+        return access
+    such = "other than those that conditions name" if access.audience == "*" else f'like "{access.audience}"'
+    condition = f"the OIDC provider has to have a client id {such}"
+    return replace(access, verdict=Verdict.IF, conditions=(*access.conditions, condition))
+
+
+def _of_pattern(
+    role: RoleArn, document: TrustDocument, issuer: Issuer, pattern: str, audiences: Iterable[str]
+) -> Access:
+    return replace(_by_token(role, document, issuer, pattern, audiences), is_pattern=True)
+
+
+def _by_token(role: RoleArn, document: TrustDocument, issuer: Issuer, subject: str, audiences: Iterable[str]) -> Access:
+    """Return the most favourable answer for a subject, or for all service accounts that match a pattern."""
+    caller = Caller(PrincipalKind.FEDERATED, str(issuer.provider_for(role)))
+    best: Access | None = None
+    for audience in sorted(audiences, key=lambda each: (has_wildcard(each), each != DEFAULT_AUDIENCE, each)):
+        claims = {"iss": issuer.url, "sub": subject, "aud": audience}
+        context = request_context(caller, claims=claims, role=role)
+        if has_wildcard(subject):
+            context = context.with_form(issuer.subject_key, subject_form(subject))
+        if has_wildcard(audience):
+            context = context.with_form(issuer.audience_key, audience_form(audience))
+        request = Request(caller, WEB_IDENTITY, context, role)
+        found = answer(document, request, subject, Mechanism.WEB_IDENTITY, role, audience)
+        best = found if best is None else min(best, found, key=favour)
+        if best.verdict is Verdict.YES:
+            break
+    if best is None:
+        raise ValueError("a token has an audience")
+    return with_open_audience(best)
 
 
 def _verdict(decision: Decision) -> Verdict:
     if decision.answer is Answer.ALLOW:
-        return Verdict.YES
+        return Verdict.IF if decision.remarks else Verdict.YES
     if decision.answer is Answer.DEPENDS:
         return Verdict.IF
     return Verdict.UNKNOWN if decision.unknown else Verdict.NO
 
 
-_ORDER: Final = list(Verdict)
-
-
-def _favour(access: Access) -> tuple[int, bool]:
-    """Sort the most favourable answer first; of equal ones that for the default audience."""
-    return _ORDER.index(access.verdict), access.audience != DEFAULT_AUDIENCE
-
-
-def _patterns(document: TrustDocument, role: RoleArn, issuer: Issuer) -> set[str]:
-    """Return the patterns of subjects of statements that allow an issuer; ``*`` where a statement names no subject."""
-    provider = str(issuer.provider_for(role))
-    found: set[str] = set()
-    for statement in document.statements:
-        if statement.get("Effect") != "Allow" or provider not in (name for _, name in _principals(statement)):
-            continue
-        values = list(_condition_values(statement, issuer.subject_key))
-        found.update(filter(has_wildcard, values) if values else "*")
-    return found
-
-
-def _asked_subjects(statement: Statement, issuer: Issuer) -> list[str] | None:
-    """Return patterns of which the subject has to match one; None where that is not known."""
-    condition = statement.get("Condition")
-    for operator, block in condition.items() if isinstance(condition, Mapping) else ():
-        if not isinstance(block, Mapping) or str(operator).lower() not in _ASKING:
-            continue
-        for name, value in block.items():
-            texts = as_texts(value) or [] if str(name).casefold() == issuer.subject_key.casefold() else []
-            if texts and not any("${" in text for text in texts):
-                return texts
-    return None
-
-
-_ASKING: Final = frozenset({"stringequals", "stringlike", "foranyvalue:stringequals", "foranyvalue:stringlike"})
-
-
-def _values(document: TrustDocument, key: str) -> Iterator[str]:
-    for statement in document.statements:
-        yield from _condition_values(statement, key)
-
-
-def _condition_values(statement: Statement, key: str) -> Iterator[str]:
-    condition = statement.get("Condition")
-    for block in condition.values() if isinstance(condition, Mapping) else ():
-        for name, value in block.items() if isinstance(block, Mapping) else ():
-            if str(name).casefold() == key.casefold():
-                yield from as_texts(value) or ()
-
-
-def _principals(statement: Statement) -> Iterator[tuple[str, str]]:
-    principal: Any = statement.get("Principal")
-    if isinstance(principal, str):
-        yield "AWS", principal
-    for kind, value in principal.items() if isinstance(principal, Mapping) else ():
-        yield from ((str(kind), text) for text in as_texts(value) or ())
+def _values(document: TrustDocument, key: str) -> Iterable[str]:
+    return (value for statement in document.statements for value in condition_values(statement, key))

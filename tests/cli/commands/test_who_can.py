@@ -72,11 +72,23 @@ class Scene:
     def __init__(self, cli: Cli) -> None:
         self._cli = cli
         self._roles: dict[str, Json] = {}
+        self._details: dict[str, Json] = {}
+        self._policies: list[Json] = []
         self._objects: list[Json] = [account("x")]
 
     def role(self, role: RoleArn, *statements: Json, version: str = "2012-10-17") -> None:
         """Add a role."""
         self._roles[str(role)] = {"Version": version, "Statement": list(statements)}
+
+    def details(self, role: RoleArn, **members: Any) -> None:
+        """Add the other policies of a role, as get-account-authorization-details has them."""
+        lists: Json = {"RolePolicyList": [], "AttachedManagedPolicies": []}
+        self._details[str(role)] = lists | members
+
+    def managed(self, arn: str, document: Json) -> None:
+        """Add a managed policy."""
+        versions = [{"Document": {}, "IsDefaultVersion": False}, {"Document": document, "IsDefaultVersion": True}]
+        self._policies.append({"Arn": arn, "PolicyVersionList": versions})
 
     def has(self, *objects: Json) -> None:
         """Add objects of the cluster."""
@@ -87,7 +99,8 @@ class Scene:
         files: list[str] = []
         for number, (arn, document) in enumerate(self._roles.items()):
             name = f"role-{number}.json"
-            detail = {"RoleDetailList": [{"Arn": arn, "AssumeRolePolicyDocument": document}]}
+            listed = {"Arn": arn, "AssumeRolePolicyDocument": document} | self._details.get(arn, {})
+            detail = {"RoleDetailList": [listed], "Policies": self._policies}
             Path(name).write_text(json.dumps(detail), encoding="utf-8")
             files += ["--account-details", name]
         Path("objects.yaml").write_text(yaml.safe_dump_all(self._objects), encoding="utf-8")
@@ -279,6 +292,152 @@ def test_what_could_not_be_seen(scene: Scene) -> None:
     assert (absent.code, f"not seen: {BASE}: its trust policy was not found" in absent.err) == (3, True)
     unknown = scene.ask(str(READER), with_issuer=False)
     assert "not seen: the cluster's issuer; give --issuer" in unknown.err
+
+
+@pytest.mark.parametrize("name", ["*-prod:app?x", "*:reader"])
+def test_pattern_that_no_name_resembles(scene: Scene, name: str) -> None:
+    """A pattern of any form is told, also where no service account matches it now."""
+    scene.role(READER, trusting(name, operator="StringLike"))
+
+    assert told(scene.rows(str(READER))) == [(name, "WebIdentity", "yes")]
+
+
+def test_all_but_some(scene: Scene) -> None:
+    """A condition that only excludes leaves everybody else."""
+    scene.role(READER, trusting("kube-*", operator="StringNotLike"))
+
+    assert told(scene.rows(str(READER))) == [("shop:x", "WebIdentity", "yes"), ("*", "WebIdentity", "if")]
+
+
+def test_several_conditions(scene: Scene) -> None:
+    """Of several patterns that all have to match, one is the row and the others are its conditions."""
+    both = trusting("shop-*:*", operator="StringLike")
+    both["Condition"]["ForAnyValue:StringLike"] = {ISSUER.subject_key: "*:reader"}
+    scene.role(READER, both)
+
+    (row,) = scene.rows(str(READER))
+    assert (row["principal"], row["verdict"]) == ("system:serviceaccount:shop-*:*", "if")
+    assert '"*:reader"' in row["conditions"][0]
+
+
+def test_audience_by_pattern(scene: Scene) -> None:
+    """Which audiences that match a pattern the OIDC provider takes is not known, so nothing is certain."""
+    named = trusting("shop:reader")
+    named["Condition"] = {
+        "StringLike": {ISSUER.audience_key: "vault-*"},
+        "StringEquals": named["Condition"]["StringEquals"],
+    }
+    del named["Condition"]["StringEquals"][ISSUER.audience_key]
+    scene.role(READER, named)
+
+    done = scene.ask(str(READER), "-o", "json")
+    (row,) = checked("who-can", done.out)["answers"][0]["rows"]
+    assert (done.code, row["verdict"], row["audience"]) == (3, "if", "vault-*")
+    assert row["conditions"] == ['the OIDC provider has to have a client id like "vault-*"']
+    assert f"not seen: the client ids of the OIDC providers in AWS account {ACCOUNT}" in done.err
+
+
+def test_source_that_is_missing(scene: Scene) -> None:
+    """A role that may come before, and whose trust policy is not there, is not nobody."""
+    scene.role(READER, build(ISSUER, READER, ChainKey(BASE)))
+    done = scene.ask("--subject", "shop/app")
+
+    assert done.code == 3
+    assert f"not seen: {BASE}: its trust policy was not found, and it may assume {READER}" in done.err
+
+
+def test_pod_identity_by_hand(scene: Scene) -> None:
+    """Associations that somebody made by hand cannot be seen without EKS."""
+    scene.role(READER, dict(STATEMENT))
+    done = scene.ask("--subject", "shop/app")
+
+    assert done.code == 3
+    assert f"not seen: EKS: Pod Identity associations that no RoleBinding makes, with {READER}" in done.err
+
+
+def test_pod_identity_without_cluster(scene: Scene) -> None:
+    """A binding with method PodIdentity whose AWSAccount is not there is no refusal."""
+    scene.role(READER, dict(STATEMENT))
+    scene.has(account("app"), binding("pods", READER, "app", method="PodIdentity"))
+    done = scene.ask("--subject", "shop/app", "-o", "json")
+
+    assert (done.code, checked("who-can", done.out)["answers"][0]["rows"]) == (3, [])
+    assert f"not seen: the EKS cluster of RoleBinding shop/pods: AWSAccount {ACCOUNT} with spec.eks" in done.err
+
+
+@pytest.mark.parametrize("name", [f"arn:aws:iam::{BASE.account_id}:root", "*"])
+@pytest.mark.parametrize(
+    "condition", [{}, {"ArnLike": {"aws:PrincipalArn": f"arn:aws:iam::{BASE.account_id}:role/b*"}}]
+)
+def test_whole_account(scene: Scene, name: str, condition: Json) -> None:
+    """Which roles of an AWS account may come before is decided there."""
+    each = {"Effect": "Allow", "Principal": {"AWS": name}, "Action": "sts:AssumeRole", "Condition": condition}
+    scene.role(READER, each)
+    scene.role(BASE, trusting("shop:app", role=BASE))
+    done = scene.ask("--subject", "shop/other")
+
+    assert (done.code, "decide which of its roles can assume" in done.err) == (3, True)
+    assert told(scene.rows(str(READER), code=0 if name == "*" and not condition else 3))[-1][0] == name
+
+
+def policy(role: RoleArn, effect: str = "Allow") -> Json:
+    """Return a policy for roles that come before."""
+    statement = {"Effect": effect, "Action": "sts:AssumeRole", "Resource": str(role)}
+    return {"Version": "2012-10-17", "Statement": [statement]}
+
+
+def inline(document: Json) -> Json:
+    """Return members of a role with an inline policy."""
+    return {"RolePolicyList": [{"PolicyName": "p", "PolicyDocument": document}]}
+
+
+MANAGED: Final = f"arn:aws:iam::{BASE.account_id}:policy/m"
+ATTACHED: Final = {"AttachedManagedPolicies": [{"PolicyName": "m", "PolicyArn": MANAGED}]}
+
+
+@pytest.mark.parametrize(
+    ("details", "managed", "verdict"),
+    [
+        (inline(policy(READER)), None, "yes"),
+        (inline(policy(BASE)), None, None),
+        ({}, None, None),
+        (ATTACHED, policy(READER), "yes"),
+        (ATTACHED, policy(READER, "Deny"), None),
+        (ATTACHED, None, "if"),
+        ({**inline(policy(READER)), "PermissionsBoundary": {"PermissionsBoundaryArn": MANAGED}}, None, "if"),
+        ({**inline(policy(READER)), "PermissionsBoundary": {"PermissionsBoundaryArn": MANAGED}}, policy(BASE), None),
+    ],
+)
+@pytest.mark.parametrize("by_account", [False, True])
+def test_permissions_of_a_source(
+    scene: Scene, details: Json, managed: Json | None, verdict: str | None, by_account: bool
+) -> None:
+    """The policies of a source role, where the files have them, decide the second half of a chain."""
+    whole = {"Effect": "Allow", "Principal": {"AWS": BASE.account_id}, "Action": "sts:AssumeRole"}
+    scene.role(READER, whole if by_account else build(ISSUER, READER, ChainKey(BASE)))
+    scene.role(BASE, trusting("shop:app", role=BASE))
+    scene.details(BASE, **details)
+    if managed is not None:
+        scene.managed(MANAGED, managed)
+
+    found = {row["roleArn"]: row["verdict"] for row in scene.rows("--subject", "shop/app")}
+    assert found.get(str(READER)) == verdict
+    rows = checked("who-can", scene.ask(str(READER), "-o", "json").out)["answers"][0]["rows"]
+    assert [row["verdict"] for row in rows if row["through"]] == [verdict] * (verdict is not None)
+
+
+def test_key_twice(cli: Cli) -> None:
+    """Of a key that stands twice, one value alone is looked at, which is said."""
+    text = json.dumps({"Version": "2012-10-17", "Statement": [trusting("shop:reader")]})
+    twice = text.replace('"Condition": {', '"Condition": {"StringEquals": {"x": "y"}, ')
+    Path("twice.json").write_text(f'{{"Role": {{"Arn": "{READER}", "AssumeRolePolicyDocument": {twice}}}}}', "utf-8")
+    Path("objects.yaml").write_text(yaml.safe_dump(account("x")), "utf-8")
+    files = ("-f", "objects.yaml", "--account-details", "twice.json", "--issuer", ISSUER.url)
+
+    assert (
+        f"not seen: {READER}: a statement of its trust policy has a key twice"
+        in cli("who-can", str(READER), *files).err
+    )
 
 
 def test_no_cluster_and_no_aws(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trustbind.evaluation import Answer, Caller, Request, RequestContext, evaluate, evaluate_call, request_context
-from trustbind.evaluation.wildcards import glob_covers, glob_matches
+from trustbind.evaluation.request_context import ValueForm
+from trustbind.evaluation.wildcards import glob_covers, glob_matches, globs_meet
 from trustbind.policy.condition_operators import OPERATORS
 
 CALLERS = [
@@ -165,6 +167,22 @@ def test_depends_is_between_what_values_decide(
         assert told.answer is decision.answer
 
 
+@given(documents, requests, st.sampled_from(KEYS), st.sampled_from(["ann", "an*", "*", "arn:aws:iam::*"]), st.data())
+def test_form_is_between_what_values_decide(
+    document: Any, request: Request, key: str, pattern: str, data: st.DataObject
+) -> None:
+    """Whatever value of its form a key turns out to have: an answer that is certain stays."""
+    known = RequestContext.of(request.context)
+    form = ValueForm(((pattern, "?*"),), "some value")
+    decision = evaluate(document, replace(request, context=known.with_form(key, form)))
+
+    value = data.draw(st.sampled_from([text for text in TEXTS if text and glob_matches(pattern, text)]))
+    values = {name: given for name, given in known.values.items() if name != key.lower()} | {key.lower(): (value,)}
+    told = evaluate(document, replace(request, context=values))
+    if decision.answer is not Answer.DEPENDS and not told.unknown and not decision.unknown:
+        assert told.answer is decision.answer
+
+
 @given(documents, requests, st.integers(0, 4))
 def test_denying_everything_always_denies(document: Any, request: Request, at: int) -> None:
     """An explicit Deny wins wherever it stands."""
@@ -294,3 +312,35 @@ def test_covering_globs_match_all_that_the_covered_match(pattern: str, narrower:
     """A pattern that covers another matches each of its texts."""
     if glob_covers(pattern, narrower) and glob_matches(narrower, text):
         assert glob_matches(pattern, text)
+
+
+@given(st.text("ab*?", max_size=6), st.text("ab*?", max_size=6), st.text("ab", max_size=6))
+def test_patterns_that_meet(one: str, other: str, text: str) -> None:
+    """Two patterns that match one text meet; two that do not meet match none together; the order does not matter."""
+    if glob_matches(one, text) and glob_matches(other, text):
+        assert globs_meet(one, other)
+        assert globs_meet(one, other, letters=frozenset("ab"))
+    assert globs_meet(one, other) == globs_meet(other, one)
+    if glob_covers(one, other):
+        assert globs_meet(one, other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "letters", "meet"),
+    [
+        ("a*", "*b", None, True),
+        ("a?", "?b", None, True),
+        ("a*c", "b*", None, False),
+        ("??", "?", None, False),
+        ("", "*", None, True),
+        ("A*", "*", "ab", False),
+        ("*A*", "*", "ab", False),
+        ("*", "A*", "ab", True),
+        ("a:b", "*", "ab", False),
+        ("*:b", "*:*", "ab", True),
+        ("*:*:b", "*:*", "ab", False),
+    ],
+)
+def test_patterns_of_letters(one: str, other: str, letters: str | None, meet: bool) -> None:
+    """Wildcards of the second pattern stand for some letters alone."""
+    assert globs_meet(one, other, letters=None if letters is None else frozenset(letters)) is meet

@@ -7,11 +7,10 @@ import json
 import pytest
 
 from support.origins import ORIGINS, Origin
-from support.trust import FOREIGN, ISSUER, OTHER, ROLE, SOURCE, WEB, document, statement
+from support.trust import FOREIGN, ISSUER, ROLE, document, statement
 from trustbind.identity.subjects import Subject
 from trustbind.policy import access
-from trustbind.policy.access import Mechanism, Verdict
-from trustbind.policy.owned_statement import ChainKey, build
+from trustbind.policy.access import Verdict
 from trustbind.policy.trust_document import TrustDocument
 
 READER = Subject("team-a", "reader")
@@ -50,22 +49,6 @@ def test_not_understood() -> None:
     assert found.verdict is Verdict.UNKNOWN
 
 
-def test_other_cluster() -> None:
-    """Another cluster's service accounts are principals with its issuer in front."""
-    theirs = build(OTHER, ROLE, WEB, [READER])
-    found = access.principals_of(ROLE, document(theirs, statement("reader")), ISSUER)
-
-    assert [(each.principal, each.verdict) for each in found] == [(f"{OTHER.url} {READER}", Verdict.YES)]
-
-
-def test_everyone() -> None:
-    """Principal * is a row of its own."""
-    (found,) = access.principals_of(ROLE, document({**FOREIGN, "Principal": "*"}), ISSUER)
-
-    assert (found.principal, found.mechanism) == ("*", Mechanism.ASSUME_ROLE)
-    assert found.verdict in {Verdict.YES, Verdict.IF}
-
-
 @pytest.mark.parametrize(
     "operator", ["StringEquals", "StringLike", "ForAnyValue:StringLike", "StringNotEquals", "Null"]
 )
@@ -88,13 +71,3 @@ def test_quick_look(operator: str, value: object, principal: object) -> None:
         answer = access.service_account(ROLE, found, ISSUER, subject, ["sts.amazonaws.com"])
         assert may(subject) or answer.verdict not in {Verdict.YES, Verdict.IF}, answer
     assert not access.possible(ROLE, document(statement("other")), ISSUER)(READER)
-
-
-def test_sources() -> None:
-    """Roles that are named as principals or by a condition on their ARN are possible first steps."""
-    by_root = build(ISSUER, ROLE, ChainKey(SOURCE, via_root=True))
-
-    assert access.sources_named(document(by_root)) == (SOURCE,)
-    assert access.sources_named(document(build(ISSUER, ROLE, ChainKey(SOURCE)))) == (SOURCE,)
-    assert access.sources_named(document({**by_root, "Effect": "Deny"})) == ()
-    assert access.source_role(ROLE, document(by_root), SOURCE).verdict is not Verdict.NO

@@ -13,10 +13,11 @@ from trustbind.errors import InvalidValueError
 from trustbind.evaluation import Caller, PrincipalKind, Request, request_context
 from trustbind.evaluation.actions import check_action
 from trustbind.evaluation.model import FEDERATED_HOSTS
-from trustbind.evaluation.three_valued import Truth, as_texts
+from trustbind.evaluation.three_valued import Truth
 from trustbind.evaluation.token_claims import is_token, issuer_of, moment
 from trustbind.identity.arns import ProviderArn, RoleArn
-from trustbind.policy.trust_document import Statement, TrustDocument
+from trustbind.policy.statement_parts import principals_of
+from trustbind.policy.trust_document import TrustDocument
 
 __all__ = ["context_given", "request_of", "token_times"]
 
@@ -167,26 +168,18 @@ def _allowed(document: TrustDocument, action: str) -> Iterator[str]:
     for statement in document.statements:
         covers = not action or check_action("Action", statement.get("Action"), action).truth is Truth.YES
         if statement.get("Effect") == "Allow" and covers:
-            yield from (text for _, text in _principals(statement))
+            yield from (text for _, text in principals_of(statement))
 
 
 def _providers(document: TrustDocument) -> Iterator[ProviderArn]:
     for statement in document.statements:
-        for kind, text in _principals(statement):
+        for kind, text in principals_of(statement):
             try:
                 provider = ProviderArn.parse(text)
             except InvalidValueError:
                 continue
             if kind == "Federated":
                 yield provider
-
-
-def _principals(statement: Statement) -> Iterator[tuple[str, str]]:
-    principal = statement.get("Principal")
-    if isinstance(principal, str):
-        yield "AWS", principal
-    for kind, value in principal.items() if isinstance(principal, Mapping) else ():
-        yield from ((str(kind), text) for text in as_texts(value) or ())
 
 
 def _action_of(caller: Caller) -> str:

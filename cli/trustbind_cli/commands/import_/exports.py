@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from trustbind.errors import InvalidValueError, ManifestError
 from trustbind.identity.arns import RoleArn
+from trustbind.policy.role_permissions import RolePermissions
+from trustbind.policy.trust_document import raw_policy
 from trustbind_cli.files.manifests import read_policy
 from trustbind_cli.files.sources import bytes_of
 
@@ -30,19 +32,48 @@ class ExportedRole:
         source: where it was read, such as the file's name.
         arn: as it is written there.
         policy: the text of its trust policy, plain or URL-encoded.
+        permissions: its other policies; None: not known.
     """
 
     source: str
     arn: str
     policy: str
+    permissions: RolePermissions | None = None
+
+
+class _Inline(msgspec.Struct, frozen=True):
+    PolicyName: str = ""
+    PolicyDocument: msgspec.Raw = msgspec.Raw()
+
+
+class _Attached(msgspec.Struct, frozen=True):
+    PolicyArn: str = ""
+
+
+class _Boundary(msgspec.Struct, frozen=True):
+    PermissionsBoundaryArn: str = ""
 
 
 class _Role(msgspec.Struct, frozen=True):
     Arn: str
     AssumeRolePolicyDocument: msgspec.Raw
+    RolePolicyList: list[_Inline] | None = None
+    AttachedManagedPolicies: list[_Attached] | None = None
+    PermissionsBoundary: _Boundary | None = None
+
+
+class _Version(msgspec.Struct, frozen=True):
+    Document: msgspec.Raw = msgspec.Raw()
+    IsDefaultVersion: bool = False
+
+
+class _Managed(msgspec.Struct, frozen=True):
+    Arn: str = ""
+    PolicyVersionList: list[_Version] = []
 
 
 class _Export(msgspec.Struct, frozen=True):
+    Policies: list[_Managed] | None = None
     RoleDetailList: list[_Role] | None = None
     Roles: list[_Role] | None = None
     Role: _Role | None = None
@@ -86,7 +117,11 @@ def read_export(name: str) -> list[ExportedRole]:
         raise ManifestError(
             name, 0, f"holds roles of the AWS accounts {accounts[0]} and {accounts[1]}; give one file for each account"
         )
-    return [ExportedRole(name, role.Arn, _policy_text(role.AssumeRolePolicyDocument)) for role in listed]
+    managed = {each.Arn: policy for each in export.Policies or () if (policy := _default_version(each)) is not None}
+    return [
+        ExportedRole(name, role.Arn, _policy_text(role.AssumeRolePolicyDocument), _permissions(role, managed))
+        for role in listed
+    ]
 
 
 def read_named_policy(text: str) -> ExportedRole:
@@ -130,6 +165,40 @@ def _what_instead(export: _Export) -> str:
     if bytes(export.UserDetailList):
         return f"has no RoleDetailList; make it with '{_MORE}'"
     return f"is not an export of roles: it has no RoleDetailList, Roles or Role; make it with '{_MORE}'"
+
+
+def _permissions(role: _Role, managed: Mapping[str, dict[str, Any]]) -> RolePermissions | None:
+    """Return the policies of a role; None where the export does not have them, as that of list-roles.
+
+    Args:
+        role: the role.
+        managed: the managed policies of the export, by ARN.
+    """
+    if role.RolePolicyList is None or role.AttachedManagedPolicies is None:
+        return None
+    inline = {each.PolicyName: _policy(each.PolicyDocument) for each in role.RolePolicyList}
+    attached = {each.PolicyArn: managed.get(each.PolicyArn) for each in role.AttachedManagedPolicies}
+    named = {name: policy for name, policy in (inline | attached).items() if policy is not None}
+    boundary = role.PermissionsBoundary
+    return RolePermissions(
+        named,
+        tuple(sorted((inline | attached).keys() - named.keys())),
+        has_boundary=boundary is not None,
+        boundary=managed.get(boundary.PermissionsBoundaryArn) if boundary is not None else None,
+    )
+
+
+def _default_version(managed: _Managed) -> dict[str, Any] | None:
+    return next((_policy(each.Document) for each in managed.PolicyVersionList if each.IsDefaultVersion), None)
+
+
+def _policy(raw: msgspec.Raw) -> dict[str, Any] | None:
+    """Return a policy; None where it cannot be read."""
+    try:
+        policy = json.loads(raw_policy(_policy_text(raw)))
+    except (InvalidValueError, ValueError, RecursionError):
+        return None
+    return policy if isinstance(policy, dict) else None
 
 
 def _policy_text(raw: msgspec.Raw) -> str:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from trustbind.api.role_binding import Method
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer, Subject
-from trustbind.policy import access
+from trustbind.policy import access, access_principals
 from trustbind.policy.access import Access, Verdict
 from trustbind.policy.trust_document import TrustDocument
+from trustbind_cli.commands.who_can import unseen
 from trustbind_cli.commands.who_can.scene import Scene
 
 __all__ = ["Row", "by_role", "by_subject"]
@@ -34,23 +35,35 @@ class Row:
 
 
 def by_role(scene: Scene, role: RoleArn) -> list[Row]:
-    """Return who can assume a role, service accounts first."""
+    """Return who can assume a role, service accounts first; note in the scene what is not known of others."""
     document = scene.documents[role]
     found: list[Access] = []
     if scene.issuer is not None:
         found += _own(scene, scene.issuer, role, document)
-        found += _over_sources(scene, scene.issuer, role, document, None)
-    found += access.principals_of(role, document, scene.issuer)
+        for source, second in _sources(scene, role, document):
+            found += _chained(_own(scene, scene.issuer, source, scene.documents[source]), second, source)
+    found += access_principals.principals_of(role, document, scene.issuer, scene.permissions)
+    unseen.of_roles(scene, [role], None)
+    unseen.of_audiences(scene, found)
     return [_row(scene, each) for each in found]
 
 
 def by_subject(scene: Scene, issuer: Issuer, subject: Subject) -> list[Row]:
-    """Return which roles a service account can assume, by its token, by an association, or over another role."""
+    """Return which roles a service account can assume, by its token, by an association, or over another role.
+
+    What is not known of it is noted in the scene.
+    """
+    direct = {
+        role: list(_of(scene, issuer, role, scene.documents[role], [subject])) for role in sorted(scene.documents)
+    }
+    first = frozenset(role for role, each in direct.items() if any(a.verdict is not Verdict.NO for a in each))
     found: list[Access] = []
-    for role in sorted(scene.documents):
-        document = scene.documents[role]
-        found += _of(scene, issuer, role, document, [subject])
-        found += _over_sources(scene, issuer, role, document, subject)
+    for role, answers in direct.items():
+        found += answers
+        for source, second in _sources(scene, role, scene.documents[role], first):
+            found += _chained(direct[source], second, source)
+    unseen.of_roles(scene, list(direct), first)
+    unseen.of_audiences(scene, found)
     return [_row(scene, each) for each in found]
 
 
@@ -73,7 +86,7 @@ def _of(
         associated = _association(scene, role, document, subject)
         if associated is not None:
             yield associated
-        is_meant = associated is None and subject in bound and not _by_chain_only(scene, role, subject)
+        is_meant = associated is None and subject in bound and _by_token_too(scene, role, subject)
         if by_token.verdict is not Verdict.NO or is_meant:
             yield by_token
 
@@ -87,29 +100,32 @@ def _association(scene: Scene, role: RoleArn, document: TrustDocument, subject: 
         account = scene.objects.aws_accounts.get(role.account_id)
         if account is not None and account.eks is not None:
             return access.by_association(role, document, account.eks, subject)
+        scene.miss(f"the EKS cluster of RoleBinding {binding.ref}: AWSAccount {role.account_id} with spec.eks")
     return None
 
 
-def _over_sources(
-    scene: Scene, issuer: Issuer, role: RoleArn, document: TrustDocument, only: Subject | None
-) -> Iterator[Access]:
-    """Yield the answers for service accounts that come over another role; one step, as a pod's config file has it."""
-    for source in access.sources_named(document):
-        first = scene.documents.get(source)
-        second = access.source_role(role, document, source)
-        if first is None or second.verdict is Verdict.NO:
-            continue
-        each_first = _own(scene, issuer, source, first) if only is None else _of(scene, issuer, source, first, [only])
-        for each in each_first:
-            if each.verdict is not Verdict.NO:
-                yield access.over_source(each, second, source)
+def _sources(
+    scene: Scene, role: RoleArn, document: TrustDocument, among: frozenset[RoleArn] | None = None
+) -> Iterator[tuple[RoleArn, Access]]:
+    """Yield the roles that can assume a role, with the answer for each; one step, as a pod's config file has it."""
+    for source in unseen.sources(scene, role, document, among):
+        second = access_principals.source_role(role, document, source, scene.permissions.get(source))
+        if source in scene.documents and second.verdict is not Verdict.NO:
+            yield source, second
 
 
-def _by_chain_only(scene: Scene, role: RoleArn, subject: Subject) -> bool:
-    """Return whether every binding that gives the role to a service account does so over another role."""
+def _chained(first: Iterable[Access], second: Access, source: RoleArn) -> Iterator[Access]:
+    """Yield the answers for those who come over another role."""
+    for each in first:
+        if each.verdict is not Verdict.NO:
+            yield access_principals.over_source(each, second, source)
+
+
+def _by_token_too(scene: Scene, role: RoleArn, subject: Subject) -> bool:
+    """Return whether a binding or the annotation gives a role to a service account by its token."""
     bindings = scene.bindings(role, subject)
     is_annotated = subject in scene.annotated.get(role, ())
-    return bool(bindings) and not is_annotated and all(b.source is not None for b in bindings)
+    return is_annotated or any(b.source is None and b.method is not Method.POD_IDENTITY for b in bindings)
 
 
 def _audiences(scene: Scene, issuer: Issuer, role: RoleArn, document: TrustDocument) -> frozenset[str]:

@@ -48,7 +48,7 @@ def who_can(
     Trust policies are read in AWS, or from files (--account-details, --trust). Service accounts, pods, bindings and
     AWSAccounts come from the live cluster, or from files (-f, with --issuer). What could not be seen is said.
 
-    Exit code 0: at least one subject can. 1: none can. 3: not enough could be seen to tell.
+    Exit code 0: at least one subject can. 1: none can, which is proven. 3: not enough could be seen to tell.
 
     Example: trustbind who-can arn:aws:iam::444455556666:role/app
     """

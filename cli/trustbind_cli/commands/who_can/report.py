@@ -42,7 +42,7 @@ def _as_data(row: Row) -> dict[str, Any]:
         "isPattern": access.is_pattern,
         "mechanism": access.mechanism.value,
         "verdict": access.verdict.value,
-        "conditions": list(access.conditions),
+        "conditions": [*access.conditions, *access.remarks],
         "reason": access.reason,
         "audience": access.audience or None,
         "statement": (
@@ -62,7 +62,11 @@ def _cells(row: Row, *, wide: bool, by_subject: bool) -> list[str]:
     subject = access.subject
     who = access.principal if subject is None else f"{subject.namespace}/{subject.name}"
     further = [access.audience or "-", str(access.statement or "-")] if wide else []
-    conditions = access.reason if access.verdict in {Verdict.NO, Verdict.UNKNOWN} else "; ".join(access.conditions)
+    conditions = (
+        access.reason
+        if access.verdict in {Verdict.NO, Verdict.UNKNOWN}
+        else "; ".join((*access.conditions, *access.remarks))
+    )
     return [
         str(access.role) if by_subject else who,
         "-" if row.pods is None else str(len(row.pods)),

@@ -56,6 +56,8 @@ class Asked:
 def run(asked: Asked, form: TableOutput) -> int:
     """Print the answer and return the exit code: 0 a subject can, 1 none can, 3 not enough was seen to tell.
 
+    With conditions alone, a subject can only where everything was seen.
+
     Args:
         asked: the options.
         form: of the output.
@@ -79,7 +81,7 @@ def run(asked: Asked, form: TableOutput) -> int:
         if role in scene.documents:
             answers.append((str(role), by_role(scene, role)))
         else:
-            scene.unseen.append(f"{role}: its trust policy was not found")
+            scene.miss(f"{role}: its trust policy was not found")
     if form in {TableOutput.JSON, TableOutput.YAML}:
         print(output.to_data(report.as_data(scene, answers), form))
     else:
@@ -94,7 +96,7 @@ def run(asked: Asked, form: TableOutput) -> int:
 
 
 def _exit_code(verdicts: list[Verdict], *, is_whole: bool) -> int:
-    if any(each in {Verdict.YES, Verdict.IF} for each in verdicts):
+    if Verdict.YES in verdicts or (is_whole and Verdict.IF in verdicts):
         return DONE
     return FAILED if is_whole and Verdict.UNKNOWN not in verdicts else UNKNOWN
 
@@ -134,5 +136,9 @@ def _read_roles(scene: Scene, asked: Asked) -> None:
     else:
         roles, unseen = list_roles(scene.objects.aws_accounts.values(), asked.aws, "trustbind-who-can")
         scene.unseen += unseen
+        if not unseen:
+            scene.listed = {role.account_id for each in roles if (role := RoleArn.or_none(each.arn)) is not None}
     for each in without_repeats(roles):
         scene.add(each)
+    for each in roles:
+        scene.add_permissions(each)

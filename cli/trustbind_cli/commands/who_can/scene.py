@@ -10,6 +10,7 @@ from trustbind.api.role_binding import RoleBinding
 from trustbind.errors import InvalidValueError
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import DEFAULT_SERVICE_ACCOUNT, Issuer, Subject
+from trustbind.policy.role_permissions import RolePermissions
 from trustbind.policy.trust_document import TrustDocument
 from trustbind_cli.commands.import_.exports import ExportedRole
 from trustbind_cli.files.manifests import DEFAULT_NAMESPACE, Objects, texts
@@ -30,6 +31,8 @@ class Scene:
         objects: of the cluster.
         has_pods: whether the pods that are there are all that run.
         documents: role to trust policy.
+        permissions: role to its other policies, as far as they are known.
+        listed: AWS accounts of which all roles were listed.
         unseen: what could not be seen, one sentence each.
     """
 
@@ -37,6 +40,8 @@ class Scene:
     objects: Objects
     has_pods: bool
     documents: dict[RoleArn, TrustDocument] = field(default_factory=dict)
+    permissions: dict[RoleArn, RolePermissions] = field(default_factory=dict)
+    listed: set[str] = field(default_factory=set)
     unseen: list[str] = field(default_factory=list)
     _subjects: dict[tuple[str, str], frozenset[Subject]] = field(default_factory=dict)
     _annotated: dict[RoleArn, frozenset[Subject]] | None = None
@@ -49,6 +54,17 @@ class Scene:
             self.documents[role] = TrustDocument.parse(exported.policy, stored=True)
         except InvalidValueError as error:
             self.unseen.append(f"{exported.source}: {exported.arn}: {error}")
+
+    def add_permissions(self, exported: ExportedRole) -> None:
+        """Take in the other policies of a role, where they are known."""
+        role = RoleArn.or_none(exported.arn)
+        if role is not None and exported.permissions is not None:
+            self.permissions[role] = exported.permissions
+
+    def miss(self, text: str) -> None:
+        """Note what could not be seen, once."""
+        if text not in self.unseen:
+            self.unseen.append(text)
 
     @property
     def service_accounts(self) -> frozenset[Subject]:
