@@ -12,7 +12,7 @@ from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer
 from trustbind.policy.plan import Refusal
 from trustbind.policy.pod_identity import OWNER_TAG, owner_of, untrusted
-from trustbind.policy.pod_identity_association import Association
+from trustbind.policy.pod_identity_association import Association, Step
 from trustbind.policy.trust_document import TrustDocument
 from trustbind.reasons import TrustReason
 from trustbind.reconcile.association_plan import AssociationWork, NamespaceResult, named_subjects
@@ -36,6 +36,7 @@ __all__ = [
     "is_settled",
     "may_keep_status",
     "namespace_report",
+    "observed",
     "unmanaged_outcome",
 ]
 
@@ -85,6 +86,14 @@ class NamespaceReport:
     has_strays: bool = False
 
 
+def observed(aws_account: AwsAccount, cluster: EksCluster, steps: Iterable[Step]) -> str:
+    """Return why no association is written in an AWS account that is only observed."""
+    return (
+        f"AWSAccount {aws_account.name} has driftPolicy Observe, so no association is written in EKS cluster "
+        f"{cluster.name}; it differs: {', '.join(map(str, steps))}"
+    )
+
+
 def namespace_report(work: AssociationWork, namespace: str, result: NamespaceResult) -> NamespaceReport:
     """Return the report on one namespace of a run."""
     problem = None
@@ -93,11 +102,7 @@ def namespace_report(work: AssociationWork, namespace: str, result: NamespaceRes
         problem = association_failure(work.aws_account, work.cluster, work.role, result.error)
     elif differing:
         steps = sorted((step for step in result.planned.steps if step.subject in differing), key=lambda s: s.subject)
-        text = (
-            f"AWSAccount {work.aws_account.name} has driftPolicy Observe, so no association is written in EKS cluster "
-            f"{work.cluster.name}; it differs: {', '.join(map(str, steps))}"
-        )
-        problem = (TrustReason.OBSERVED, text)
+        problem = (TrustReason.OBSERVED, observed(work.aws_account, work.cluster, steps))
     here = work.namespaces.get(namespace)
     strays = here is not None and bool(result.undone - here.wanted.keys() - here.named)
     return NamespaceReport(result, problem, result.is_unseen or strays)

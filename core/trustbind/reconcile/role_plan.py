@@ -56,6 +56,7 @@ __all__ = [
     "WidenSourcePolicy",
     "WriteTrustPolicy",
     "missing_client_ids",
+    "observed",
     "plan_role",
     "provider_problem",
     "unread_providers",
@@ -243,7 +244,7 @@ def plan_role(work: RoleWork, facts: Facts, seen: RoleObservation) -> RolePlan:
     else:
         trust = plan(document, desired, limit)
     if not work.may_write and not trust.is_empty:
-        trust = withheld(trust, desired, _observed(work, trust))
+        trust = withheld(trust, desired, observed(work.aws_account, work.role, trust))
     partly = {d.stored.ref for d in paused}
     trust = replace(
         trust,
@@ -583,13 +584,14 @@ def _needed(work: RoleWork, decisions: Iterable[BindingDecision], trust: Plan) -
     return frozenset(key.audience for key in keys if sid_of(work.issuer, key) in sids)
 
 
-def _observed(work: RoleWork, trust: Plan) -> Refusal:
+def observed(aws_account: AwsAccount, role: RoleArn, trust: Plan) -> Refusal:
+    """Return why a trust policy is not written in an AWS account that is only observed."""
     what = ", ".join(f"{change.kind} {change.sid}" for change in trust.changes)
     return Refusal(
         None,
         TrustReason.OBSERVED,
-        f"AWSAccount {work.aws_account.name} has driftPolicy Observe, so nothing is written to the trust policy of "
-        f"{work.role}; it differs: {what}",
+        f"AWSAccount {aws_account.name} has driftPolicy Observe, so nothing is written to the trust policy of "
+        f"{role}; it differs: {what}",
     )
 
 

@@ -232,6 +232,58 @@ def test_association(swept: Shell) -> None:
     assert swept.associated("blue") == ["reader", "theirs"]
 
 
+def test_association_of_a_selector(swept: Shell) -> None:
+    """Files do not tell which service accounts a selector names, so associations of that namespace are skipped."""
+    swept.allow_associations("blue")
+    swept.edit(TARGET_ROLE, dict(STATEMENT))
+    swept.associate("blue", "writer", TARGET_ROLE, {"trustbind.dev/issuer": owner_of(OWN)})
+    eks = account(eks={"clusterName": "blue", "region": REGION})
+    selecting = binding("b", method="PodIdentity", serviceAccountSelector={"matchLabels": {"app": "web"}})
+    selecting["spec"].pop("serviceAccountNames")
+    metadata = {"namespace": "team-a", "name": "reader", "labels": {"app": "web"}}
+    reader = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}
+    file = swept.folder / "wanted.yaml"
+    for objects in ([eks, selecting], [eks, selecting, reader]):
+        file.write_text(yaml.safe_dump_all(objects), encoding="utf-8")
+        done = swept.trustbind("sweep", "-f", str(file), "--issuer", ISSUER, "--yes")
+        assert done.code == UNKNOWN, done.err
+        assert "not seen: whether the associations of writer in EKS cluster blue are wanted" in done.err
+        assert "RoleBinding team-a/b selects service accounts" in done.err
+    assert swept.associated("blue") == ["writer"]
+    selecting["metadata"]["namespace"] = "team-b"
+    file.write_text(yaml.safe_dump_all([eks, selecting]), encoding="utf-8")
+    assert swept.trustbind("sweep", "-f", str(file), "--issuer", ISSUER, "--yes").code == DONE
+    assert swept.associated("blue") == []
+
+
+def test_observed(swept: Shell) -> None:
+    """In an AWS account that is only observed nothing is written, and the refusal has the words of apply."""
+    swept.allow_associations("blue")
+    swept.add(dict(STATEMENT))
+    swept.associate("blue", "writer", TARGET_ROLE, {"trustbind.dev/issuer": owner_of(OWN)})
+    file = swept.folder / "wanted.yaml"
+    spec: dict[str, Any] = {"driftPolicy": "Observe", "eks": {"clusterName": "blue", "region": REGION}}
+    file.write_text(yaml.safe_dump(account(**spec)), encoding="utf-8")
+    command = ("sweep", "-f", str(file), "--issuer", ISSUER)
+    before = swept.statements()
+
+    for arguments in ((), ("--yes",), ("--yes", "--cluster-gone")):
+        done = swept.trustbind(*command, *arguments)
+        assert done.code == FAILED, done.err
+        assert (
+            f"refused (DriftObserved): AWSAccount account-{ACCOUNT_B} has driftPolicy Observe, so nothing is written "
+            f"to the trust policy of {TARGET_ROLE}; it differs: removed {left()['Sid']}"
+        ) in done.out
+        assert "add --yes" not in done.err
+    data = checked("sweep", swept.trustbind(*command, "--yes", "-o", "json").out)
+    (association,) = data["associations"]
+    assert association["refused"]["message"].endswith("it differs: delete the association of team-a/writer")
+    assert {role["refused"]["reason"] for role in data["roles"]} == {"DriftObserved"}
+    assert swept.associated("blue") == ["writer"]
+    assert swept.writes() == []
+    assert swept.statements() == before
+
+
 def test_as_data(swept: Shell) -> None:
     """JSON and YAML have all of it, and nothing else is on standard output."""
     found = checked("sweep", sweep(swept, "-o", "json").out)

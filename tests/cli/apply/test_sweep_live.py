@@ -118,6 +118,19 @@ def test_association_that_is_wanted_meanwhile(live: Live) -> None:
     assert "a RoleBinding wants an association of team-a/reader by now" in done.err
 
 
+def test_account_that_is_observed_meanwhile(live: Live) -> None:
+    """Where the AWSAccount has driftPolicy Observe by now, nothing is written."""
+    observed = account(driftPolicy="Observe")
+    live.kube.aws_accounts.before_lists += [lambda: None, lambda: put(live.kube.aws_accounts, observed)]
+    live.shell.writes()
+    done = live.sweep("--yes", "-o", "json")
+
+    assert done.code == FAILED, done.err
+    (role,) = checked("sweep", done.out)["roles"]
+    assert (role["refused"]["reason"], role["written"]) == ("DriftObserved", False)
+    assert live.shell.writes() == []
+
+
 def test_cluster_that_fails_meanwhile(live: Live) -> None:
     """Where the bindings cannot be read again, nothing is removed: exit code 3."""
     live.meanwhile(lambda: live.kube.bindings.refuse_lists.append(403))

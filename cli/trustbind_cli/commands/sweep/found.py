@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from trustbind.api.aws_account import AwsAccount
+from trustbind.api.aws_account import AwsAccount, DriftPolicy
 from trustbind.errors import TrustbindError
 from trustbind.identity.arns import RoleArn
 from trustbind.policy.plan import Refusal
-from trustbind.policy.pod_identity_association import Association
+from trustbind.policy.pod_identity_association import Act, Association, Step
 from trustbind.policy.sweep import Sweep
 from trustbind.policy.trust_document import TrustDocument
+from trustbind.reasons import TrustReason
+from trustbind.reconcile import association_outcome, role_plan
 
 __all__ = ["AssociationSweep", "Found", "RoleSweep"]
 
@@ -21,6 +23,7 @@ class RoleSweep:
 
     Attributes:
         role: which.
+        aws_account: in which it is.
         document: its trust policy, as it was read.
         trust: what goes there.
         targets: what its inline policy of trustbind does not allow any more, as texts.
@@ -30,6 +33,7 @@ class RoleSweep:
     """
 
     role: RoleArn
+    aws_account: AwsAccount
     document: TrustDocument
     trust: Sweep
     targets: frozenset[str] = frozenset()
@@ -44,8 +48,16 @@ class RoleSweep:
 
     @property
     def refusal(self) -> Refusal | None:
-        """Why nothing may be written; None when it may."""
-        return self.trust.plan.blocked
+        """Why nothing may be written: IAM would refuse it, or the AWS account is only observed. None when it may."""
+        if self.trust.plan.blocked is not None or not self.is_due or not _is_observed(self.aws_account):
+            return self.trust.plan.blocked
+        if not self.trust.plan.is_empty:
+            return role_plan.observed(self.aws_account, self.role, self.trust.plan)
+        message = (
+            f"AWSAccount {self.aws_account.name} has driftPolicy Observe, so nothing is written to the inline policy "
+            f"of {self.role}; it differs: removed {', '.join(sorted(self.targets))}"
+        )
+        return Refusal(None, TrustReason.OBSERVED, message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +77,15 @@ class AssociationSweep:
     kept: str = ""
     is_written: bool = False
     problem: TrustbindError | None = None
+
+    @property
+    def refusal(self) -> Refusal | None:
+        """Why it may not be deleted: the AWS account is only observed. None when it may."""
+        if self.kept or self.aws_account.eks is None or not _is_observed(self.aws_account):
+            return None
+        steps = [Step(Act.DELETE, self.association.subject, self.association)]
+        message = association_outcome.observed(self.aws_account, self.aws_account.eks, steps)
+        return Refusal(None, TrustReason.OBSERVED, message)
 
 
 @dataclass(slots=True)
@@ -89,3 +110,14 @@ class Found:
     def is_due(self) -> bool:
         """Whether there is anything to remove."""
         return any(not each.kept for each in self.associations) or any(each.is_due for each in self.roles)
+
+    @property
+    def may_write(self) -> bool:
+        """Whether some of it may be removed."""
+        return any(each.refusal is None for each in self.associations) or any(
+            each.is_due and each.refusal is None for each in self.roles
+        )
+
+
+def _is_observed(aws_account: AwsAccount) -> bool:
+    return aws_account.drift_policy is DriftPolicy.OBSERVE

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
 from trustbind.errors import AwsError, InvalidValueError
 from trustbind.identity.arns import RoleArn
 from trustbind.policy.owned_statement import is_owned
+from trustbind.policy.pod_identity_association import Association
 from trustbind.policy.sweep import other_owners, targets_wanted
 from trustbind.policy.trust_document import TrustDocument
 from trustbind_aws.account_pool import AccountPool
@@ -66,7 +67,8 @@ class Sweeping:
             if (unknown := self._wanted.unknown.get(role)) is not None:
                 found.unseen.append(f"{role}: {unknown}")
                 continue
-            each = RoleSweep(role, document, self._wanted.swept(role, document, retained=self._retained))
+            trust = self._wanted.swept(role, document, retained=self._retained)
+            each = RoleSweep(role, self._wanted.account(role), document, trust)
             if asks_aws:
                 each = await self._with_targets(each)
             if each.is_due or each.problem or each.trust.notes or each.trust.retained or each.refusal:
@@ -84,7 +86,7 @@ class Sweeping:
         A caller that may not read the policy cannot have written it, as in the pipeline of a role.
         """
         try:
-            entered = await self._pool.enter(self._wanted.account(each.role))
+            entered = await self._pool.enter(each.aws_account)
             there = await source_policy.read_targets(entered, each.role, self._wanted.issuer)
         except AwsError as error:
             return each if error.code in NO_PERMISSION else replace(each, problem=error)
@@ -101,8 +103,23 @@ class Sweeping:
             except AwsError as error:
                 found.unseen.append(f"the associations of EKS cluster {account.eks.name}: {error}")
                 continue
-            unwanted = (each for each in there.ours if each.subject not in self._wanted.associated)
-            found.associations += [AssociationSweep(account, each) for each in unwanted]
+            unwanted = [each for each in there.ours if each.subject not in self._wanted.associated]
+            unsure = [each for each in unwanted if each.subject.namespace in self._wanted.selecting]
+            found.associations += [AssociationSweep(account, each) for each in unwanted if each not in unsure]
+            found.unseen += self._skipped(account.eks.name, unsure)
+
+    def _skipped(self, cluster: str, unsure: Iterable[Association]) -> Iterator[str]:
+        """Yield a sentence for each namespace whose associations may be wanted."""
+        names: dict[str, list[str]] = {}
+        for each in unsure:
+            names.setdefault(each.subject.namespace, []).append(each.subject.name)
+        for namespace, listed in sorted(names.items()):
+            yield (
+                f"whether the associations of {', '.join(sorted(listed))} in EKS cluster {cluster} are wanted: "
+                f"RoleBinding {self._wanted.selecting[namespace]} selects service accounts, and files need not have "
+                "all of them, so they are skipped; name the service accounts in the binding, or run sweep on the live "
+                "cluster"
+            )
 
 
 def _is_far_end(each: RoleSweep) -> bool:

@@ -55,9 +55,10 @@ class Removal:
         done = replace(found, associations=list(found.associations), roles=list(found.roles))
         try:
             for index, association in enumerate(done.associations):
-                done.associations[index] = await self._delete(association, await self._readings.wanted())
+                if association.refusal is None:
+                    done.associations[index] = await self._delete(association, await self._readings.wanted())
             for index, role in enumerate(done.roles):
-                if role.is_due:
+                if role.is_due and role.refusal is None:
                     done.roles[index] = await self._write(role, await self._readings.wanted())
         except UnreadError as error:
             done.unseen = [*found.unseen, str(error)]
@@ -69,9 +70,11 @@ class Removal:
         if each.association.subject in wanted.associated:
             name = f"{listed.namespace}/{listed.service_account}"
             return replace(each, kept=f"a RoleBinding wants an association of {name} by now")
+        each = replace(each, aws_account=wanted.aws_accounts.get(each.aws_account.account_id, each.aws_account))
+        if each.refusal is not None or each.aws_account.eks is None:
+            return each
         try:
             entered = await self._pool.enter(each.aws_account)
-            assert each.aws_account.eks is not None  # noqa: S101 - it was found there
             store = EksAssociations(entered.api, each.aws_account.eks)
             now = await store.described(listed)
             if now is not None and not is_ours(now, wanted.issuer):
@@ -83,18 +86,18 @@ class Removal:
         return replace(each, is_written=True)
 
     async def _write(self, shown: RoleSweep, wanted: Wanted) -> RoleSweep:
-        each = self._narrowed(shown, wanted)
-        if not each.is_due:
+        each = self._narrowed(replace(shown, aws_account=wanted.account(shown.role)), wanted)
+        if not each.is_due or each.refusal is not None:
             return each
         try:
-            entered = await self._pool.enter(wanted.account(each.role))
+            entered = await self._pool.enter(each.aws_account)
             if not each.trust.plan.is_empty:
                 attempt = await _trying(lambda: self._apply(entered, shown, wanted))
                 _, theirs = await trust_policy.confirm(entered.api, attempt.planned.trust)
                 if theirs is not None:
                     return replace(each, problem=_changed(f"the trust policy of {each.role}"))
             if each.targets:
-                work = RoleWork(each.role, wanted.issuer, wanted.account(each.role), ())
+                work = RoleWork(each.role, wanted.issuer, each.aws_account, ())
                 pace = DEFAULT_PACE
                 await _trying(
                     lambda: source_policy.withdraw(entered, work, each.targets, ALWAYS, pace.max_read_age, pace)

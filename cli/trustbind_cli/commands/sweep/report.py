@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from trustbind.errors import AwsError, TrustbindError
+from trustbind.policy.plan import Refusal
 from trustbind.policy.sweep import Swept
 from trustbind_cli import output
 from trustbind_cli.aws_errors import sentence
@@ -24,6 +25,7 @@ def show(found: Found) -> None:
         listed = association.association.listed
         where = f"{listed.namespace}/{listed.service_account}"
         output.out.print(f"{listed.arn}\n  delete the EKS Pod Identity association of {where} (Unbound)")
+        _show_refusal(association.refusal)
     for each in found.roles:
         if not each.is_due and not each.refusal:
             continue
@@ -32,8 +34,12 @@ def show(found: Found) -> None:
             output.out.print(f"  {_line(swept)}")
         if each.targets:
             output.out.print(f"  take out of its inline policy (Unbound): {_names(sorted(each.targets))}")
-        if (refusal := each.refusal) is not None:
-            output.out.print(f"  refused ({refusal.reason}): {refusal.message}")
+        _show_refusal(each.refusal)
+
+
+def _show_refusal(refusal: Refusal | None) -> None:
+    if refusal is not None:
+        output.out.print(f"  refused ({refusal.reason}): {refusal.message}")
 
 
 def problems(found: Found) -> Iterator[str]:
@@ -73,7 +79,7 @@ def summary(found: Found, *, is_done: bool) -> str:
     )
     if is_done:
         return f"{what}; {done} of {len(due) + len(associations)} done"
-    return f"{what}; nothing was written{', add --yes to remove them' if found.is_due else ''}"
+    return f"{what}; nothing was written{', add --yes to remove them' if found.may_write else ''}"
 
 
 def as_data(found: Found, wanted: Wanted) -> dict[str, Any]:
@@ -90,7 +96,6 @@ def as_data(found: Found, wanted: Wanted) -> dict[str, Any]:
 
 
 def _role(each: RoleSweep) -> dict[str, Any]:
-    refusal = each.refusal
     return {
         "roleArn": str(each.role),
         "statements": [
@@ -101,7 +106,7 @@ def _role(each: RoleSweep) -> dict[str, Any]:
         "retained": list(each.trust.retained),
         "notes": list(each.trust.notes),
         "kept": list(each.kept),
-        "refused": None if refusal is None else {"reason": refusal.reason.value, "message": refusal.message},
+        "refused": _refused(each.refusal),
         "written": each.is_written,
         "problem": None if each.problem is None else _sentence(each.problem),
     }
@@ -115,9 +120,14 @@ def _association(each: AssociationSweep) -> dict[str, Any]:
         "serviceAccount": listed.service_account,
         "roleArn": each.association.role,
         "kept": each.kept or None,
+        "refused": _refused(each.refusal),
         "written": each.is_written,
         "problem": None if each.problem is None else _sentence(each.problem),
     }
+
+
+def _refused(refusal: Refusal | None) -> dict[str, str] | None:
+    return None if refusal is None else {"reason": refusal.reason.value, "message": refusal.message}
 
 
 def _line(swept: Swept) -> str:

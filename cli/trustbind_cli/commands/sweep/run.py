@@ -75,6 +75,6 @@ def run(
 def _exit_code(found: Found, *, is_done: bool) -> int:
     is_blocked = any(each.refusal or each.problem for each in found.roles)
     is_left = found.is_due and not is_done
-    if is_left or is_blocked or any(each.problem for each in found.associations):
+    if is_left or is_blocked or any(each.refusal or each.problem for each in found.associations):
         return FAILED
     return UNKNOWN if found.unseen else DONE

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from trustbind.api.aws_account import AwsAccount
-from trustbind.api.role_binding import RoleBinding
+from trustbind.api.role_binding import BindingRef, RoleBinding
 from trustbind.errors import InvalidValueError
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer, Subject
@@ -31,6 +31,8 @@ class Wanted:
         aws_accounts: account id to how the AWS account is entered.
         service_accounts: all that the cluster has; None: not known.
         unknown: roles of which is not known what is wanted, each with a sentence.
+        selecting: namespaces with a binding by EKS Pod Identity that selects service accounts of which not all may be
+            known, each with the binding.
         is_gone: whether the cluster is gone, so that nothing is wanted.
         note: what a person should read about it; empty: nothing.
     """
@@ -40,6 +42,7 @@ class Wanted:
     aws_accounts: Mapping[str, AwsAccount] = field(default_factory=dict)
     service_accounts: frozenset[Subject] | None = None
     unknown: Mapping[RoleArn, str] = field(default_factory=dict)
+    selecting: Mapping[str, BindingRef] = field(default_factory=dict)
     is_gone: bool = False
     note: str = ""
 
@@ -61,7 +64,12 @@ class Wanted:
             for refusal in refusals
             if refusal.reason is TrustReason.NO_SUBJECTS
         }
-        return cls(issuer, _bindings(objects), objects.aws_accounts, unknown=missing)
+        selecting = {
+            binding.ref.namespace: binding.ref
+            for binding in objects.bindings
+            if binding.method.uses_pod_identity_association and binding.selector is not None
+        }
+        return cls(issuer, _bindings(objects), objects.aws_accounts, unknown=missing, selecting=selecting)
 
     @classmethod
     def of_cluster(cls, objects: Objects, issuer: Issuer) -> Wanted:
@@ -91,6 +99,7 @@ class Wanted:
             {**self.aws_accounts, **later.aws_accounts},
             None if known[0] is None or known[1] is None else known[0] | known[1],
             {**self.unknown, **later.unknown},
+            {**self.selecting, **later.selecting},
             self.is_gone,
             self.note,
         )
