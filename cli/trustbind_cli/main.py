@@ -88,7 +88,8 @@ def main() -> NoReturn:
     """Run the command line; never shows a trace for a user's mistake."""
     terminal.prepare_streams()
     terminal.use_no_color(wanted=False)
-    if COMPLETION_VARIABLE in os.environ:  # the shell asks, by the script of 'trustbind completion'
+    completes = COMPLETION_VARIABLE in os.environ
+    if completes:  # the shell asks, by the script of 'trustbind completion'
         completion_init()
     try:
         code = app(standalone_mode=False, prog_name=_program())  # also under python -m
@@ -103,7 +104,12 @@ def main() -> NoReturn:
         note(f"trustbind: {error}")
         code = FAILED if isinstance(error, AwsError) else WRONG
     except Exception as error:
-        if (shown := _usage(error)) is None:
+        if (shown := _usage(error)) is None and completes and isinstance(error, KeyError | ValueError):
+            shown = (
+                f"trustbind: {COMPLETION_VARIABLE} is set and the shell's words are not; leave it to the script of "
+                "'trustbind completion'"
+            )
+        if shown is None:
             raise
         note(shown)
         code = WRONG

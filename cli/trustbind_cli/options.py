@@ -5,11 +5,13 @@ Nothing heavy is imported here: the shell waits for this module at each press of
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
+from trustbind.errors import InvalidValueError
 from trustbind_cli import terminal
 
 __all__ = [
@@ -34,7 +36,25 @@ __all__ = [
     "TableOutput",
     "TrustPolicies",
     "Yes",
+    "refuse_beside",
 ]
+
+
+def refuse_beside(option: str, *names: str, given: Iterable[object], because: str) -> None:
+    """Refuse options that would be ignored.
+
+    Args:
+        option: beside which they would be.
+        names: of the others.
+        given: their values, in the same order; what is false was not given.
+        because: what the user should know; a clause.
+
+    Raises:
+        InvalidValueError: one was given.
+    """
+    for name, value in zip(names, given, strict=True):
+        if value:
+            raise InvalidValueError(f"has no effect with {option}; {because}", field=name)
 
 
 class OutputFormat(StrEnum):

@@ -5,13 +5,15 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import yaml
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
 from trustbind.identity.arns import RoleArn
@@ -19,7 +21,7 @@ from trustbind.policy.document_rules import Finding
 from trustbind.policy.plan import Change, ChangeKind, Plan, Refusal
 from trustbind_cli.exit_codes import INTERRUPTED
 from trustbind_cli.findings import sentence
-from trustbind_cli.terminal import note, uses_color
+from trustbind_cli.terminal import note, uses_color, without_control
 
 __all__ = [
     "difference",
@@ -34,8 +36,20 @@ __all__ = [
     "to_yaml",
 ]
 
+_BEYOND_ASCII = re.compile(r"[\x7f-\x9f]")
+
+
+class _Console(Console):
+    """A console on which text from elsewhere does nothing but stand there."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield the segments of what is printed; every renderable comes through here, cells of tables as well."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=without_control(segment.text))
+
+
 # No emoji: ":fire:" in an ARN or a subject is no picture.
-out = Console(no_color=None if uses_color() else True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+out = _Console(no_color=None if uses_color() else True, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
 def leave_calls() -> None:
@@ -48,7 +62,9 @@ def leave_calls() -> None:
 
 def to_json(value: Any) -> str:
     """Return ``value`` as indented JSON."""
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    # JSON has escapes for the control characters of ASCII alone; a terminal obeys those behind it as well.
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return _BEYOND_ASCII.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def to_data(value: Any, form: str) -> str:

@@ -6,10 +6,12 @@ import io
 import sys
 from typing import Final
 
-__all__ = ["note", "prepare_streams", "use_no_color", "uses_color"]
+__all__ = ["note", "prepare_streams", "use_no_color", "uses_color", "without_control"]
 
-_CONTROL: Final = dict.fromkeys((7, 8, 11, 12, 13))
-"""Characters that move a terminal's cursor; a name from a cluster or a policy may hold them."""
+_OBEYED: Final = (*range(0x09), 0x0B, 0x0C, *range(0x0E, 0x20), *range(0x7F, 0xA0))
+_CONTROL: Final = {0x0D: None, **dict.fromkeys(_OBEYED, "\ufffd")}
+"""Characters that a terminal obeys (ECMA-48, C0 and C1) instead of showing; a name from a cluster or a policy may hold
+them. Line breaks and tabs are left, and what stands for the others is as wide as they are for a table."""
 
 _state: Final = {"color": True}
 
@@ -22,6 +24,11 @@ def use_no_color(*, wanted: bool) -> None:
 def uses_color() -> bool:
     """Return whether ``--no-color`` was not given; NO_COLOR and terminals are rich's to see."""
     return _state["color"]
+
+
+def without_control(text: str) -> str:
+    """Return a text without the characters that a terminal obeys."""
+    return text.translate(_CONTROL)
 
 
 class _Stream(io.FileIO):
@@ -67,4 +74,4 @@ def note(message: str) -> None:
     """Say something to the person; a token that was given in the wrong place is not shown."""
     from trustbind.evaluation.token_claims import without_tokens  # noqa: PLC0415 - --help needs none of it
 
-    print(without_tokens(message).translate(_CONTROL), file=sys.stderr)
+    print(without_control(without_tokens(message)), file=sys.stderr)

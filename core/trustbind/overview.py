@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from trustbind.reasons import TrustReason
@@ -18,10 +18,8 @@ __all__ = [
     "account_states",
     "age",
     "binding_groups",
-    "certificate_end",
     "halves_of",
     "last_change",
-    "moment",
     "near_limit",
 ]
 
@@ -30,12 +28,6 @@ Json = Mapping[str, Any]
 _DRIFT: Final = frozenset({TrustReason.OBSERVED, TrustReason.TRUST_CONTENDED})
 NO_STATUS: Final = "NoStatus"
 """Stands for the reason of an object that the operator has not looked at."""
-
-_VERSION: Final = 0xA0
-_UTC_TIME: Final = 0x17
-_GENERALIZED_TIME: Final = 0x18
-_LONG: Final = 0x80
-_CENTURY: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,14 +196,6 @@ def last_change(bindings: Iterable[Json]) -> tuple[str, str]:
     )
 
 
-def moment(text: str) -> datetime | None:
-    """Return a time of Kubernetes; None where it is none."""
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        return None
-
-
 def age(since: datetime, now: datetime) -> str:
     """Return how long ago something was as kubectl writes it: ``45s``, ``12m``, ``7h``, ``3d``."""
     seconds = max(0, round((now - since).total_seconds()))
@@ -219,46 +203,6 @@ def age(since: datetime, now: datetime) -> str:
         if seconds >= 2 * size:
             return f"{seconds // size}{unit}"
     return f"{seconds}s"
-
-
-def certificate_end(der: bytes) -> datetime | None:
-    """Return until when an X.509 certificate is valid; None for what is none.
-
-    The standard library reads no certificates from memory, and this needs one field (RFC 5280, 4.1: notAfter).
-    """
-    try:
-        _, certificate, _ = _element(der)
-        _, body, _ = _element(certificate)
-        tag, _, rest = _element(body)
-        fields = [] if tag == _VERSION else [tag]
-        while len(fields) < 3:  # noqa: PLR2004 - serial number, algorithm and issuer come before
-            tag, _, rest = _element(rest)
-            fields.append(tag)
-        _, validity, _ = _element(rest)
-        _, _, rest = _element(validity)
-        tag, text, _ = _element(rest)
-        return _time(tag, text.decode("ascii"))
-    except (IndexError, ValueError):
-        return None
-
-
-def _time(tag: int, text: str) -> datetime:
-    if tag == _UTC_TIME:  # RFC 5280, 4.1.2.5.1: two digits are of 1950 to 2049
-        text = ("19" if int(text[:2]) >= _CENTURY else "20") + text
-    elif tag != _GENERALIZED_TIME:
-        raise ValueError(tag)
-    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
-
-
-def _element(der: bytes) -> tuple[int, bytes, bytes]:
-    """Return tag, content and what follows, of an element in DER."""
-    tag, length, start = der[0], der[1], 2
-    if length & _LONG:
-        size = length & ~_LONG
-        length, start = int.from_bytes(der[2 : 2 + size]), 2 + size
-    if len(der) < start + length:
-        raise ValueError(length)
-    return tag, der[start : start + length], der[start + length :]
 
 
 def _condition(body: Json, kind: str) -> Json:

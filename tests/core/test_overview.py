@@ -13,12 +13,12 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trustbind.certificates import certificate_end
 from trustbind.overview import (
     Capacity,
     account_states,
     age,
     binding_groups,
-    certificate_end,
     halves_of,
     last_change,
     near_limit,

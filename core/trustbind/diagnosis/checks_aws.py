@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, Final
 
-from trustbind.diagnosis.checks_cluster import moment
 from trustbind.diagnosis.checks_token import request_claims
 from trustbind.diagnosis.facts import DeniedPolicy, Fact
 from trustbind.diagnosis.model import WEB_IDENTITY, Case, Check, Outcome, broken, fine, not_applicable, unknown, unseen
@@ -27,6 +26,7 @@ from trustbind.identity.arns import RoleArn
 from trustbind.policy.document_rules import RULES, Severity, findings
 from trustbind.policy.pod_identity import SERVICE
 from trustbind.policy.trust_document import TrustDocument
+from trustbind.times import time_of
 
 __all__ = ["CHECKS", "decide_trust"]
 
@@ -346,7 +346,7 @@ def _fresh(case: Case) -> Outcome:
         return case.without_role
     change = case.bundle.change.value
     _, since = _applied(case)
-    at = max(filter(None, (moment(change.at) if change else None, moment(since))), default=None)
+    at = max(filter(None, (time_of(change.at) if change else None, time_of(since))), default=None)
     if at is None:
         return fine("no change of the last minute is known")
     decision = decide_trust(case)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from trustbind.api.annotations import is_opted_out
@@ -14,8 +13,9 @@ from trustbind.diagnosis.facts import MutatingWebhook, Selector
 from trustbind.diagnosis.model import Case, Check, Outcome, broken, fine, not_applicable, part, unknown, unseen
 from trustbind.identity.subjects import DEFAULT_SERVICE_ACCOUNT
 from trustbind.reasons import TrustReason
+from trustbind.times import time_of
 
-__all__ = ["CHECKS", "moment"]
+__all__ = ["CHECKS"]
 
 _OURS: Final = ".trustbind.dev"
 """How the names of the entries of trustbind's own MutatingWebhookConfiguration end."""
@@ -31,15 +31,6 @@ _LATER: Final = frozenset(
     }
 )
 """Reasons of a binding that is not Ready which later checks explain by AWS's own answer."""
-
-
-def moment(text: str) -> datetime | None:
-    """Return a time of Kubernetes or CloudTrail; None where it is none."""
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
 def _api(case: Case) -> Outcome:
@@ -238,7 +229,7 @@ def _age(case: Case) -> Outcome:
         return case.without_pod
     if case.is_injected:
         return fine("the pod has what the webhook adds")
-    made = moment(case.pod.created)
+    made = time_of(case.pod.created)
     if made is None:
         return unknown("when the pod was created is not known")
     binding, account = case.wanted.binding, case.bundle.service_account.value
@@ -246,7 +237,7 @@ def _age(case: Case) -> Outcome:
         what, text = f"the annotation of service account {case.account}", account.annotated if account else ""
     else:
         what, text = case.wanted.source, binding.created if binding else ""
-    since = moment(text)
+    since = time_of(text)
     if since is not None and made < since:
         return broken(
             f"pod {case.pod.name} was created before {what} ({case.pod.created}, {text}), and only new pods get a role",

@@ -285,6 +285,23 @@ def test_namespace(scene: Scene) -> None:
     assert scene.rows("--subject", "app", "-n", "other", code=1) == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--subject", "shop/app", "-n", "other"), "-n: has an effect only with --subject NAME"),
+        ((str(READER), "-n", "other"), "-n: has an effect only with --subject NAME"),
+        ((str(READER), "--context", "x"), "--context: has no effect with -f"),
+        ((str(READER), "--kubeconfig", "x"), "--kubeconfig: has no effect with -f"),
+    ],
+)
+def test_option_without_effect(cli: Cli, arguments: tuple[str, ...], said: str) -> None:
+    """It is refused, so that nobody takes the answer for another cluster's or namespace's."""
+    done = cli("who-can", *arguments, "-f", "objects.yaml")
+
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(f"trustbind: {said}")
+
+
 def test_what_could_not_be_seen(scene: Scene) -> None:
     """A role that no file has, and a cluster whose issuer is not known, are said; nothing is fine then."""
     scene.role(READER, trusting("shop:reader"))

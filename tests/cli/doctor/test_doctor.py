@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import yaml
 from support.commands import Cli
 from support.diagnosis import AGENT, CHAIN, HEALTHY, absent, changed, hidden
 from trustbind.diagnosis.facts import Bundle
+from trustbind_cli.cluster_access import ClusterAccess
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs" / "schemas" / "doctor.json").read_text(encoding="utf-8"))
 DENIED = "An error occurred (AccessDenied): Not authorized to perform sts:AssumeRoleWithWebIdentity"
@@ -112,6 +114,21 @@ def test_exit_code_where_something_is_hidden(cli: Cli, name: str, change: Any, c
     assert (done.code, " 0 broken" in done.out) == (code, True), done.out
 
 
+@pytest.mark.parametrize("form", ["text", "json", "yaml"])
+def test_text_from_the_cluster_moves_no_terminal(cli: Cli, form: str) -> None:
+    """A message in a status is shown, and the terminal obeys nothing in it."""
+    message = "no\x1b[2J\x9b31m\x07\x7f\x85grant"
+    condition = {"type": "Ready", "status": "False", "reason": "NotGranted", "message": message}
+    bundle = changed(HEALTHY, lambda b: b["bindings"]["value"][0]["status"].update(conditions=[condition]))
+
+    done = cli("doctor", "--from", written(bundle), "-o", form)
+
+    assert [char for char in done.out if char != "\n" and unicodedata.category(char) == "Cc"] == []
+    assert "grant" in done.out
+    if form == "json":
+        assert message in json.loads(done.out)["cause"]["message"]
+
+
 def test_wide_shows_every_link(cli: Cli) -> None:
     """Also those that are no part of this chain."""
     short, wide = cli("doctor", "--from", written(HEALTHY)), cli("doctor", "--from", written(HEALTHY), "-o", "wide")
@@ -143,6 +160,14 @@ def test_standard_input(cli: Cli) -> None:
         (("pod/a", "--from", "facts.json"), "name one object, such as pod/web-0, or give facts with --from"),
         (("--from", "gone.json"), "gone.json: cannot be read: No such file or directory"),
         (("--from", "facts.json", "--live"), "--from: facts of a file are only looked at; leave out --collect and"),
+        (("--from", "facts.json", "-c", "app"), "-c: has no effect with --from; the file has the facts; leave it out"),
+        (("--from", "facts.json", "-n", "shop"), "-n: has no effect with --from"),
+        (("--from", "facts.json", "--context", "x"), "--context: has no effect with --from"),
+        (("--from", "facts.json", "--kubeconfig", "x"), "--kubeconfig: has no effect with --from"),
+        (("--from", "facts.json", "--profile", "x"), "--profile: has no effect with --from"),
+        (("--from", "facts.json", "--region", "x"), "--region: has no effect with --from"),
+        (("pod/a", "--collect", "facts.json"), "--collect: facts.json exists, and nothing is written over it"),
+        (("pod/a", "--collect", "none/facts.json"), "--collect: none/facts.json cannot be written: there is no direc"),
         (("--from", "bad.json"), "bad.json: is not what 'trustbind doctor --collect' writes"),
         (("--from", "cut.json"), "cut.json: is not what 'trustbind doctor --collect' writes"),
         (("--from", "later.json"), "later.json: has format 2, and this trustbind reads 1; collect it again"),
@@ -203,6 +228,19 @@ def test_without_a_cluster(cli: Cli) -> None:
 def links(done: Any) -> list[str]:
     """Return state and code of each link that is printed, and the summary."""
     return [" ".join(line.split()[:3]) for line in done.out.splitlines()]
+
+
+def test_target_is_checked_first(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is read for a file that cannot be written."""
+
+    async def connect(_self: ClusterAccess) -> None:
+        pytest.fail("the cluster was asked")
+
+    monkeypatch.setattr(ClusterAccess, "connect", connect)
+    Path("facts.json").symlink_to("nowhere.json")
+
+    assert cli("doctor", "pod/web", "-n", "shop", "--collect", "facts.json").code == 2
+    assert cli("doctor", "pod/web", "-n", "shop", "--collect", "facts.json/facts.json").code == 2
 
 
 @pytest.mark.usefixtures("nowhere")

@@ -58,6 +58,18 @@ def doctor(
         raise InvalidValueError("name one object, such as pod/web-0, or give facts with --from")
     if source is not None and (collect is not None or live):
         raise InvalidValueError("facts of a file are only looked at; leave out --collect and --live", field="--from")
+    if source is not None:
+        options.refuse_beside(
+            "--from",
+            "-c",
+            "-n",
+            "--context",
+            "--kubeconfig",
+            "--profile",
+            "--region",
+            given=(container, namespace, context, kubeconfig, profile, region),
+            because="the file has the facts; leave it out",
+        )
     from trustbind_cli.aws_access import AwsAccess  # noqa: PLC0415 - only when the command runs
     from trustbind_cli.cluster_access import ClusterAccess  # noqa: PLC0415 - as above
     from trustbind_cli.commands.doctor.run import Asked, run  # noqa: PLC0415 - as above

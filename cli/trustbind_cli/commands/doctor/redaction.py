@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
 
+from trustbind.certificates import certificates_of_bundle
 from trustbind.diagnosis.facts import (
     SET,
     Container,
@@ -35,8 +35,6 @@ _KEPT_ANNOTATIONS: Final = frozenset(
 
 _OF_ROLES: Final = "role"
 """A part of the names that were probably meant for a role."""
-
-_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", re.DOTALL)
 
 Json = Mapping[str, Any]
 
@@ -117,13 +115,7 @@ def webhook_facts(body: Json) -> list[MutatingWebhook]:
 
 def fingerprints(pem: bytes) -> list[str]:
     """Return the SHA-256 of each certificate, in hexadecimal; what is no PEM is left out."""
-    found = []
-    for match in _CERTIFICATE.finditer(pem):
-        try:
-            found.append(hashlib.sha256(base64.b64decode(match[1])).hexdigest())
-        except binascii.Error:
-            continue
-    return found
+    return [hashlib.sha256(der).hexdigest() for der in certificates_of_bundle(pem)]
 
 
 def _webhook(configuration: str, entry: Json) -> MutatingWebhook:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -32,6 +33,7 @@ from trustbind_webhook.injection.decision import InjectionSettings
 
 __all__ = ["Asked", "run", "target_of"]
 
+_COLLECT: Final = "--collect"
 _KINDS = {
     **dict.fromkeys(("pod", "pods", "po"), "Pod"),
     **dict.fromkeys(("serviceaccount", "serviceaccounts", "sa"), "ServiceAccount"),
@@ -74,6 +76,8 @@ def run(asked: Asked, form: OutputFormat) -> int:
     Raises:
         InvalidValueError: an option, or the file of ``--from``, is wrong.
     """
+    if asked.collect is not None:
+        _check_target(asked.collect)
     error = classify(asked.error) if asked.error.strip() else None
     bundle = _read(asked.source) if asked.source is not None else _collect(asked, error)
     if asked.collect is not None:
@@ -188,12 +192,27 @@ def _read(name: str) -> Bundle:
         raise ManifestError(name, 0, f"cannot be read: {error.strerror}") from None
 
 
+def _check_target(name: str) -> None:
+    """Raise where the facts cannot be written: before they are collected, which takes a while.
+
+    Raises:
+        InvalidValueError: the file exists, or cannot be created.
+    """
+    path = Path(name)
+    if path.exists() or path.is_symlink():
+        raise InvalidValueError(f"{name} exists, and nothing is written over it", field=_COLLECT)
+    if not path.parent.is_dir():
+        raise InvalidValueError(f"{name} cannot be written: there is no directory {path.parent}", field=_COLLECT)
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise InvalidValueError(f"{name} cannot be written: Permission denied", field=_COLLECT)
+
+
 def _write(name: str, bundle: Bundle) -> None:
     content = as_file(bundle)
     try:
         with Path(name).open("x", encoding="utf-8") as file:
             file.write(content)
     except FileExistsError:
-        raise InvalidValueError(f"{name} exists, and nothing is written over it", field="--collect") from None
+        raise InvalidValueError(f"{name} exists, and nothing is written over it", field=_COLLECT) from None
     except OSError as error:
-        raise InvalidValueError(f"{name} cannot be written: {error.strerror}", field="--collect") from None
+        raise InvalidValueError(f"{name} cannot be written: {error.strerror}", field=_COLLECT) from None

@@ -19,7 +19,7 @@ from trustbind_cli.exit_codes import FAILED, UNKNOWN
 from trustbind_cli.files import manifests
 from trustbind_cli.files.sources import STANDARD_INPUT
 from trustbind_cli.options import OutputFormat
-from trustbind_cli.terminal import note
+from trustbind_cli.terminal import note, without_control
 
 __all__ = ["Asked", "run"]
 
@@ -76,7 +76,7 @@ def run(asked: Asked, context: Iterable[str], form: OutputFormat) -> int:
     if form is not OutputFormat.TEXT:
         print(without_tokens(output.to_data(report.as_json(request, decision, found), form)))
     else:
-        print(without_tokens(report.explain(decision, found)))
+        print(without_control(without_tokens(report.explain(decision, found))))
     if claims is not None:
         note("note: the token's signature was not verified; only its claims were read")
         for sentence in token_times(claims, now):

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import contextlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,9 +14,10 @@ from urllib.parse import quote
 
 import msgspec
 
+from trustbind.certificates import certificate_end, certificates_of_bundle
 from trustbind.errors import AwsError, NotFoundError
 from trustbind.identity.arns import RoleArn
-from trustbind.overview import Capacity, certificate_end
+from trustbind.overview import Capacity
 from trustbind_cli.aws_access import AwsAccess
 from trustbind_cli.aws_errors import own_account, sentence
 from trustbind_runtime.kubernetes.client import FORBIDDEN, ApiError, ApiServer
@@ -35,7 +34,6 @@ _WEBHOOKS: Final = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigu
 _LABELS: Final = "app.kubernetes.io/name=trustbind"
 _LEASE: Final = "trustbind-operator"
 _ENTRIES: Final = ".trustbind.dev"
-_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", re.DOTALL)
 _MOST_ROLES: Final = 200
 """Roles whose trust policies are read."""
 
@@ -175,10 +173,9 @@ def _decode(body: bytes) -> _Page:
 def _ends(bundle: str) -> list[datetime]:
     try:
         pem = base64.b64decode(bundle)
-        ders = [base64.b64decode(match[1]) for match in _CERTIFICATE.finditer(pem)]
-    except binascii.Error:
+    except ValueError:
         return []
-    return [end for der in ders if (end := certificate_end(der)) is not None]
+    return [end for der in certificates_of_bundle(pem) if (end := certificate_end(der)) is not None]
 
 
 async def read_capacity(seen: Collected, access: AwsAccess) -> None:

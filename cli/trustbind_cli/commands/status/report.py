@@ -16,9 +16,9 @@ from trustbind.overview import (
     binding_groups,
     halves_of,
     last_change,
-    moment,
     near_limit,
 )
+from trustbind.times import time_of
 from trustbind_cli.commands.status.collect import Collected
 from trustbind_cli.exit_codes import DONE, FAILED, UNKNOWN
 from trustbind_cli.output import out
@@ -91,7 +91,7 @@ def _halves(seen: Collected, now: datetime) -> Iterator[Row]:
         yield "versions", "broken", f"the halves have versions {' and '.join(sorted(versions))}; finish the upgrade"
     lease = seen.lease
     if lease is not None:
-        renewed = moment(lease.renewed)
+        renewed = time_of(lease.renewed)
         if not lease.holder or renewed is None or now - renewed > _STALE:
             since = f"was renewed {age(renewed, now)} ago" if renewed is not None else "was never renewed"
             yield "operator", "broken", f"no operator works: its Lease {since}; see its log"
@@ -148,18 +148,18 @@ def _bindings(seen: Collected, now: datetime, *, wide: bool) -> Iterator[Row]:
             yield "RoleBinding", "ok", _group(group, now)
     ready = sum(group.count for group in groups if group.is_ready)
     since, name = last_change(seen.bindings)
-    at = moment(since)
+    at = time_of(since)
     last = f"; the last change was {name}, {age(at, now)} ago" if at is not None else ""
     yield "RoleBinding", "ok", f"{ready} of {len(seen.bindings)} are Ready{last}"
 
 
 def _waits_long(group: BindingGroup, now: datetime) -> bool:
-    since = moment(group.since)
+    since = time_of(group.since)
     return since is not None and now - since > _PATIENCE
 
 
 def _group(group: BindingGroup, now: datetime) -> str:
-    since = moment(group.since)
+    since = time_of(group.since)
     told = f" since {age(since, now)}" if since is not None else ""
     message = f": {group.message}" if group.message and not group.is_ready else ""
     return f"{group.count} {group.reason}{told}, such as {group.example}{message}"

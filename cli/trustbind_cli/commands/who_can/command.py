@@ -59,6 +59,11 @@ def who_can(
 
     if bool(roles) == (subject is not None):
         raise InvalidValueError("name roles, or a service account with --subject")
+    if filename or kustomize:
+        by_files = "service accounts and bindings come from the files; leave it out"
+        options.refuse_beside("-f", "--context", "--kubeconfig", given=(context, kubeconfig), because=by_files)
+    if namespace and (subject is None or "/" in subject):
+        raise InvalidValueError("has an effect only with --subject NAME, without a namespace; leave it out", field="-n")
     cluster = ClusterAccess(kubeconfig, context, namespace)
     if subject is not None and "/" not in subject:
         subject = f"{cluster.chosen_namespace()}/{subject}"
