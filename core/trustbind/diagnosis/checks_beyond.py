@@ -39,8 +39,8 @@ def _permissions(case: Case) -> Outcome:
     if permission is None:
         reason = case.bundle.permission.reason or "they were not looked for"
         return broken(
-            f"the workload {who}, and its call of {error.action} is denied: permissions, not trust; the policies of "
-            f"role {role} cannot be seen: {reason}",
+            f"the workload {who}, and its call of {error.action} is denied: permissions, not trust; the role's own "
+            f"policies cannot be seen: {reason}",
             f"see whether a policy of the role allows {error.action}, and whether another policy denies it",
         )
     if permission.decision == "allowed":
