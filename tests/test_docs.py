@@ -41,6 +41,7 @@ NEEDED: Final = {
     "guides/chains.md",
     "guides/configmap.md",
     "guides/eks-other-account.md",
+    "guides/graph.md",
     "guides/missed-pods.md",
     "guides/other-identity-providers.md",
     "guides/pod-identity.md",

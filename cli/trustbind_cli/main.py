@@ -55,6 +55,10 @@ class _Commands(LazyGroup):
             f"{_COMMANDS}.who_can.command",
             "Print who can assume roles, or which roles a service account can assume, and by what.",
         ),
+        "graph": CommandEntry(
+            f"{_COMMANDS}.graph.command",
+            "Draw who can assume which role: service accounts, source roles, roles, and everyone else.",
+        ),
         "sweep": CommandEntry(
             f"{_COMMANDS}.sweep.command",
             "Show what trustbind wrote in AWS and nothing wants any more; with --yes, remove it.",

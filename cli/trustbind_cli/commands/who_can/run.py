@@ -25,7 +25,7 @@ from trustbind_cli.options import TableOutput
 from trustbind_cli.terminal import note
 from trustbind_runtime.kubernetes.client import ApiError, NoClusterError
 
-__all__ = ["Asked", "run"]
+__all__ = ["Asked", "read_roles", "run", "scene_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +65,9 @@ def run(asked: Asked, form: TableOutput) -> int:
     Raises:
         InvalidValueError: the issuer is needed and not known.
     """
-    scene = _scene(asked)
+    scene = scene_of(asked)
     try:
-        _read_roles(scene, asked)
+        read_roles(scene, asked)
     except AwsError as error:
         note(f"trustbind: {error}")
         return UNKNOWN
@@ -101,7 +101,7 @@ def _exit_code(verdicts: list[Verdict], *, is_whole: bool) -> int:
     return FAILED if is_whole and Verdict.UNKNOWN not in verdicts else UNKNOWN
 
 
-def _scene(asked: Asked) -> Scene:
+def scene_of(asked: Asked) -> Scene:
     """Return what is known of the cluster."""
     if asked.objects is not None:
         unseen = [] if asked.issuer else ["the cluster's issuer; give --issuer to see its service accounts"]
@@ -128,7 +128,7 @@ async def _live(cluster: ClusterAccess) -> ClusterObjects:
         await api.close()
 
 
-def _read_roles(scene: Scene, asked: Asked) -> None:
+def read_roles(scene: Scene, asked: Asked) -> None:
     """Read the trust policies: those of the roles, and of all others that may lead to them."""
     if asked.account_details or asked.trust:
         sources = Sources(asked.account_details, asked.trust, live=False, aws=asked.aws)

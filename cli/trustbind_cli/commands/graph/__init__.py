@@ -1,0 +1,1 @@
+"""``trustbind graph``: a picture of who can assume which role."""
