@@ -19,7 +19,7 @@ from trustbind import __version__
 from trustbind.errors import AwsError, TrustbindError
 from trustbind_cli import options, terminal
 from trustbind_cli.command_group import CommandEntry, LazyGroup
-from trustbind_cli.exit_codes import DONE, FAILED, INTERRUPTED, WRONG
+from trustbind_cli.exit_codes import DONE, FAILED, INTERRUPTED, UNKNOWN, WRONG
 from trustbind_cli.terminal import note
 
 __all__ = ["app", "main"]
@@ -106,7 +106,7 @@ def main() -> NoReturn:
         code = INTERRUPTED
     except TrustbindError as error:
         note(f"trustbind: {error}")
-        code = FAILED if isinstance(error, AwsError) else WRONG
+        code = _code_of(error)
     except Exception as error:
         if (shown := _usage(error)) is None and completes and isinstance(error, KeyError | ValueError):
             shown = (
@@ -117,8 +117,21 @@ def main() -> NoReturn:
             raise
         note(shown)
         code = WRONG
-    sys.stdout.flush()
-    sys.exit(code if isinstance(code, int) else DONE)
+    code = code if isinstance(code, int) else DONE
+    if problem := terminal.output_problem():
+        note(f"trustbind: standard output cannot be written: {problem}")
+        code = code or FAILED
+    sys.exit(code)
+
+
+def _code_of(error: TrustbindError) -> int:
+    """Return the exit code: what AWS refuses has failed; with credentials that do not work nothing could be seen."""
+    if not isinstance(error, AwsError):
+        return WRONG
+    from trustbind_cli.aws_errors import is_of_the_caller  # noqa: PLC0415 - boto3 takes long to load
+
+    causes = (error, error.__cause__)  # the sentence for a user, and what it was made of
+    return UNKNOWN if any(isinstance(e, AwsError) and is_of_the_caller(e) for e in causes) else FAILED
 
 
 def _program() -> str:

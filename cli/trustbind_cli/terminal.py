@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from typing import Final
 
-__all__ = ["note", "prepare_streams", "use_no_color", "uses_color", "without_control"]
+__all__ = ["note", "output_problem", "prepare_streams", "use_no_color", "uses_color", "without_control"]
 
 _OBEYED: Final = (*range(0x09), 0x0B, 0x0C, *range(0x0E, 0x20), *range(0x7F, 0xA0))
 _CONTROL: Final = {0x0D: None, **dict.fromkeys(_OBEYED, "\ufffd")}
@@ -34,24 +35,37 @@ def without_control(text: str) -> str:
 class _Stream(io.FileIO):
     """A stream whose reader may go away (``| head``): what comes after is dropped, and the command runs to its end.
 
-    So the exit code is the command's, and what it had begun to write elsewhere is whole.
+    So the exit code is the command's, and what it had begun to write elsewhere is whole. A full disk is no different.
+
+    Attributes:
+        problem: why something was dropped; empty: nothing was, or nobody wanted it.
     """
+
+    problem = ""
 
     def write(self, data: object) -> int:
         try:
             return super().write(data)  # type: ignore[arg-type] # typeshed's Buffer is not importable before 3.12
         except BrokenPipeError:
-            return memoryview(data).nbytes  # type: ignore[arg-type] # as above
+            pass
+        except OSError as error:
+            self.problem = error.strerror or type(error).__name__
+        return memoryview(data).nbytes  # type: ignore[arg-type] # as above
 
 
 def prepare_streams() -> None:
     r"""Let both streams outlive their readers, and show a lone surrogate as its escape, ``\ud800``.
 
     A policy or a token may hold a surrogate as a JSON escape, and no encoding has bytes for it. In JSON the escape
-    means it. Streams that are not the process's own, as in tests, are left alone.
+    means it. Streams that are not the process's own, as in tests, are left alone. A stream that the caller closed leads
+    nowhere, and no file that is opened later gets its number.
     """
     for name, number in (("stdout", 1), ("stderr", 2)):
         stream = getattr(sys, name)
+        if stream is None:
+            _open_nowhere(number)
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - until the process ends
+            continue
         if not isinstance(stream, io.TextIOWrapper):
             continue
         try:
@@ -68,6 +82,23 @@ def prepare_streams() -> None:
             buffered, stream.encoding, "backslashreplace", line_buffering=name == "stderr" or raw.isatty()
         )
         setattr(sys, name, wrapper)
+
+
+def output_problem() -> str:
+    """Return why not all of standard output was written; empty when it was, or its reader went away."""
+    sys.stdout.flush()
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    return raw.problem if isinstance(raw, _Stream) else ""
+
+
+def _open_nowhere(number: int) -> None:
+    try:
+        os.fstat(number)
+    except OSError:
+        opened = os.open(os.devnull, os.O_WRONLY)
+        if opened != number:
+            os.dup2(opened, number)
+            os.close(opened)
 
 
 def note(message: str) -> None:

@@ -131,6 +131,46 @@ def test_closed_pipe_changes_no_exit_code(tmp_path: Path, arguments: tuple[str, 
         assert process.wait(60) == code
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize(("arguments", "code"), [(ALLOWED, 1), (DENIED, 1), (("--help",), 1), (("version",), 1)])
+def test_full_disk(tmp_path: Path, arguments: tuple[str, ...], code: int) -> None:
+    """An answer that could not be written is one sentence and an exit code, and no trace."""
+    files(tmp_path)
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "trustbind_cli", *arguments],
+            cwd=tmp_path,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={"PATH": os.environ["PATH"]},
+            timeout=120,
+            check=False,
+        )
+
+    assert done.returncode == code
+    assert done.stderr.endswith("trustbind: standard output cannot be written: No space left on device\n")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(ALLOWED, 0), (DENIED, 1), (("evaluate",), 2)])
+@pytest.mark.parametrize("closed", ["1", "2"])
+def test_stream_that_is_closed_from_the_start(
+    tmp_path: Path, arguments: tuple[str, ...], code: int, closed: str
+) -> None:
+    """What nobody wants goes nowhere, and not into the other stream; the exit code is the command's."""
+    files(tmp_path)
+    shell = ["sh", "-c", f'exec "$@" {closed}>&-', "sh", sys.executable, "-m", "trustbind_cli", *arguments]
+    done = subprocess.run(
+        shell, cwd=tmp_path, capture_output=True, text=True, env={"PATH": os.environ["PATH"]}, timeout=120, check=False
+    )
+
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    assert "trustbind evaluate:" not in done.stdout
+    assert (done.stdout, done.stderr)[int(closed) - 1] == ""
+
+
 def test_kubectl_plugin(tmp_path: Path) -> None:
     """``kubectl trustbind`` runs the program kubectl-trustbind, and help and errors name what was typed."""
     script = Path(sys.executable).with_name("kubectl-trustbind")

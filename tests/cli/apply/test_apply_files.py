@@ -118,7 +118,7 @@ def test_no_such_profile(shell: Shell) -> None:
     """A profile that does not exist is told as what it is."""
     done = shell.apply("--yes", objects=(binding("b"), account()), anonymous=True, env={"AWS_PROFILE": "nosuch"})
 
-    assert done.code == FAILED
+    assert done.code == UNKNOWN
     assert done.err == (
         "trustbind: the AWS configuration cannot be used: The config profile (nosuch) could not be found; correct "
         "AWS_PROFILE, or add that profile\n"
@@ -155,7 +155,7 @@ def test_broken_configuration(shell: Shell, tmp_path: Path, env: dict[str, str],
         "--yes", objects=(binding("b"), binding("own", OWN_ROLE, profile="own"), account()), anonymous=True, env=known
     )
 
-    assert done.code == FAILED
+    assert done.code == UNKNOWN
     assert len(done.err.splitlines()) == 1
     assert done.err.startswith("trustbind: ")
     assert said in done.err

@@ -54,7 +54,7 @@ def test_without_credentials(shell: Shell) -> None:
     """One sentence says that there are no credentials."""
     done = shell.trustbind("import", "--live", "--issuer", ISSUER, anonymous=True)
 
-    assert (done.code, done.out) == (1, "")
+    assert (done.code, done.out) == (3, "")
     assert done.err.splitlines() == [
         "trustbind: there are no AWS credentials: sign in, or set AWS_PROFILE or the AWS_* variables"
     ]

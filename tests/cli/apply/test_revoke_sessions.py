@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import pytest
 import yaml
 
 from cli.apply.shell import Shell, account
 from support.schemas import checked
+from trustbind.identity.arns import RoleArn
 from trustbind.policy.session_revocation import POLICY_NAME, revoked_before
+from trustbind_cli.commands.revoke_sessions.run import _Revoked, _summary
 from trustbind_cli.demo.fixtures import ACCOUNT_A, TARGET_ROLE
 
-DONE, FAILED, WRONG = 0, 1, 2
+DONE, FAILED, WRONG, UNKNOWN = 0, 1, 2, 3
 OWN: Final = f"arn:aws:iam::{ACCOUNT_A}:role/shop"
 
 
@@ -40,7 +43,7 @@ def test_revoked(shell: Shell) -> None:
     shell.role(OWN)
     done = revoke(shell, OWN, "--yes")
     assert done.code == DONE, done.err
-    assert "sessions of 1 of 1 role revoked; create pods anew" in done.err
+    assert "sessions of 1 role revoked; create pods anew" in done.err
 
     first = revoked_before(shell.inline_policies(OWN)[POLICY_NAME])
     again = checked("revoke-sessions", revoke(shell, OWN, "--yes", "-o", "json").out)
@@ -69,6 +72,26 @@ def test_policy_of_somebody_else(shell: Shell) -> None:
     assert "says something else than that sessions are revoked; rename or remove it" in done.err
     assert shell.inline_policies(OWN) == {POLICY_NAME: theirs}
     assert POLICY_NAME in shell.inline_policies(other)
+    assert "sessions of 1 of 2 roles revoked; create pods anew" in done.err
+    assert "1 of 2 roles read; nothing was written" in revoke(shell, OWN, other).err
+    alone = revoke(shell, OWN, "--yes")
+    assert alone.err.endswith("trustbind: no role could be read or written, so no sessions were revoked\n")
+
+
+def test_summary_of_what_was_revoked_already() -> None:
+    """Where a later run was first, nothing is written, and no pod has to be created anew."""
+    done = [_Revoked(RoleArn.parse(OWN))]
+
+    assert _summary(done, writes=True) == "sessions of 1 role were revoked already; nothing was written"
+
+
+@pytest.mark.parametrize("arguments", [(), ("--yes",)])
+def test_nobody(shell: Shell, arguments: tuple[str, ...]) -> None:
+    """Without credentials it says so once, and that nothing could be seen."""
+    done = shell.trustbind("revoke-sessions", OWN, f"{OWN}-2", *arguments, anonymous=True)
+
+    assert (done.code, done.out) == (UNKNOWN, "")
+    assert done.err == "trustbind: there are no AWS credentials: sign in, or set AWS_PROFILE or the AWS_* variables\n"
 
 
 def test_role_of_another_account(shell: Shell) -> None:

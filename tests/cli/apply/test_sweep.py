@@ -311,10 +311,15 @@ def test_nobody(swept: Shell) -> None:
     """Without credentials it says so once."""
     file = swept.folder / "wanted.yaml"
     file.write_text(yaml.safe_dump(account()), encoding="utf-8")
-    done = swept.trustbind("sweep", "-f", str(file), "--issuer", ISSUER, anonymous=True)
-
-    assert done.code == UNKNOWN
-    assert done.err.startswith("trustbind: there are no AWS credentials")
+    export = swept.folder / "roles.json"
+    now = {"Arn": TARGET_ROLE, "AssumeRolePolicyDocument": document(*swept.statements())}
+    export.write_text(json.dumps({"RoleDetailList": [now]}), encoding="utf-8")
+    for arguments in ((), ("--yes",), ("--account-details", str(export), "--yes")):
+        done = swept.trustbind("sweep", "-f", str(file), "--issuer", ISSUER, *arguments, anonymous=True)
+        assert done.code == UNKNOWN
+        assert (
+            done.err == "trustbind: there are no AWS credentials: sign in, or set AWS_PROFILE or the AWS_* variables\n"
+        )
 
 
 def test_no_cluster(swept: Shell) -> None:

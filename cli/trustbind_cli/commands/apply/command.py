@@ -44,7 +44,8 @@ def apply(
     RoleGrants in the files, only what they cover is written. The operator decides in the same way.
 
     A binding with a selector needs the ServiceAccounts among the files, and a RoleGrant with a selector the Namespace.
-    Without them, the roles of that binding are not written, and the exit code is 3. It is 1 when a binding is refused.
+    Without them, the roles of that binding are not written, and the exit code is 3. It is 3 as well when your
+    AWS credentials do not work, and 1 when a binding is refused.
 
     A chain is granted at its target role first: its source role trusts no service account before the target role
     trusts the source role. It is revoked in the opposite order. What stands of a binding that cannot be written now

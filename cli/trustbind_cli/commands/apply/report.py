@@ -18,7 +18,7 @@ from trustbind_cli.commands.apply.plan import PlannedRole, Prepared, RoleReport,
 from trustbind_cli.findings import as_data, findings_of
 from trustbind_cli.terminal import note
 
-__all__ = ["as_json", "print_done", "print_plan", "print_problems", "refusals_of"]
+__all__ = ["as_json", "is_unseen", "print_done", "print_plan", "print_problems", "refusals_of"]
 
 
 def refusals_of(prepared: Prepared) -> tuple[Refusal, ...]:
@@ -97,6 +97,12 @@ def print_problems(prepared: Iterable[Prepared], reports: Mapping[RoleArn, RoleR
     for text in dict.fromkeys(told):  # what is true of the caller is said once, whatever the number of roles
         note(f"trustbind: {text}")
     return bool(told)
+
+
+def is_unseen(prepared: Iterable[Prepared]) -> bool:
+    """Return whether nothing went wrong but that the caller's credentials do not work."""
+    problems = [problem for each in prepared for problem in _problems(each, None)]
+    return all(isinstance(problem, AwsError) and is_of_the_caller(problem) for problem in problems)
 
 
 def _problems(prepared: Prepared, report: RoleReport | None) -> tuple[TrustbindError | Refusal, ...]:

@@ -68,10 +68,11 @@ def run(
         print(output.to_data([reports.as_json(each, done.get(each.role)) for each in prepared], form))
     elif not dry_run:
         reports.print_done(done.values())
-    if reports.print_problems(prepared, done):
-        return FAILED
+    has_problem = reports.print_problems(prepared, done)
     refused = {refusal for each in prepared for refusal in reports.refusals_of(each)}
     missing = {refusal for each in missing_objects(objects).values() for refusal in each}
     if refused - missing or any(r.waiting for r in done.values()):
         return FAILED
+    if has_problem:
+        return UNKNOWN if not done and reports.is_unseen(prepared) else FAILED
     return UNKNOWN if refused else DONE

@@ -156,14 +156,24 @@ def _as_data(done: Sequence[_Revoked], moment: datetime) -> dict[str, Any]:
 
 
 def _summary(done: Sequence[_Revoked], *, writes: bool) -> str:
-    count = f"{len(done)} role{'' if len(done) == 1 else 's'}"
+    seen = [each for each in done if not each.problem]
+    if not seen:
+        return "no role could be read or written, so no sessions were revoked"
     if not writes:
-        return f"{count} read; nothing was written, add --yes to revoke the sessions"
-    written = sum(each.is_written for each in done)
+        return f"{_count(len(seen), len(done))} read; nothing was written, add --yes to revoke the sessions"
+    written = sum(each.is_written for each in seen)
+    if not written:
+        return f"sessions of {_count(len(seen), len(done))} were revoked already; nothing was written"
     return (
-        f"sessions of {written} of {count} revoked; create pods anew that still need a role, since SDKs keep refused "
-        "credentials until they expire"
+        f"sessions of {_count(written, len(done))} revoked; create pods anew that still need a role, since SDKs keep "
+        "refused credentials until they expire"
     )
+
+
+def _count(number: int, of: int) -> str:
+    if number == of:
+        return f"{of} role{'' if of == 1 else 's'}"
+    return f"{number} of {of} roles"
 
 
 def _text(moment: datetime) -> str:

@@ -61,6 +61,7 @@ def sweep(
     from trustbind_cli import values  # noqa: PLC0415 - only when the command runs
     from trustbind_cli.account_roles import list_roles  # noqa: PLC0415 - as above
     from trustbind_cli.aws_access import AwsAccess  # noqa: PLC0415 - as above
+    from trustbind_cli.aws_errors import own_account, sentence  # noqa: PLC0415 - as above
     from trustbind_cli.cluster_access import ClusterAccess  # noqa: PLC0415 - as above
     from trustbind_cli.commands.import_.run import Sources, exported  # noqa: PLC0415 - as above
     from trustbind_cli.commands.sweep.run import run  # noqa: PLC0415 - as above
@@ -97,11 +98,13 @@ def sweep(
             roles, unseen = list_roles(wanted.aws_accounts.values(), aws, "trustbind-sweep")
         else:
             roles = list(exported(Objects(), sources))
+            if yes:
+                asyncio.run(own_account(aws.sessions("trustbind-sweep")))
     except NotSeenError as error:
         note(f"not seen: {error}")
         raise typer.Exit(UNKNOWN) from None
     except (ApiError, AwsError) as error:
-        note(f"trustbind: {error}")
+        note(f"trustbind: {sentence(error) if isinstance(error, AwsError) else error}")
         raise typer.Exit(UNKNOWN) from None
     code = run(wanted, read, roles, unseen, aws, retained=retained, asks_aws=is_live or yes, writes=yes, form=output)
     raise typer.Exit(code)
