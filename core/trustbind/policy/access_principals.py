@@ -137,14 +137,14 @@ def sources_named(document: TrustDocument) -> tuple[RoleArn, ...]:
 def callers_of_accounts(role: RoleArn, document: TrustDocument) -> tuple[Callers, ...]:
     """Return the AWS principals that a trust policy allows and does not name one by one, sorted.
 
-    These are AWS accounts as a whole, everyone, sessions, and what a condition on ``aws:PrincipalArn`` narrows by a
+    These are AWS accounts as a whole, everyone, sessions of roles, and what a condition on ``aws:PrincipalArn`` narrows by a
     pattern. Which of their roles may call is decided in their AWS account.
     """
     found: set[Callers] = set()
     for number, statement in enumerate(document.statements):
         alone = access.without_other_allows(document, number)
         for kind, name in _allowed(statement):
-            if kind != "AWS" or RoleArn.or_none(name) is not None or is_stale(name) or _names_callers(statement):
+            if kind != "AWS" or _is_one(name) or is_stale(name) or _names_callers(statement):
                 continue
             if _of_aws(role, alone, name).verdict is not Verdict.NO:
                 found.add(Callers("" if name == _EVERYONE else _account_in(name), name))
@@ -154,6 +154,11 @@ def callers_of_accounts(role: RoleArn, document: TrustDocument) -> tuple[Callers
 def trusts_pod_identity(role: RoleArn, document: TrustDocument) -> bool:
     """Return whether EKS Pod Identity may get a role for some association."""
     return _of_caller(role, document, SERVICE, SERVICE).verdict is not Verdict.NO
+
+
+def _is_one(name: str) -> bool:
+    """Return whether a principal is one role or one user: as good as a name in the answer."""
+    return RoleArn.or_none(name) is not None or ":user/" in name or ":federated-user/" in name
 
 
 def _allowed(statement: Statement) -> Iterator[tuple[str, str]]:

@@ -111,6 +111,8 @@ def test_deleted_principal() -> None:
         (allowing({"AWS": str(SOURCE)}), []),
         (allowing({"AWS": "111122223333"}, ArnEquals={"aws:PrincipalArn": str(SOURCE)}), []),
         (allowing({"AWS": "111122223333"}, StringNotEquals={"aws:PrincipalArn": str(SOURCE)}), ["111122223333"]),
+        (allowing({"AWS": "arn:aws:iam::111122223333:user/ops/ann"}), []),
+        (allowing({"AWS": "arn:aws:sts::111122223333:federated-user/ann"}), []),
         (allowing({"Service": "ec2.amazonaws.com"}), []),
     ],
 )
