@@ -137,8 +137,8 @@ def sources_named(document: TrustDocument) -> tuple[RoleArn, ...]:
 def callers_of_accounts(role: RoleArn, document: TrustDocument) -> tuple[Callers, ...]:
     """Return the AWS principals that a trust policy allows and does not name one by one, sorted.
 
-    These are AWS accounts as a whole, everyone, sessions of roles, and what a condition on ``aws:PrincipalArn`` narrows by a
-    pattern. Which of their roles may call is decided in their AWS account.
+    These are AWS accounts as a whole, everyone, sessions of roles, and what a condition on ``aws:PrincipalArn`` narrows
+    by a pattern. Which of their roles may call is decided in their AWS account.
     """
     found: set[Callers] = set()
     for number, statement in enumerate(document.statements):
