@@ -49,7 +49,7 @@ def _sweep(blue: World, green: World, account: Account) -> None:
     # The AWS account of the operator's role is no target, and its roles may not be listed.
     trustbind(green, *command, "--yes", code=UNSEEN)
     assert trustbind(green, *command, "--yes", code=UNSEEN).stdout == "", "nothing is left"
-    assert "which is there" in trustbind(blue, *command, "--yes", code=2).stderr
+    assert "it is there" in trustbind(blue, *command, "--yes", code=2).stderr
 
 
 @pytest.mark.parametrize("ends_by", ["deletion", "sweep"])

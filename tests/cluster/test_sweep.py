@@ -10,10 +10,13 @@ from support.halves import Operator
 from support.world import World
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer, Subject
-from trustbind.policy.owned_statement import WebIdentityKey, build
+from trustbind.policy.owned_statement import WebIdentityKey, build, placeholder_sid
 
 UNSEEN: Final = 3
 """The AWS account of the operator's role is no target, and its roles may not be listed."""
+
+WRONG: Final = 2
+OTHER: Final = "https://oidc.example.com/other"
 
 
 def test_live(world: World, operator: Operator) -> None:
@@ -42,12 +45,36 @@ def test_live(world: World, operator: Operator) -> None:
         roles["kept"]: ("ServiceAccountGone", [f"system:serviceaccount:{team.namespace}:gone"]),
     }
     assert account.statements("left") == [*foreign, ours]
+    there = trustbind(world, "sweep", "--issuer", world.issuer, "--cluster-gone", "--yes", code=WRONG)
+    assert "has this issuer" in there.stderr
+    assert account.statements("left") == [*foreign, ours]
     trustbind(world, "sweep", "--yes", code=UNSEEN)
     assert account.statements("left") == foreign
     assert account.subjects("bound") == [f"{team.namespace}:bound"]
     assert account.subjects("kept") == [f"{team.namespace}:kept"]
     trustbind(world, "sweep", "--retained", "--yes", code=UNSEEN)
     assert account.subjects("kept") == []
+    operator.start()  # for what is cleared away after the test
+
+
+def test_operator_that_writes_for_another_issuer(world: World, operator: Operator) -> None:
+    """The statements that statuses name are the operator's, whatever the API server publishes: nothing is removed."""
+    account, team = world.account(), world.team()
+    team.grant(account)
+    role = account.role("app")
+    team.service_account("app")
+    binding = team.binding(role, "app", serviceAccountNames=["app"])
+    binding.ready()
+    operator.stop()
+    before = account.statements("app")
+    body = binding.get()
+    body["status"]["statementId"] = placeholder_sid(Issuer.parse(OTHER))
+    world.api.request("PUT", world.api.path(body, subresource="status"), body)
+
+    for arguments, code in (((), UNSEEN), (("--issuer", OTHER, "--cluster-gone"), WRONG)):
+        done = trustbind(world, "sweep", "--yes", *arguments, code=code)
+        assert "another cluster" not in done.stderr
+    assert account.statements("app") == before
     operator.start()  # for what is cleared away after the test
 
 

@@ -282,9 +282,9 @@ def test_operator_with_two_issuers(live: Live) -> None:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (("-f", "x.yaml", "--issuer", ISSUER, "--context", "c"), "--context: the files (-f) are the whole truth"),
-        (("-f", "x.yaml", "--issuer", ISSUER, "--kubeconfig", "c"), "--kubeconfig: the files (-f) are the whole truth"),
-        (("--cluster-gone", "--issuer", ISSUER, "--retained"), "--retained: --cluster-gone removes it anyway"),
+        (("-f", "x.yaml", "--issuer", ISSUER, "--context", "c"), "--context: has no effect with -f; the files"),
+        (("-f", "x.yaml", "--issuer", ISSUER, "--kubeconfig", "c"), "--kubeconfig: has no effect with -f; the files"),
+        (("--cluster-gone", "--issuer", ISSUER, "--retained"), "--retained: has no effect with --cluster-gone; it"),
     ],
 )
 def test_options_that_would_be_ignored(shell: Shell, arguments: tuple[str, ...], problem: str) -> None:

@@ -73,14 +73,12 @@ def sweep(
     where = values.issuer(issuer) if issuer is not None else None
     if cluster_gone and where is None:
         raise InvalidValueError("say whose cluster is gone with --issuer", field="--cluster-gone")
-    if cluster_gone and retained:
-        raise InvalidValueError("--cluster-gone removes it anyway; leave one of the two out", field="--retained")
     has_files = bool(filename or kustomize)
-    for name, value in (("--kubeconfig", kubeconfig), ("--context", context)):
-        if value is not None and has_files and not cluster_gone:
-            raise InvalidValueError(
-                "the files (-f) are the whole truth, so no cluster is read; leave one of the two out", field=name
-            )
+    if cluster_gone:
+        options.refuse_beside("--cluster-gone", "--retained", given=(retained,), because="it removes that as well")
+    elif has_files:
+        because = "the files are the whole truth, and no cluster is read"
+        options.refuse_beside("-f", "--kubeconfig", "--context", given=(kubeconfig, context), because=because)
     objects = values.objects(filename, kustomize, recursive=recursive) if has_files else None
     aws = AwsAccess(profile, region)
     sources = Sources(tuple(account_details or ()), tuple(trust or ()), live=False, aws=aws)
