@@ -26,6 +26,7 @@ from trustbind.policy.owned_statement import (
 )
 from trustbind.policy.sweep import Scope, Sweep, SweepReason, claims_of, narrowed, other_owners, sweep, targets_wanted
 from trustbind.policy.trust_document import TrustDocument
+from trustbind.policy.trusted_names import names_of
 
 READER, WRITER = Subject("team-a", "reader"), Subject("team-a", "writer")
 LEFT = retained(ISSUER, ROLE, WEB, [READER, WRITER])
@@ -278,27 +279,40 @@ def test_only_removes(listed: list[dict[str, Any]], wanted: list[str], scope: Sc
     assert sweep(ROLE, after, ISSUER, claims, scope).plan.is_empty
 
 
+CLAIMS = st.lists(
+    st.sampled_from(
+        [
+            *map(claim, ("a", "b", "reader")),
+            claim("c", WebIdentityKey("other")),
+            claim("chain", CHAIN),
+            federated("ci"),
+        ]
+    ),
+    unique_by=lambda c: c.binding,
+)
+
+
 @given(
     listed=st.lists(STATEMENTS, max_size=5, unique_by=lambda s: s["Sid"]),
-    first=NAMES,
-    second=NAMES,
+    first=CLAIMS,
+    second=CLAIMS,
     scope=st.builds(Scope, st.just(value=False), st.booleans(), st.sampled_from([None, frozenset({READER})])),
 )
-def test_two_readings(listed: list[dict[str, Any]], first: list[str], second: list[str], scope: Scope) -> None:
+def test_two_readings(listed: list[dict[str, Any]], first: list[Claim], second: list[Claim], scope: Scope) -> None:
     """What goes after a second reading was shown after the first, and neither of the two wants it."""
     current = document(*listed)
-    wanted = [claim(name) for name in first], [claim(name) for name in (*first, *second)]
-    shown = sweep(ROLE, current, ISSUER, wanted[0], scope)
-    done = narrowed(shown, sweep(ROLE, current, ISSUER, wanted[1], scope))
+    both = [*first, *second]
+    shown = sweep(ROLE, current, ISSUER, first, scope)
+    done = narrowed(shown, sweep(ROLE, current, ISSUER, both, scope))
 
     assert done.removed <= shown.removed
-    web = statement("a")["Sid"]
-    names = {(web, str(Subject("team-a", name))) for name in (*first, *second)}
-    assert not done.removed & names
-    owned = {s["Sid"] for s in done.plan.document.statements if is_owned(s, ISSUER)}
-    standing = {s.get("Sid") for s in current.statements}
-    if any(name in {"a", "b"} for name in (*first, *second)) and web in standing:
-        assert web in owned
+    assert not done.removed & {(sid_of(ISSUER, c.key), str(subject)) for c in both for subject in c.subjects}
+    after = {s.get("Sid"): s for s in done.plan.document.statements}
+    for before in current.statements:
+        wanting = [c for c in both if sid_of(ISSUER, c.key) == before.get("Sid")]
+        stay = {str(subject) for c in wanting for subject in c.subjects} & names_of(before)
+        if stay or any(isinstance(c.key, ChainKey) for c in wanting):
+            assert stay <= names_of(after[before["Sid"]])
 
 
 def _subjects(each: Any) -> list[str]:
