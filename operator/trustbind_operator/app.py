@@ -64,6 +64,8 @@ _HEARTBEAT_SECONDS: Final = 1.0
 _POLICY_SECONDS: Final = 5.0
 """Between two looks for the policy that patterns of RoleBindingSets need."""
 
+_NOT_LEADING: Final = "nothing is changed in the cluster: the Lease may be another operator's by now"
+
 _STALLED_SECONDS: Final = 30.0
 """When the event loop has not come round for so long, the process is not alive: something blocks it."""
 
@@ -137,6 +139,7 @@ class _Process:
 
     async def _lead(self, api: ApiServer, leadership: Leadership) -> None:
         """Do the work of the active operator until cancelled."""
+        api = api.unless(lambda: "" if leadership.is_held() else _NOT_LEADING)
         self._state = "reading the cluster"
         self._metrics.leading.set(1)
         settings = self._settings

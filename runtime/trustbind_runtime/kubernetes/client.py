@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import errno
 import socket
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
@@ -73,6 +74,17 @@ class ApiServer:
         self.configuration = configuration
         self._client = ApiClient(configuration)
         self._client.user_agent = f"{program}/{__version__}"
+        self._refusal: Callable[[], str] = lambda: ""
+
+    def unless(self, refusal: Callable[[], str]) -> ApiServer:
+        """Return the same API server, over the same connections, to which no change is sent while there is a refusal.
+
+        Args:
+            refusal: returns why nothing may be changed now; empty when it may.
+        """
+        other = copy.copy(self)
+        other._refusal = refusal  # noqa: SLF001 - of the same class
+        return other
 
     @classmethod
     async def connect(
@@ -161,8 +173,10 @@ class ApiServer:
             seconds: for all of it.
 
         Raises:
-            ApiError: any status but 2xx, or no answer within ``seconds``.
+            ApiError: any status but 2xx, no answer within ``seconds``, or a refusal of `unless`.
         """
+        if refusal := self._refusal():
+            raise ApiError(0, refusal)
         try:
             response = await self._request(
                 path,

@@ -157,6 +157,30 @@ def test_refused(tmp_path: Path, status: int, method: str) -> None:
     play(tmp_path, says(status, {"kind": "Status", "message": "it is so"}), scene)
 
 
+def test_no_change_while_there_is_a_refusal(tmp_path: Path) -> None:
+    """It is asked before each change, which is not sent then; reading goes on, and so does who has no refusal."""
+    changes: list[str] = []
+    why = [""]
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.method != "GET":
+            changes.append(request.method)
+        return web.json_response({})
+
+    async def scene(api: ApiServer) -> None:
+        guarded = api.unless(lambda: why[0])
+        await guarded.send("POST", PATH, {})
+        why[0] = "it does not lead"
+        for method in ("POST", "PUT", "PATCH", "DELETE"):
+            with pytest.raises(ApiError, match=r"^it does not lead$"):
+                await guarded.send(method, PATH, {})
+        assert await guarded.get(PATH, accept="application/json") == b"{}"
+        await api.send("PATCH", PATH, {})
+
+    play(tmp_path, answer, scene)
+    assert changes == ["POST", "PATCH"]
+
+
 @pytest.mark.parametrize(
     ("body", "problem"),
     [
