@@ -42,6 +42,7 @@ NEEDED: Final = {
     "guides/configmap.md",
     "guides/eks-other-account.md",
     "guides/graph.md",
+    "guides/lint.md",
     "guides/missed-pods.md",
     "guides/other-identity-providers.md",
     "guides/pod-identity.md",

@@ -458,7 +458,10 @@ _TRUST_POLICIES: Final = (
     "- The operator writes no document of which a foreign statement breaks a rule since it was written, "
     "because IAM takes a document as a whole or not: see the reasons `StalePrincipal` and "
     "`ForeignStatementRefused`.\n"
-    "- The local AWS refuses what IAM refuses.\n\n"
+    "- The local AWS refuses what IAM refuses.\n"
+    "- [`trustbind lint`](../guides/lint.md) finds all of them, in files and in AWS. What has no effect below is its "
+    "own: about the length of trust policies, subjects of GitHub Actions, RoleBindings, RoleGrants and annotated "
+    "service accounts.\n\n"
     "| effect | meaning |\n| --- | --- |\n"
     "| refused | IAM refuses every write of a document that has it, also of one that trustbind did not write. |\n"
     "| dead | IAM takes it. The statement never applies: an Allow admits no caller, a Deny stops none. |\n"
@@ -470,7 +473,7 @@ _DOCTOR: Final = (
 )
 _GROUPS: Final[Mapping[str, tuple[str, str]]] = {
     "TB1": ("Workloads without their role", _DOCTOR),
-    "TB2": ("Trust policies", _TRUST_POLICIES),
+    "TB2": ("Trust policies and objects", _TRUST_POLICIES),
 }
 _EFFECTS: Final = {rule.code: rule.severity.value for rule in RULES}
 

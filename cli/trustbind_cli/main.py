@@ -59,6 +59,10 @@ class _Commands(LazyGroup):
             f"{_COMMANDS}.graph.command",
             "Draw who can assume which role: service accounts, source roles, roles, and everyone else.",
         ),
+        "lint": CommandEntry(
+            f"{_COMMANDS}.lint.command",
+            "Find faults and risks of trust policies, RoleBindings, RoleGrants and annotated service accounts.",
+        ),
         "sweep": CommandEntry(
             f"{_COMMANDS}.sweep.command",
             "Show what trustbind wrote in AWS and nothing wants any more; with --yes, remove it.",

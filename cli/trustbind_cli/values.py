@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from trustbind.api.annotations import DEFAULT_PREFIX, AnnotationKeys, clamp_expiration
+from trustbind.api.manifests import Manifest
 from trustbind.errors import InvalidValueError
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer, Subject
@@ -15,7 +16,19 @@ from trustbind_cli.terminal import note
 from trustbind_webhook.injection.decision import InjectionSettings
 from trustbind_webhook.lookup.eks_webhook_sources import Compatibility
 
-__all__ = ["expiration", "issuer", "mount_path", "objects", "prefix", "role", "role_name", "say_unplaced", "subject"]
+__all__ = [
+    "codes",
+    "expiration",
+    "issuer",
+    "mount_path",
+    "objects",
+    "prefix",
+    "read_manifests",
+    "role",
+    "role_name",
+    "say_unplaced",
+    "subject",
+]
 
 T = TypeVar("T", InjectionSettings, Compatibility)
 
@@ -37,6 +50,28 @@ def objects(
         InvalidValueError: no file is named, a name is a URL, or standard input is named twice.
         ManifestError: see `sources`, `manifests.read_manifests` and `manifests.sort_out`.
     """
+    found = manifests.sort_out(read_manifests(files, kustomizations, recursive=recursive))
+    for hint, described in _by_hint(found.ignored).items():
+        more = f" and {len(described) - _LISTED} more" if len(described) > _LISTED else ""
+        verb = "is" if len(described) == 1 else "are"
+        note(f"{', '.join(described[:_LISTED])}{more} {verb} ignored: {hint}")
+    return found
+
+
+def read_manifests(
+    files: list[str] | None, kustomizations: list[str] | None = None, *, recursive: bool = False
+) -> list[Manifest]:
+    """Return the manifests of the files, as `objects` reads them.
+
+    Args:
+        files: ``-f``.
+        kustomizations: ``-k``.
+        recursive: ``-R``.
+
+    Raises:
+        InvalidValueError: no file is named, a name is a URL, or standard input is named twice.
+        ManifestError: see `sources` and `manifests.read_manifests`.
+    """
     names = files or []
     if not names and not kustomizations:
         raise InvalidValueError("give files or folders with -f, or a kustomization with -k", field="-f")
@@ -45,12 +80,21 @@ def objects(
     read = manifests.read_manifests(sources.files_of(names, recursive=recursive))
     for folder in kustomizations or ():
         read += manifests.manifests_in(sources.kustomized(folder), folder)
-    found = manifests.sort_out(read)
-    for hint, described in _by_hint(found.ignored).items():
-        more = f" and {len(described) - _LISTED} more" if len(described) > _LISTED else ""
-        verb = "is" if len(described) == 1 else "are"
-        note(f"{', '.join(described[:_LISTED])}{more} {verb} ignored: {hint}")
-    return found
+    return read
+
+
+def codes(texts: list[str]) -> frozenset[str]:
+    """Return the codes of findings that ``--skip`` gives.
+
+    Raises:
+        InvalidValueError: no finding has one of them.
+    """
+    from trustbind.findings import BY_CODE  # noqa: PLC0415 - imports every check
+
+    for text in texts:
+        if text not in BY_CODE:
+            raise InvalidValueError(f"no finding has the code {text!r}, such as TB219", field="--skip")
+    return frozenset(texts)
 
 
 def bound(

@@ -8,57 +8,16 @@ docs/reference/findings.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
 from trustbind.diagnosis.chain import CHECKS
 from trustbind.diagnosis.model import Check
+from trustbind.finding_kinds import PAGE, FindingKind, FindingSeverity
+from trustbind.linting.kinds import KINDS
 from trustbind.policy.document_rules import RULES, Rule
 from trustbind.policy.document_rules import Severity as RuleSeverity
 
 __all__ = ["BY_CODE", "FINDINGS", "PAGE", "FindingKind", "FindingSeverity", "kind_of_rule"]
-
-PAGE: Final = "docs/reference/findings.md"
-"""Where each finding is explained."""
-
-
-class FindingSeverity(StrEnum):
-    """How bad it is; ``--fail-on`` compares with it."""
-
-    ERROR = "error"
-    """Something does not work, or AWS refuses it."""
-    WARNING = "warning"
-    """Something works, and probably not as its author wants."""
-    INFO = "info"
-    """Good to know."""
-
-
-@dataclass(frozen=True, slots=True)
-class FindingKind:
-    """What a command can find.
-
-    Attributes:
-        code: ``TB`` and three digits.
-        name: one word; no two codes share one.
-        severity: see `FindingSeverity`.
-        what: what is wrong, in one or two sentences.
-        remedy: what to do.
-        source: where AWS or Kubernetes documents it; empty where that adds nothing.
-    """
-
-    code: str
-    name: str
-    severity: FindingSeverity
-    what: str
-    remedy: str
-    source: str = ""
-
-    @property
-    def anchor(self) -> str:
-        """Where `PAGE` explains it."""
-        return f"{PAGE}#{self.code.lower()}-{self.name.lower()}"
-
 
 _OF_RULE: Final[Mapping[RuleSeverity, FindingSeverity]] = {
     RuleSeverity.REFUSED: FindingSeverity.ERROR,
@@ -76,7 +35,7 @@ def _kind_of_check(check: Check) -> FindingKind:
     return FindingKind(check.code, check.name, FindingSeverity.ERROR, check.what, check.remedy)
 
 
-FINDINGS: Final[tuple[FindingKind, ...]] = (*map(_kind_of_check, CHECKS), *map(kind_of_rule, RULES))
+FINDINGS: Final[tuple[FindingKind, ...]] = (*map(_kind_of_check, CHECKS), *map(kind_of_rule, RULES), *KINDS)
 """Every finding, by code."""
 
 BY_CODE: Final[Mapping[str, FindingKind]] = {kind.code: kind for kind in FINDINGS}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from trustbind.api.role_binding import RoleBinding
@@ -14,7 +14,7 @@ from trustbind.policy.document_rules.risky import wide_subject
 from trustbind.policy.owned_statement import ChainKey, FederatedKey, build, other_issuer
 from trustbind.policy.trust_document import TrustDocument
 
-__all__ = ["check_claims", "own_warnings"]
+__all__ = ["check_claims", "own_documents", "own_warnings"]
 
 _DEAD_OR_RISKY: Final = tuple(r for r in RULES if r.severity is not Severity.REFUSED and r is not wide_subject)
 """`trustbind.api.federated_subjects.too_wide` says the rest, with the field."""
@@ -49,16 +49,27 @@ def own_warnings(
     """
     wanted = frozenset(severities)
     told: dict[str, None] = {}
+    for name, document in own_documents(binding, issuer):
+        for finding in findings(document, binding.role, rules=_DEAD_OR_RISKY):
+            if finding.severity in wanted:
+                verb = " never applies: it " if finding.severity is Severity.DEAD else " "
+                told[f"the statement for {name}{verb}{finding.message} ({finding.rule.code})"] = None
+    return list(told)
+
+
+def own_documents(binding: RoleBinding, issuer: Issuer) -> Iterator[tuple[str, TrustDocument]]:
+    """Yield each statement of a binding as a document, with for whom it is; those that cannot be built are left out.
+
+    Args:
+        binding: the binding; its conditions may stand in its statements.
+        issuer: the cluster's.
+    """
     for claim in _claims(binding):
         try:
             statement = build(issuer, binding.role, claim.key, claim.subjects)
         except InvalidValueError:  # the plan refuses its binding
             continue
-        for finding in findings(TrustDocument((statement,)), binding.role, rules=_DEAD_OR_RISKY):
-            if finding.severity in wanted:
-                verb = " never applies: it " if finding.severity is Severity.DEAD else " "
-                told[f"the statement for {_named(claim)}{verb}{finding.message} ({finding.rule.code})"] = None
-    return list(told)
+        yield _named(claim), TrustDocument((statement,))
 
 
 def _claims(binding: RoleBinding) -> tuple[Claim, ...]:

@@ -27,7 +27,13 @@ SUBJECT_VALUES = [
     *map(str, SUBJECTS[:6]),
     *["*", "?*", "*:reader", "system:serviceaccount:*-prod:app?x", "system:serviceaccount:team-?:*"],
     *["system:serviceaccount:TEAM-A:READER", "system:serviceaccount:*:app*", "repo:o/shop", "", "*:default"],
-    *["system:serviceaccount:${aws:username, 'team-a'}:reader", "${*}", "system:*:${x", "*:${aws:x}", "*:*:*:*:*"],
+    *[
+        "system:serviceaccount:${aws:username, 'team-a'}:reader",
+        "${*}",
+        "system:*:${x",
+        "system:serviceaccount:team-a:${aws:x}",
+        "*:*:*:*:*",
+    ],
 ]
 AUDIENCE_VALUES = [*AUDIENCES, "vault*", "*", "STS.amazonaws.com", "${aws:username, 'other'}", "v?ult"]
 

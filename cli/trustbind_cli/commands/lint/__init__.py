@@ -1,0 +1,1 @@
+"""``trustbind lint``: faults and risks of trust policies and of our objects."""
