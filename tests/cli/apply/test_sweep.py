@@ -90,6 +90,24 @@ def test_selector_without_service_accounts(swept: Shell) -> None:
     assert swept.subjects() == [str(READER)]
 
 
+def test_selector_with_some_service_accounts(swept: Shell) -> None:
+    """A service account that the files do not have may be selected; one that they have, with other labels, is not."""
+    selecting = binding("b", serviceAccountSelector={"matchLabels": {"app": "web"}})
+    selecting["spec"].pop("serviceAccountNames")
+
+    def service_account(name: str, app: str) -> dict[str, Any]:
+        metadata = {"namespace": "team-a", "name": name, "labels": {"app": app}}
+        return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}
+
+    objects = selecting, service_account("writer", "web")
+    done = sweep(swept, "--yes", objects=objects)
+    assert done.code == UNKNOWN
+    assert "RoleBinding team-a/b selects service accounts, and the files do not have reader, which" in done.err
+    assert swept.subjects() == [str(READER)]
+    assert sweep(swept, "--yes", objects=(*objects, service_account("reader", "job"))).code == DONE
+    assert swept.subjects() == []
+
+
 def test_set(swept: Shell) -> None:
     """A RoleBindingSet binds in the Namespaces of the files; where they have none that it selects, nothing is swept."""
     shared = {

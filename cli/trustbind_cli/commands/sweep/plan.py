@@ -68,6 +68,9 @@ class Sweeping:
                 found.unseen.append(f"{role}: {unknown}")
                 continue
             trust = self._wanted.swept(role, document, retained=self._retained)
+            if unsure := self._wanted.unsure(role, trust.swept):
+                found.unseen.append(f"{role}: {unsure}")
+                continue
             each = RoleSweep(role, self._wanted.account(role), document, trust)
             if asks_aws:
                 each = await self._with_targets(each)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from trustbind.api.aws_account import AwsAccount
@@ -10,11 +10,12 @@ from trustbind.api.role_binding import BindingRef, RoleBinding
 from trustbind.errors import InvalidValueError
 from trustbind.identity.arns import RoleArn
 from trustbind.identity.subjects import Issuer, Subject
-from trustbind.policy.sweep import Scope, Sweep, claims_of, sweep
+from trustbind.policy.sweep import Scope, Sweep, SweepReason, Swept, claims_of, sweep
 from trustbind.policy.trust_document import TrustDocument
 from trustbind.reasons import TrustReason
 from trustbind_cli.files.manifests import Objects
 from trustbind_cli.files.missing import missing_objects
+from trustbind_cli.files.snapshot import roles_of
 
 __all__ = ["Wanted"]
 
@@ -33,6 +34,7 @@ class Wanted:
         unknown: roles of which is not known what is wanted, each with a sentence.
         selecting: namespaces with a binding by EKS Pod Identity that selects service accounts of which not all may be
             known, each with the binding.
+        files: the service accounts that the files have, which need not be all; None: they are not from files.
         is_gone: whether the cluster is gone, so that nothing is wanted.
         note: what a person should read about it; empty: nothing.
     """
@@ -43,6 +45,7 @@ class Wanted:
     service_accounts: frozenset[Subject] | None = None
     unknown: Mapping[RoleArn, str] = field(default_factory=dict)
     selecting: Mapping[str, BindingRef] = field(default_factory=dict)
+    files: frozenset[Subject] | None = None
     is_gone: bool = False
     note: str = ""
 
@@ -69,13 +72,19 @@ class Wanted:
             for binding in objects.bindings
             if binding.method.uses_pod_identity_association and binding.selector is not None
         }
-        return cls(issuer, _bindings(objects), objects.aws_accounts, unknown=missing, selecting=selecting)
+        return cls(
+            issuer,
+            _bindings(objects),
+            objects.aws_accounts,
+            unknown=missing,
+            selecting=selecting,
+            files=_there(objects),
+        )
 
     @classmethod
     def of_cluster(cls, objects: Objects, issuer: Issuer) -> Wanted:
         """Return what a cluster wants whose objects have all been read."""
-        there = frozenset(Subject(namespace, name) for namespace, name in objects.accounts)
-        return cls(issuer, _bindings(objects), objects.aws_accounts, there)
+        return cls(issuer, _bindings(objects), objects.aws_accounts, _there(objects))
 
     @classmethod
     def nothing(cls, issuer: Issuer, aws_accounts: Mapping[str, AwsAccount], note: str = "") -> Wanted:
@@ -100,6 +109,7 @@ class Wanted:
             None if known[0] is None or known[1] is None else known[0] | known[1],
             {**self.unknown, **later.unknown},
             {**self.selecting, **later.selecting},
+            self.files,
             self.is_gone,
             self.note,
         )
@@ -115,6 +125,27 @@ class Wanted:
         scope = Scope(self.is_gone, retained, self.service_accounts)
         return sweep(role, document, self.issuer, claims_of(role, self.bindings), scope)
 
+    def unsure(self, role: RoleArn, swept: Iterable[Swept]) -> str:
+        """Return why it is not known whether what goes of a role is wanted; empty where it is not.
+
+        A binding of files may select service accounts that the files do not have.
+        """
+        if self.files is None:
+            return ""
+        lost = {name for each in swept if each.reason is SweepReason.UNBOUND for name in each.names}
+        lost -= set(map(str, self.files))
+        for binding, _ in self.bindings:
+            if binding.selector is None or role not in roles_of(binding):
+                continue
+            prefix = f"system:serviceaccount:{binding.ref.namespace}:"
+            if names := sorted(name.removeprefix(prefix) for name in lost if name.startswith(prefix)):
+                return (
+                    f"RoleBinding {binding.ref} selects service accounts, and the files do not have "
+                    f"{', '.join(names)}, which the role trusts, so nothing is removed there; add them with -f, or run "
+                    "sweep on the live cluster"
+                )
+        return ""
+
     def account(self, role: RoleArn) -> AwsAccount:
         """Return how the AWS account of a role is entered; without an AWSAccount, by the caller's own credentials."""
         return self.aws_accounts.get(role.account_id) or AwsAccount(role.account_id, role.account_id)
@@ -123,6 +154,10 @@ class Wanted:
     def associated(self) -> frozenset[Subject]:
         """The service accounts that bindings want to have an EKS Pod Identity association."""
         return frozenset(s for b, subjects in self.bindings if b.method.uses_pod_identity_association for s in subjects)
+
+
+def _there(objects: Objects) -> frozenset[Subject]:
+    return frozenset(Subject(namespace, name) for namespace, name in objects.accounts)
 
 
 def _bindings(objects: Objects) -> tuple[tuple[RoleBinding, tuple[Subject, ...]], ...]:
