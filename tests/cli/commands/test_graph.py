@@ -125,6 +125,23 @@ def test_what_is_missing(cli: Cli, files: list[str]) -> None:
     assert cli("graph", "app", *files).code == 2
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--context", "other"], "--context: "),
+        (["--kubeconfig", "other"], "--kubeconfig: "),
+        ([APP, "--all-roles"], "--all-roles: has an effect only without ROLE"),
+        (["-n", "web", "--all-roles"], "--all-roles: has an effect only without ROLE"),
+    ],
+)
+def test_option_without_effect(cli: Cli, files: list[str], arguments: list[str], said: str) -> None:
+    """It is refused, so that nobody takes the picture for another one."""
+    done = cli("graph", *arguments, *files)
+
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(f"trustbind: {said}")
+
+
 DRIVER: Final = """
 <script>
 {

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from trustbind.errors import InvalidValueError
 from trustbind_cli import options
 from trustbind_cli.command_group import new_app
 
@@ -87,6 +88,11 @@ def graph(
     from trustbind_cli.commands.graph.run import Wanted, run  # noqa: PLC0415 - as above
     from trustbind_cli.commands.who_can.run import Asked  # noqa: PLC0415 - as above
 
+    if filename or kustomize:
+        by_files = "service accounts and bindings come from the files; leave it out"
+        options.refuse_beside("-f", "--context", "--kubeconfig", given=(context, kubeconfig), because=by_files)
+    if every_role and (roles or namespace):
+        raise InvalidValueError("has an effect only without ROLE and -n; leave it out", field="--all-roles")
     asked = Asked(
         tuple(dict.fromkeys(values.role(text, "ROLE") for text in roles or ())),
         None,
