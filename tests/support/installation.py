@@ -96,6 +96,7 @@ class Installation:
         self.chart = CHART
         self.jobs: list[str] = []
         self._processes: list[Process] = []
+        self._failed: list[str] = []
         """Names of the Jobs that were run."""
         self.values: Json = {
             "webhook": {
@@ -178,7 +179,9 @@ class Installation:
         self.helm.run("upgrade", self.release, CHART, "-n", self.namespace, *self._flags())
 
     def uninstall(self) -> None:
-        """Uninstall the release."""
+        """Uninstall the release; processes that are still there have no rights from then on."""
+        self._failed += [text] if (text := self.failed()) else []
+        self._processes.clear()
         self.helm.run("uninstall", self.release, "-n", self.namespace)
 
     def _flags(self) -> tuple[str, ...]:
@@ -274,8 +277,9 @@ class Installation:
 
     def failed(self) -> str:
         """Return what the processes said last that have ended with an error; empty when none has."""
-        ended = [process for process in self._processes if not process.running and process.wait() != 0]
-        return "\n".join("\n".join(process.output[-20:]) for process in ended)
+        ended = [process for process in self._processes if not process.running]
+        failed = [process for process in ended if process.wait() not in {0, -signal.SIGKILL}]  # a test may kill one
+        return "\n".join((*self._failed, *("\n".join(process.output[-20:]) for process in failed)))
 
     def stop(self, process: Process) -> None:
         """Ask a process to end, and wait for it."""

@@ -241,6 +241,20 @@ def test_a_configuration_that_comes_later_is_announced_to_then(tmp_path: Path) -
     assert len(certificates_in(api.bundle(MUTATING))) == 1
 
 
+def test_a_secret_that_goes_with_its_configurations_stays_away(api: Api, replica: Replica) -> None:
+    """At an uninstall, the replicas run longest: a Secret of theirs would have no owner, and stay for ever."""
+    there = {path: api.objects.pop(path) for path in (SECRET, MUTATING, VALIDATING)}
+    replica.look()
+    assert SECRET not in api.objects
+    assert replica.certificate.exists()
+    assert replica.says()[3:] == []
+
+    api.put(MUTATING, there[MUTATING])
+    replica.look()
+    assert api.objects[SECRET]["metadata"]["ownerReferences"][0]["kind"] == "MutatingWebhookConfiguration"
+    assert api.objects[SECRET]["data"] == there[SECRET]["data"]
+
+
 def test_a_failure_is_told_once(api: Api, replica: Replica) -> None:
     """Not at every look, and again when there was a success in between; the files stay."""
     before = replica.serves()

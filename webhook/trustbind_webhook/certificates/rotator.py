@@ -84,6 +84,8 @@ class Keeper:
         self._now = now
         self._make_key = make_key
         self._held: Material | None = None
+        self._had_owner = False
+        """Whether a webhook configuration was there once."""
         self._told = ""
         self.announced = asyncio.Event()
         self._configurations = Configurations(api, settings)
@@ -130,6 +132,10 @@ class Keeper:
             # written. So no replica writes an older bundle over a newer one.
             configurations = await self._configurations.read()
             secret = await get(self._api, f"{self._secrets}/{quote(self._settings.secret_name)}")
+            owners = [dict(c.owner) for c in configurations if c.owner is not None][:1]
+            if secret is None and not owners and self._had_owner:
+                return  # trustbind is being uninstalled: a Secret without an owner would stay for ever
+            self._had_owner = self._had_owner or bool(owners)
             current = self._read(secret)
             planned = rotation_plan.plan(
                 current,
@@ -141,7 +147,6 @@ class Keeper:
             wanted = current
             if planned.changes or wanted is None:
                 wanted = signer.carried_out(planned, current, self._policy, self._now(), self._make_key)
-            owners = [dict(c.owner) for c in configurations if c.owner is not None][:1]
             if await self._stored(secret, wanted, owners):
                 break
         else:
