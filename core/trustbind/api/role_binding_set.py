@@ -38,7 +38,7 @@ MAX_NAME: Final = 63
 """Characters of a set's name: it is the value of a label."""
 
 _MAX_UID: Final = 64
-"""Characters of a uid, which has 36: whoever writes RoleBindings writes their owners, and each uid is interned."""
+"""Characters of a uid, which has 36: the author of a RoleBinding writes its owners, and each uid is interned."""
 
 _ANY_NAMESPACE: Final = "any"
 _PATTERN = re.compile(r"[a-z0-9-]*\*[a-z0-9-]*", re.ASCII)

@@ -60,7 +60,7 @@ class Fact(msgspec.Struct, Generic[T], frozen=True, omit_defaults=True):
         seen: ``known``, ``absent`` (it was looked for and is not there), or ``not visible``.
         value: of a known fact.
         why: of one that is not visible: what kept it from being seen, in words of ours alone.
-        detail: the same in the words of whoever refused it; empty where these say no more. It is not written to a file.
+        detail: the same in the words of the server that refused it; empty where these say no more. Never in a file.
     """
 
     seen: Literal["known", "absent", "not visible"] = "not visible"

@@ -182,7 +182,7 @@ def graph_of(
 def of_service_accounts(graph: Graph) -> Graph:
     """Return the part of a picture with the roles that a service account can assume, also over others.
 
-    Whoever else can assume these roles is shown, too.
+    The other principals that can assume these roles are shown, too.
     """
     own = {NodeKind.SERVICE_ACCOUNT, NodeKind.NAMESPACE, NodeKind.PATTERN}
     after: dict[str, list[str]] = {}

@@ -313,7 +313,7 @@ def test_what_could_not_be_seen(scene: Scene) -> None:
 
 @pytest.mark.parametrize("name", ["*-prod:app?x", "*:reader"])
 def test_pattern_that_no_name_resembles(scene: Scene, name: str) -> None:
-    """A pattern of any form is told, also where no service account matches it now."""
+    """A pattern of any form has a row, also where no service account matches it now."""
     scene.role(READER, trusting(name, operator="StringLike"))
 
     assert told(scene.rows(str(READER))) == [(name, "WebIdentity", "yes")]
@@ -364,7 +364,7 @@ def test_source_that_is_missing(scene: Scene) -> None:
 
 
 def test_pod_identity_by_hand(scene: Scene) -> None:
-    """Associations that somebody made by hand cannot be seen without EKS."""
+    """Associations made by hand cannot be seen without EKS."""
     scene.role(READER, dict(STATEMENT))
     done = scene.ask("--subject", "shop/app")
 

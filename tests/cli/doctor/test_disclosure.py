@@ -1,4 +1,4 @@
-"""What a bundle and a report keep: no secret, wherever somebody put it, and the same diagnosis."""
+"""What a bundle and a report keep: no secret, wherever it was put, and the same diagnosis."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ KEYS = AnnotationKeys.under(DEFAULT_PREFIX)
 SECRETS = st.text(string.ascii_letters + string.digits + "+/=_-@:. ", min_size=14, max_size=48).map(
     lambda text: f"Zq7{text}Xw9"
 )
-"""Texts that somebody may have put in the wrong place."""
+"""Texts that may stand in the wrong place."""
 POD: Json = {
     "metadata": {
         "name": "web-0",
@@ -293,7 +293,7 @@ def test_role_annotations(given: str, kept: str) -> None:
 
 
 def test_case_is_complete() -> None:
-    """The facts of the property test lead to a diagnosis, so that they are read at all."""
+    """The facts of the property test lead to a diagnosis, so that they are read."""
     case = _case(collected("Zq7secret secretXw9", ""), None)
 
     assert isinstance(case, Case)

@@ -117,7 +117,7 @@ def test_deleted_principal() -> None:
     ],
 )
 def test_callers_of_accounts(statement: dict[str, Any], accounts: list[str]) -> None:
-    """AWS principals that are not named one by one are told by their AWS account, unless a condition names them."""
+    """AWS principals that are not named one by one are known by their AWS account, unless a condition names them."""
     found = access_principals.callers_of_accounts(ROLE, document(statement))
     denied = access_principals.callers_of_accounts(ROLE, document(statement, {**allowing("*"), "Effect": "Deny"}))
 

@@ -388,7 +388,7 @@ def test_texts_of_statuses_are_shared_and_bounded() -> None:
 
 
 def test_a_shared_source_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not for each of its bindings: of one namespace with a thousand chains, each would look at all."""
+    """Not for each of its bindings: of one namespace with a thousand chains, each would look at every other."""
     looks: list[RoleArn] = []
     find = ClusterCache._find_shared
 

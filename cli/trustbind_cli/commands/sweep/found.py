@@ -1,4 +1,4 @@
-"""What there is to sweep, as values: role by role, association by association, with what came of each."""
+"""What there is to sweep, as values: role by role, association by association, and whether each was removed."""
 
 from __future__ import annotations
 

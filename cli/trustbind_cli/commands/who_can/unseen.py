@@ -48,7 +48,7 @@ def of_roles(scene: Scene, roles: Sequence[RoleArn], first: Collection[RoleArn] 
     Args:
         scene: what is known; it gets the notes.
         roles: that are asked about.
-        first: the roles that the service account can assume by itself; None: every service account is asked about.
+        first: the roles that the service account can assume directly; None: every service account is asked about.
     """
     by_source: dict[RoleArn, list[RoleArn]] = {}
     by_account: dict[str, list[RoleArn]] = {}
@@ -90,7 +90,7 @@ def _may(scene: Scene, role: RoleArn, document: TrustDocument, source: RoleArn) 
 
 
 def _may_be_one(scene: Scene, account: str, first: Collection[RoleArn] | None) -> bool:
-    """Return whether a role of an AWS account may be one that the service account can assume by itself."""
+    """Return whether a role of an AWS account may be one that the service account can assume directly."""
     if first is None or account not in scene.listed:
         return True
     return any(role.account_id == account for role in first)
