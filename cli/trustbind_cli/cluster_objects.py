@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,14 +12,16 @@ import msgspec
 from trustbind.api.aws_account import AwsAccount
 from trustbind.api.manifests import Manifest
 from trustbind.api.strict import API_VERSION
+from trustbind.errors import ManifestError
 from trustbind.identity.subjects import Issuer
 from trustbind.policy.owned_statement import owner_in
+from trustbind_cli.cluster_access import ClusterAccess
 from trustbind_cli.files.manifests import Objects, sort_out
 from trustbind_runtime.kubernetes.client import NOT_FOUND, ApiError, ApiServer
 from trustbind_runtime.kubernetes.discovery import read_issuer
 from trustbind_runtime.kubernetes.pages import ListPage, pages
 
-__all__ = ["ClusterObjects", "read_aws_accounts", "read_cluster", "read_owners"]
+__all__ = ["ClusterObjects", "read_aws_accounts", "read_cluster", "read_live", "read_owners"]
 
 _PAGE: Final = 500
 _SOURCE: Final = "the cluster"
@@ -39,12 +42,14 @@ class ClusterObjects:
         objects: service accounts, namespaces, our own objects, and pods where they were asked for.
         owners: whose statements the statuses of its RoleBindings name; see `trustbind.policy.owned_statement`.
         absent: kinds that it does not have.
+        broken: its objects that break a rule, and are left out: which, and what must hold there.
     """
 
     published: str
     objects: Objects
     owners: frozenset[str] = frozenset()
     absent: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
 
     @property
     def issuer(self) -> Issuer:
@@ -56,6 +61,20 @@ class ClusterObjects:
         return Issuer.parse(self.published)
 
 
+async def read_live(cluster: ClusterAccess, *, with_pods: bool = False) -> ClusterObjects:
+    """Return what the cluster of the user holds; see `read_cluster`.
+
+    Raises:
+        NoClusterError: there is none.
+        ApiError: a list was refused, or the API server does not answer.
+    """
+    api = await cluster.connect()
+    try:
+        return await read_cluster(api, with_pods=with_pods)
+    finally:
+        await api.close()
+
+
 async def read_cluster(api: ApiServer, *, with_pods: bool = False) -> ClusterObjects:
     """Return what a cluster holds.
 
@@ -65,7 +84,6 @@ async def read_cluster(api: ApiServer, *, with_pods: bool = False) -> ClusterObj
 
     Raises:
         ApiError: a list was refused, or the API server does not answer.
-        ManifestError: an object of ours breaks a rule.
     """
     published = await read_issuer(api)
     found: list[Manifest] = []
@@ -75,7 +93,8 @@ async def read_cluster(api: ApiServer, *, with_pods: bool = False) -> ClusterObj
         if listed is None:
             absent.append(kind)
         found += listed or ()
-    return ClusterObjects(published, sort_out(_counting(found)), _owners(found), tuple(absent))
+    objects, broken = _usable(found)
+    return ClusterObjects(published, objects, _owners(found), tuple(absent), broken)
 
 
 async def read_owners(api: ApiServer) -> frozenset[str] | None:
@@ -96,6 +115,25 @@ async def read_aws_accounts(api: ApiServer) -> dict[str, AwsAccount]:
         ManifestError: one breaks a rule.
     """
     return sort_out(_counting(await _listed(api, "AWSAccount") or ())).aws_accounts
+
+
+def _usable(manifests: list[Manifest]) -> tuple[Objects, tuple[str, ...]]:
+    """Return the objects without those that break a rule, and what is wrong with these.
+
+    So one team's object keeps nobody from an answer about the others.
+    """
+    with contextlib.suppress(ManifestError):
+        return sort_out(_counting(manifests)), ()
+    good: list[Manifest] = []
+    broken: list[str] = []
+    for each in manifests:
+        try:
+            sort_out([each])
+        except ManifestError as error:
+            broken.append(f"{error.what}: {error.problem}")
+        else:
+            good.append(each)
+    return sort_out(_counting(good)), tuple(broken)
 
 
 def _owners(manifests: Iterable[Manifest]) -> frozenset[str]:

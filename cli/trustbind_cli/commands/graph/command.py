@@ -86,7 +86,7 @@ def graph(
     from trustbind_cli.aws_access import AwsAccess  # noqa: PLC0415 - as above
     from trustbind_cli.cluster_access import ClusterAccess  # noqa: PLC0415 - as above
     from trustbind_cli.commands.graph.run import Wanted, run  # noqa: PLC0415 - as above
-    from trustbind_cli.commands.who_can.run import Asked  # noqa: PLC0415 - as above
+    from trustbind_cli.commands.who_can.reading import Asked  # noqa: PLC0415 - as above
 
     if filename or kustomize:
         by_files = "service accounts and bindings come from the files; leave it out"
@@ -102,5 +102,6 @@ def graph(
         tuple(trust or ()),
         ClusterAccess(kubeconfig, context, namespace),
         AwsAccess(profile, region),
+        "graph",
     )
     raise typer.Exit(run(asked, Wanted(namespace, Grouping(by), every_role, output)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from trustbind.errors import AwsError
 from trustbind.graph.mermaid import to_mermaid
 from trustbind.graph.model import Graph, Grouping, graph_of, of_service_accounts
 from trustbind.graph.page import to_page
@@ -15,7 +14,7 @@ from trustbind.policy.access import Access
 from trustbind_cli import output
 from trustbind_cli.commands.graph.command import GraphOutput
 from trustbind_cli.commands.who_can.answer import by_role
-from trustbind_cli.commands.who_can.run import Asked, read_roles, scene_of
+from trustbind_cli.commands.who_can.reading import Asked, read
 from trustbind_cli.commands.who_can.scene import Scene
 from trustbind_cli.exit_codes import DONE, UNKNOWN
 from trustbind_cli.terminal import note
@@ -49,11 +48,8 @@ def run(asked: Asked, wanted: Wanted) -> int:
         asked: where everything is read, and the roles; none: all.
         wanted: see `Wanted`.
     """
-    scene = scene_of(asked)
-    try:
-        read_roles(scene, asked)
-    except AwsError as error:
-        note(f"trustbind: {error}")
+    scene = read(asked)
+    if scene is None:
         return UNKNOWN
     for role in asked.roles:
         if role not in scene.documents:

@@ -18,7 +18,7 @@ from trustbind_cli import output
 from trustbind_cli.account_roles import list_roles
 from trustbind_cli.aws_access import AwsAccess
 from trustbind_cli.cluster_access import ClusterAccess
-from trustbind_cli.cluster_objects import ClusterObjects, read_cluster
+from trustbind_cli.cluster_objects import read_live
 from trustbind_cli.commands.import_.exports import ExportedRole, without_repeats
 from trustbind_cli.commands.import_.run import Sources, exported
 from trustbind_cli.commands.lint import report
@@ -99,9 +99,10 @@ def _seen(asked: Asked, unseen: list[str]) -> Seen:
         objects, places = sort_out(asked.manifests), _places(asked.manifests)
     elif not asked.has_files:
         try:
-            live = asyncio.run(_live(asked.cluster))
-            objects, is_whole = live.objects, not live.absent
+            live = asyncio.run(read_live(asked.cluster))
+            objects, is_whole = live.objects, not live.absent and not live.broken
             unseen += [f"the cluster has no {kind}s" for kind in live.absent]
+            unseen += [f"the cluster: {each}" for each in live.broken]
             issuer = issuer or live.issuer
         except (NoClusterError, ApiError) as error:
             unseen.append(f"the cluster: {error}")
@@ -115,14 +116,6 @@ def _seen(asked: Asked, unseen: list[str]) -> Seen:
         except InvalidValueError as error:
             unseen.append(f"{each.source}: {each.arn}: {error}")
     return Seen(objects, documents, places, issuer, AnnotationKeys.under(asked.prefix), is_whole)
-
-
-async def _live(cluster: ClusterAccess) -> ClusterObjects:
-    api = await cluster.connect()
-    try:
-        return await read_cluster(api)
-    finally:
-        await api.close()
 
 
 def _roles(asked: Asked, objects: Objects, unseen: list[str]) -> Iterable[ExportedRole]:

@@ -55,10 +55,10 @@ async def _live(issuer: Issuer | None, cluster: ClusterAccess) -> Wanted:
     api = await cluster.connect()
     try:
         live = await read_cluster(api)
-    except ManifestError as error:
-        raise NotSeenError(f"what the cluster at {_address(api)} wants: {error}; correct that object") from None
     finally:
         await api.close()
+    if live.broken:
+        raise NotSeenError(f"what the cluster at {_address(api)} wants: {live.broken[0]}; correct that object")
     if live.absent:
         raise NotSeenError(
             f"what the cluster at {_address(api)} wants: the custom resources are not served, {', '.join(live.absent)} "

@@ -55,7 +55,8 @@ def who_can(
     from trustbind_cli import values  # noqa: PLC0415 - only when the command runs
     from trustbind_cli.aws_access import AwsAccess  # noqa: PLC0415 - as above
     from trustbind_cli.cluster_access import ClusterAccess  # noqa: PLC0415 - as above
-    from trustbind_cli.commands.who_can.run import Asked, run  # noqa: PLC0415 - as above
+    from trustbind_cli.commands.who_can.reading import Asked  # noqa: PLC0415 - as above
+    from trustbind_cli.commands.who_can.run import run  # noqa: PLC0415 - as above
 
     if bool(roles) == (subject is not None):
         raise InvalidValueError("name roles, or a service account with --subject")
@@ -76,5 +77,6 @@ def who_can(
         tuple(trust or ()),
         cluster,
         AwsAccess(profile, region),
+        "who-can",
     )
     raise typer.Exit(run(asked, output))
