@@ -93,10 +93,12 @@ class Manager:
         if before is not None and self.aws_state.may_have_left(before):
             for former in before.roles - stored.roles:
                 self._roles.progress.left(former)
-        if self._begun:
+        differs = before is None or _differs(before, stored)
+        status = None if before is None else before.status
+        if self._begun and (differs or status != stored.status):  # else what we wrote comes back
             self._roles.look_at(stored)
         # A former leader may have overwritten a status after a pause, since a patch of it names no version.
-        if before is None or _differs(before, stored) or not self._writer.is_own(before, stored):
+        if before is None or differs or not self._writer.is_own(before, stored):
             is_requested = before is not None and before.requested_at != stored.requested_at
             self.enqueue_all(roles, 0.0 if is_requested else self._pace.window)
             self._recount(stored)

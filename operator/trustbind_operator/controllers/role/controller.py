@@ -176,12 +176,12 @@ class RoleController:
     async def _claimed(self, role: RoleArn) -> list[BindingDecision] | None:
         """Decide, and put finalizers on all that is about to be written; None when the cluster keeps changing.
 
-        A binding that could not get its finalizer is left out: an event about it is on its way. Decided again at the
-        end, since more may be granted while the AWSAccount gets its finalizer.
+        A binding that could not get its finalizer is left out: an event about it is on its way. More may be granted
+        while the AWSAccount gets its finalizer, so it is decided again where anything has changed since.
         """
         cache = self._context.cache
         for _ in range(_CLAIM_ROUNDS):
-            decisions = self._decisions(role)
+            revision, decisions = cache.revision, self._decisions(role)
             account = cache.aws_account(role.account_id)
             if account is None:
                 return decisions
@@ -191,8 +191,7 @@ class RoleController:
             if await self._add_finalizers(unguarded):
                 decisions = self._decisions(role)
                 return [d for d in decisions if not _lacks_finalizer(d)]
-            is_calm = not unguarded and cache.aws_account(role.account_id) == account
-            if is_calm and not any(map(_lacks_finalizer, decisions := self._decisions(role))):
+            if not unguarded and cache.revision == revision:
                 return decisions
         return None
 
