@@ -421,28 +421,17 @@ def after_restart(status: dict[str, Any]) -> str:
 
 def test_change_that_needs_no_settling() -> None:
     """Nothing of the pattern changed, or it matches less: the policy holds namespaces to the wider one already."""
-    scene = Scene()
     said: list[str] = []
 
-    async def run() -> None:
-        works = asyncio.gather(scene.sets.run(), scene.sets.patterns.watch(15.0))
-        profiles(scene)
-        by_pattern(scene)
-        await asyncio.sleep(30)
-        for generation, changes in enumerate(
-            (
-                {"audience": "other"},
-                {"pattern": "profile-a*"},
-                {"pattern": "profile-*"},
-            ),
-            2,
-        ):
+    def changed(generation: int, **changes: Any) -> Callable[[Scene], None]:
+        def step(scene: Scene) -> None:
             by_pattern(scene, **changes, metadata={"generation": generation})
             said.append(safe(scene))
-            await asyncio.sleep(30)
-        works.cancel()
 
-    run_virtually(run())
+        return step
+
+    steps = (changed(2, audience="other"), changed(3, pattern="profile-a*"), changed(4, pattern="profile-*"))
+    play(profiles, by_pattern, *steps)
     assert said == ["", "", "Pending"]
 
 
