@@ -92,7 +92,8 @@ def _usable(kubeconfig: str) -> Iterator[str]:
     if folder := next((each for each in files if each.is_dir()), None):
         raise NoClusterError(f"the kubeconfig {folder} cannot be used: it is a directory; name a file")
     if not any(each.exists() for each in files):
-        advice = "" if kubeconfig else "; give one with --kubeconfig or KUBECONFIG"  # else it was given, in some way
+        # The servers name a kubeconfig by a setting: --kubeconfig is advice for the command line alone.
+        advice = "" if kubeconfig else "; give one with --kubeconfig or KUBECONFIG"
         raise NoClusterError(f"{what}: there is no such file{advice}", is_absent=True)
     try:
         yield paths
