@@ -12,6 +12,8 @@ __all__ = ["to_mermaid"]
 _PLAIN: Final = frozenset(" .:/@-,+=")
 """Characters that stand for themselves, with letters and digits."""
 
+_REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
+
 _SHAPES: Final = {
     NodeKind.SERVICE_ACCOUNT: ("(", ")"),
     NodeKind.NAMESPACE: ("(", ")"),
@@ -37,7 +39,8 @@ def _lines(graph: Graph) -> Iterator[str]:
         how = ", ".join(dict.fromkeys(reason.mechanism for reason in edge.reasons))
         yield f"  {numbers[edge.source]} {arrow}|{how}| {numbers[edge.target]}"
     for sentence in graph.unseen:
-        yield f"  %% not seen: {' '.join(sentence.split())}"
+        text = " ".join(sentence.split())  # a terminal obeys control characters, and a line break ends the comment
+        yield f"  %% not seen: {''.join(c if c.isprintable() else _REPLACEMENT for c in text)}"
 
 
 def _label(node: Node) -> str:

@@ -51,6 +51,7 @@ def test_mermaid() -> None:
         "  %% not seen: one two\n"
     )
     assert "-.->" in to_mermaid(picture("ops", verdict=Verdict.IF))
+    assert "%% not seen: a\ufffd[31m\ufffdb\n" in to_mermaid(picture(unseen=("a\x1b[31m\x9bb",)))
 
 
 @given(st.text(max_size=30))
